@@ -1,0 +1,24 @@
+"""Open the page: `python app.py [--host 127.0.0.1] [--port 7860]`."""
+
+import argparse
+import os
+
+
+def main() -> None:
+    """Parse the flags, build the page, launch."""
+    parser = argparse.ArgumentParser(description="Name the species in a photo, with the attributes that prove it.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860)
+    options = parser.parse_args()
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+    from core.weights import ensure_base
+    from demo.page import build, launch
+
+    ensure_base(print)
+    launch(build(), options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()

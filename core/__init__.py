@@ -1,0 +1,1 @@
+"""What a photo goes through: open -> load a model -> identify."""

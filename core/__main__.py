@@ -1,0 +1,33 @@
+"""`python -m core identify|models`: species and attributes of photos, in a terminal.
+
+Only argparse is imported here, so that --help is instant.
+"""
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit status 0, 1 if a photo or a model could not be used, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(prog="python -m core", description="Name the species in photos, with attributes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    identify = commands.add_parser("identify", help="name what photos show")
+    identify.add_argument("photos", nargs="+", metavar="PHOTO")
+    identify.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    choice = identify.add_mutually_exclusive_group()
+    choice.add_argument("--labels", metavar="FILE", help="candidate names, one per line")
+    choice.add_argument("--super-category", metavar="S", help="bird, dog, cat, flower, car or aircraft")
+    identify.add_argument("--top", type=int, default=5, metavar="K", help="how many names to show")
+    identify.add_argument("--json", action="store_true", help="one JSON object per photo and line")
+    commands.add_parser("models", help="list the models, and whether they can run here")
+    options = parser.parse_args(arguments)
+    if options.command == "identify" and options.top < 1:
+        parser.error("--top must be at least 1")
+
+    from core import commands as run
+
+    return run.identify(options) if options.command == "identify" else run.models()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

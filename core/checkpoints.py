@@ -1,0 +1,116 @@
+"""A trained checkpoint of the embedded model: adapter + connector + label embeddings on top of a base.
+
+    checkpoint.json             what it is: name, base fingerprint, training, calibration, file hashes
+    adapter_config.json         PEFT's LoRA configuration
+    adapter_model.safetensors   the LoRA weights
+    connector.safetensors       the connector's weights
+    labels.safetensors          embeddings of the known categories' names and descriptions, feature statistics
+"""
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.mllm import Mllm
+from core.weights import base_fingerprint, sha256_of
+
+ADAPTED = r".*text_model.*\.(q|k|v|o|gate|up|down)_proj"  # modules of the text model that get an adapter
+FILES = ("adapter_config.json", "adapter_model.safetensors", "connector.safetensors", "labels.safetensors")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw scores become probabilities and when a photo is unknown; fitted on a part of train."""
+
+    name_weight: float = 0.0  # of o.c, the object-name similarity
+    description_weight: float = 0.0  # of o.a, the object-description similarity
+    likelihood_weight: float = 1.0  # of the name's log-likelihood under the open-set question
+    letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
+    candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
+    unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Embeddings of the categories a checkpoint knows, and the statistics behind "unknown"."""
+
+    categories: list[str]
+    names: Tensor  # [C, H] float32
+    descriptions: Tensor  # [C, H] float32
+    feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
+
+
+def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
+    """The LoRA configuration of the embedded checkpoints."""
+    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED, init_lora_weights="gaussian")
+
+
+def save_checkpoint(
+    folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict, half: bool = True
+) -> None:
+    """Write a checkpoint folder file by file, `checkpoint.json` (which makes it one) last and atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoint.json").unlink(missing_ok=True)
+    dtype = torch.float16 if half else torch.float32
+
+    def write(name: str, tensors: dict[str, Tensor]) -> None:
+        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, folder / name)
+
+    next(iter(mllm.model.peft_config.values())).save_pretrained(folder)
+    write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
+    write("connector.safetensors", mllm.model.model.connector.state_dict())
+    write(
+        "labels.safetensors",
+        {"names": labels.names, "descriptions": labels.descriptions, "feature_means": labels.feature_means},
+    )
+    card = {
+        "base": base_fingerprint(),
+        "categories": labels.categories,
+        "calibration": asdict(calibration),
+        "files": {name: sha256_of(folder / name) for name in FILES},
+        **facts,
+    }
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump(card, file, indent=1)
+    Path(file.name).replace(folder / "checkpoint.json")
+    (folder / "checkpoint.json").chmod(0o644)
+
+
+def read_card(folder: Path) -> dict:
+    """`checkpoint.json`, after checking that the folder is complete, undamaged and made for this base.
+
+    Raises `UserError` with the reason otherwise.
+    """
+    try:
+        card = json.loads((folder / "checkpoint.json").read_text())
+        damaged = [n for n in FILES if not (folder / n).is_file() or sha256_of(folder / n) != card["files"][n]]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"The checkpoint {folder.name} is missing or incomplete ({folder}).") from None
+    if damaged:
+        raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
+    if card["base"] != base_fingerprint():
+        raise UserError(
+            f"The checkpoint {folder.name} was trained on the base {card['base']}, not on this one ({base_fingerprint()})."
+        )
+    return card
+
+
+def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
+    """Put the adapter and the connector of a checked checkpoint on top of a base model."""
+    card = read_card(folder)
+    connector = load_file(folder / "connector.safetensors")
+    mllm.model.model.connector.load_state_dict({k: v.float() for k, v in connector.items()})
+    mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
+    outcome = set_peft_model_state_dict(mllm.model, load_file(folder / "adapter_model.safetensors"))
+    if outcome.unexpected_keys:
+        raise UserError(f"The adapter of {folder.name} does not fit the base model.")
+    mllm.model.eval()
+    tensors = {key: value.float() for key, value in load_file(folder / "labels.safetensors").items()}
+    return Labels(card["categories"], **tensors), Calibration(**card["calibration"])

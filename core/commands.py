@@ -1,0 +1,67 @@
+"""What the command line does once its arguments are understood."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from core.errors import UserError
+from core.models import availability, load, zoo
+
+
+def models() -> int:
+    """Print every model of the zoo: name, size, and "ready" or why it is not available here."""
+    for entry in zoo().values():
+        print(f"{entry.name:18} {entry.size:28} {availability(entry)}")
+    return 0
+
+
+def identify(options: argparse.Namespace) -> int:
+    """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
+    from core.photos import open_photo
+
+    try:
+        labels = _read_labels(options.labels) if options.labels else None
+        recogniser = load(options.model)
+        space = recogniser.label_space(labels, options.super_category)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    failed = False
+    for path in options.photos:
+        try:
+            photo = open_photo(_read(path))
+        except UserError as error:
+            failed = True
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        if photo.note:
+            print(f"{path}: {photo.note}", file=sys.stderr)
+        result = recogniser.identify(photo.image, space, options.top)
+        print(json.dumps(result.as_dict(path), ensure_ascii=False) if options.json else _text(path, result))
+    return int(failed)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror}).") from error
+
+
+def _read_labels(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The file of candidate names {path} cannot be read.") from error
+
+
+def _text(path: str, result) -> str:  # noqa: ANN001 - an Identification; importing it would load torch
+    lines = [path]
+    if not result.known:
+        lines.append("  I don't know this one: it resembles none of the categories I was trained on. Closest names:")
+    lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
+    lines.append(f"  Free answer: {result.answer}")
+    lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
+    lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
+    return "\n".join(lines)

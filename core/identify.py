@@ -1,0 +1,265 @@
+"""From a photo to ranked species, the model's own answer and the attributes it reads off the photo."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import StoppingCriteria, TextIteratorStreamer
+
+from core.checkpoints import Calibration, Labels
+from core.errors import UserError
+from core.knowledge import SuperCategory, canonical_name, find_category, in_super_category, parse_description
+from core.mllm import Mllm, VisionFeatures
+from core.prompts import LETTERS, closed_question, description_question, open_question
+from core.scoring import answer_log_likelihoods, log_probabilities
+
+MAX_LABELS = 10_000
+ANSWER_TOKENS = 24
+DESCRIPTION_TOKENS = 110
+
+
+@dataclass(frozen=True)
+class Species:
+    """One name of the ranking."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What a model says of one photo. `seconds` maps each part (species, answer, attributes) to its duration."""
+
+    model: str
+    known: bool
+    species: list[Species]
+    answer: str = ""
+    description: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self, photo: str) -> dict:
+        """The JSON form shared by the page and the command line."""
+        return {
+            "photo": photo,
+            "model": self.model,
+            "known": self.known,
+            "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
+            "answer": self.answer,
+            "attributes": self.attributes,
+            "description": self.description,
+            "seconds": round(sum(self.seconds.values()), 3),
+        }
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The names a photo is ranked against, with their embeddings."""
+
+    labels: list[str]
+    group: SuperCategory | None  # the super-category that all labels share, if they do
+    names: Tensor  # [N, H]
+    descriptions: Tensor  # [N, H]; the name's embedding where no description is known
+    feature_means: Tensor | None  # [N, D], if every label is known to the checkpoint
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw scores of one photo over a label space, before calibration."""
+
+    name_similarity: Tensor  # [N] o.c
+    description_similarity: Tensor  # [N] o.a
+    log_likelihood: Tensor  # [N]; candidates that were not scored have the lowest scored value
+    distance: float  # to the nearest known category, in vision features; -inf where that means nothing
+
+
+class _Stop(StoppingCriteria):
+    def __init__(self, event: threading.Event) -> None:
+        self.event = event
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
+
+
+def pooled_features(states: Tensor) -> Tensor:
+    """[B, P, D] patch states -> [B, D] float32 mean over patches, L2-normalised."""
+    return F.normalize(states.float().mean(dim=1), dim=-1)
+
+
+class Recogniser:
+    """A loaded model with the label embeddings and the calibration of its checkpoint."""
+
+    def __init__(self, name: str, mllm: Mllm, labels: Labels, calibration: Calibration) -> None:
+        self.name = name
+        self.mllm = mllm
+        self.calibration = calibration
+        self._labels = labels
+        self._known = {label: i for i, label in enumerate(labels.categories)}
+
+    def label_space(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
+        """The names to choose from: given ones, one super-category's, or everything the checkpoint knows.
+
+        Given names may be unknown to the checkpoint: they are embedded by the text side (zero-shot). Raises
+        `UserError` for fewer than two distinct names, or more than `MAX_LABELS`.
+        """
+        if labels:
+            chosen = list(dict.fromkeys(canonical_name(label) for label in labels if label.strip()))
+        elif super_category:
+            chosen = [c.name for c in in_super_category(super_category) if c.name in self._known]
+        else:
+            chosen = list(self._labels.categories)
+        if len(chosen) < 2:
+            raise UserError("Give at least two different candidate names.")
+        if len(chosen) > MAX_LABELS:
+            raise UserError(f"There are {len(chosen)} candidate names: the limit is {MAX_LABELS}.")
+        names, descriptions = self._label_embeddings(chosen)
+        groups = {category.super_category if category else None for category in map(find_category, chosen)}
+        rows = [self._known.get(label) for label in chosen]
+        means = self._labels.feature_means[rows] if None not in rows else None
+        return LabelSpace(chosen, groups.pop() if len(groups) == 1 else None, names, descriptions, means)
+
+    def _label_embeddings(self, labels: list[str]) -> tuple[Tensor, Tensor]:
+        fresh = [label for label in labels if label not in self._known]
+        new = dict(zip(fresh, self.mllm.embed_texts(fresh).cpu(), strict=True)) if fresh else {}
+        names = [new[x] if x in new else self._labels.names[self._known[x]] for x in labels]
+        descriptions = [new[x] if x in new else self._labels.descriptions[self._known[x]] for x in labels]
+        return torch.stack(names), torch.stack(descriptions)
+
+    @torch.no_grad()
+    def score(self, photo: Image.Image, space: LabelSpace) -> tuple[Scores, Tensor]:
+        """The raw scores of a photo, and its image tokens [1, L, H] for whatever is asked next."""
+        vision = self.mllm.vision_features([photo])
+        return self.score_features(vision, space)
+
+    @torch.no_grad()
+    def score_features(self, vision: VisionFeatures, space: LabelSpace) -> tuple[Scores, Tensor]:
+        """`score` from the vision features of one photo."""
+        tokens = self.mllm.image_tokens(vision)
+        embedding = self.mllm.embed_photos(tokens)[0].cpu()
+        name_similarity = space.names @ embedding
+        description_similarity = space.descriptions @ embedding
+        weights = self.calibration
+        first = weights.name_weight * name_similarity + weights.description_weight * description_similarity
+        kept = first.topk(min(weights.candidates, len(space.labels))).indices
+        scored = answer_log_likelihoods(
+            self.mllm,
+            self.mllm.question_ids(open_question(space.group)),
+            tokens,
+            [space.labels[i] for i in kept.tolist()],
+        ).cpu()
+        log_likelihood = torch.full((len(space.labels),), scored.min().item())
+        log_likelihood[kept] = scored
+        distance = float("-inf")
+        if space.feature_means is not None:
+            distance = 1 - (space.feature_means @ pooled_features(vision.states)[0].cpu()).max().item()
+        return Scores(name_similarity, description_similarity, log_likelihood, distance), tokens
+
+    def logits(self, scores: Scores) -> Tensor:
+        """[N] weighted sums of the three scores; their softmax over a label space is calibrated."""
+        weights = self.calibration
+        return (
+            weights.name_weight * scores.name_similarity
+            + weights.description_weight * scores.description_similarity
+            + weights.likelihood_weight * scores.log_likelihood
+        )
+
+    @torch.no_grad()
+    def letter_scores(self, options: list[str], group: SuperCategory | None, tokens: Tensor) -> Tensor:
+        """[K] log p(letter | photo, closed-set question) of up to four options, from one forward pass."""
+        prompt = self.mllm.question_ids(closed_question(group, options))
+        last = self.mllm.hidden_states([prompt], tokens)[0, -1]
+        letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[: len(options)]]
+        return log_probabilities(self.mllm, last)[letters].cpu()
+
+    def knows(self, scores: Scores) -> bool:
+        """Whether the photo is near enough to some known category to be one at all."""
+        return scores.distance <= self.calibration.unknown_distance
+
+    def choose(self, scores: Scores, space: LabelSpace, options: list[str], tokens: Tensor) -> Tensor:
+        """[K] probabilities of the options of a closed-set question: the ranking's scores and the letters'."""
+        rows = [space.labels.index(option) for option in options]
+        letters = self.letter_scores(options, space.group, tokens)
+        return (self.logits(scores)[rows] + self.calibration.letter_weight * letters).softmax(dim=0)
+
+    def identify(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Identification:
+        """Everything the model says of a photo: the last state of `stream`."""
+        *_, last = self.stream(photo, space, top)
+        return last
+
+    def stream(
+        self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5
+    ) -> Iterator[Identification]:
+        """Growing identifications: first the species, then the answer and the description word by word.
+
+        Closing the iterator stops the work within one token.
+        """
+        started = time.perf_counter()
+        space = space or self.label_space()
+        scores, tokens = self.score(photo, space)
+        probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
+        species = [
+            Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
+        ]
+        result = Identification(self.name, self.knows(scores), species, seconds={"species": time.perf_counter() - started})
+        yield result
+
+        for result in self._write(result, "answer", open_question(space.group), tokens, ANSWER_TOKENS):
+            yield result
+        category = find_category(species[0].name)
+        if category is None:
+            return
+        group = category.super_category
+        for result in self._write(result, "attributes", description_question(group), tokens, DESCRIPTION_TOKENS):
+            yield replace(result, attributes=parse_description(result.description, group))
+
+    def _write(
+        self, result: Identification, part: str, question: str, tokens: Tensor, limit: int
+    ) -> Iterator[Identification]:
+        started = time.perf_counter()
+        text = ""
+        for piece in self.generate(question, tokens, limit):
+            text += piece
+            seconds = {**result.seconds, part: time.perf_counter() - started}
+            if part == "answer":
+                yield replace(result, answer=text.strip(), seconds=seconds)
+            else:
+                yield replace(result, description=text.strip(), seconds=seconds)
+
+    def generate(self, question: str, tokens: Tensor, limit: int) -> Iterator[str]:
+        """The model's greedy answer to a question about the photo, piece by piece."""
+        with torch.no_grad():
+            embeddings, mask = self.mllm.input_embeddings([self.mllm.question_ids(question)], tokens)
+        streamer = TextIteratorStreamer(self.mllm.tokenizer, skip_prompt=False, skip_special_tokens=True, timeout=120)
+        cancelled = threading.Event()
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.mllm.model.generate(
+                    inputs_embeds=embeddings,
+                    attention_mask=mask.long(),
+                    max_new_tokens=limit,
+                    do_sample=False,
+                    streamer=streamer,
+                    stopping_criteria=[_Stop(cancelled)],
+                    eos_token_id=self.mllm.tokenizer.eos_token_id,
+                    pad_token_id=self.mllm.tokenizer.pad_token_id,
+                )
+            except BaseException as error:  # handed to the caller's thread below
+                failure.append(error)
+                streamer.end()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield from streamer
+        finally:
+            cancelled.set()
+            worker.join()
+        if failure:
+            raise failure[0]

@@ -1,0 +1,122 @@
+"""Categories and their field marks: the tables of `assets/attributes`, and the descriptions made from them.
+
+A description is a sequence of clauses, one per attribute, in one of a few wordings. `parse_description` reads any
+of the wordings back into a table, also from text that a model wrote.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from core.errors import UserError
+
+ATTRIBUTES_FOLDER = Path(__file__).parent.parent / "assets" / "attributes"
+WORDINGS = 4
+
+
+@dataclass(frozen=True)
+class SuperCategory:
+    """A kind of object whose categories share a list of attributes (bird: bill, crown, ...)."""
+
+    name: str
+    noun: str
+    rank: str  # what one asks for: the species of a bird, the breed of a dog, the model of a car
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category: its display name, other spellings, and the value of every attribute of its super-category."""
+
+    name: str
+    super_category: SuperCategory
+    aliases: tuple[str, ...]
+    values: dict[str, str]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def normalise(name: str) -> str:
+    """The form in which names are compared: lower case, punctuation and underscores as single spaces."""
+    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+@cache
+def categories() -> dict[str, Category]:
+    """Every known category by display name, in the order of the files."""
+    known: dict[str, Category] = {}
+    for path in sorted(ATTRIBUTES_FOLDER.glob("*.yaml")):
+        table = yaml.safe_load(path.read_text())
+        group = SuperCategory(table["super_category"], table["noun"], table["rank"], tuple(table["attributes"]))
+        for name, entry in table["categories"].items():
+            known[name] = Category(name, group, tuple(entry["aliases"]), entry["values"])
+    return known
+
+
+@cache
+def super_categories() -> dict[str, SuperCategory]:
+    """Every super-category by name."""
+    return {category.super_category.name: category.super_category for category in categories().values()}
+
+
+@cache
+def _by_spelling() -> dict[str, Category]:
+    return {
+        normalise(spelling): category
+        for category in categories().values()
+        for spelling in (category.name, *category.aliases)
+    }
+
+
+def find_category(label: str) -> Category | None:
+    """The category that a label (a folder name, an alias, any capitals or punctuation) stands for, if known."""
+    return _by_spelling().get(normalise(label))
+
+
+def canonical_name(label: str) -> str:
+    """The display name of a known label; an unknown one is kept, with underscores as spaces."""
+    category = find_category(label)
+    return category.name if category else " ".join(label.replace("_", " ").split())
+
+
+def in_super_category(name: str) -> list[Category]:
+    """The categories of one super-category. Raises `UserError` for an unknown one."""
+    if name not in super_categories():
+        raise UserError(f"Unknown super-category {name!r}: choose one of {', '.join(super_categories())}.")
+    return [category for category in categories().values() if category.super_category.name == name]
+
+
+def _verb(attribute: str) -> str:
+    return "are" if attribute.endswith("s") else "is"
+
+
+def describe(category: Category, wording: int = 0) -> str:
+    """The attribute description of a category, 35-60 words, in one of `WORDINGS` wordings.
+
+    Wording 0 is the one that the model is taught to write; the others keep training from memorising one
+    sentence: they change the clause form and start at another attribute.
+    """
+    group, wording = category.super_category, wording % WORDINGS
+    start = wording * len(group.attributes) // WORDINGS
+    pairs = [(a, category.values[a]) for a in group.attributes[start:] + group.attributes[:start]]
+    if wording == 0:
+        return " ".join(f"{a.capitalize()} {_verb(a)} {v}." for a, v in pairs)
+    if wording == 1:
+        return f"This {group.noun} shows these marks: " + "; ".join(f"{a} {v}" for a, v in pairs) + "."
+    if wording == 2:
+        return f"A photo of one {group.noun}. " + " ".join(f"{a.capitalize()}: {v}." for a, v in pairs)
+    return f"What to look for in this {group.noun}: " + ", ".join(f"{a} {v}" for a, v in pairs) + "."
+
+
+def parse_description(text: str, group: SuperCategory) -> dict[str, str]:
+    """Attribute -> value, read from a description in any wording; attributes that it does not name are left out."""
+    names = "|".join(re.escape(a) for a in sorted(group.attributes, key=len, reverse=True))
+    clause = re.compile(rf"(?:^|[.;:,]\s*)({names}):? (?:(?:is|are) )?([^.;,:]+)", re.IGNORECASE)
+    found: dict[str, str] = {}
+    for attribute, value in clause.findall(text):
+        found.setdefault(attribute.lower(), value.strip())
+    return {attribute: found[attribute] for attribute in group.attributes if attribute in found}

@@ -1,0 +1,164 @@
+"""A multi-modal LLM of the Idefics2 kind, taken apart where the method needs it.
+
+A photo goes through the frozen vision tower once (`VisionFeatures`, cacheable), through the connector (image
+tokens), and through the text model as often as there are texts to relate it to. Everything here works on any
+`Idefics2ForConditionalGeneration`, from the embedded one to the 8B.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import DynamicCache, Idefics2ForConditionalGeneration, Idefics2Processor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the frozen tower says of B photos."""
+
+    states: Tensor  # [B, P, D_vision]
+    mask: Tensor  # [B, P] bool: False where a patch is padding
+
+    def repeat(self, n: int) -> "VisionFeatures":
+        """Every photo n times, in a row."""
+        return VisionFeatures(self.states.repeat_interleave(n, 0), self.mask.repeat_interleave(n, 0))
+
+
+class Mllm:
+    """An Idefics2-like model with its processor."""
+
+    def __init__(self, model: Idefics2ForConditionalGeneration, processor: Idefics2Processor) -> None:
+        self.model = model
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.image_token = model.config.image_token_id
+        self.text_model = model.model.text_model
+        self._special = re.compile(
+            "|".join(re.escape(t.content) for t in self.tokenizer.added_tokens_decoder.values() if t.special)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    def escape(self, text: str) -> str:
+        """Text that cannot end a turn or stand for a photo: special tokens typed by a user are broken up."""
+        return self._special.sub(lambda match: match.group()[0] + " " + match.group()[1:], text)
+
+    def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
+        """The vision tower on RGB photos (the first half of Idefics2's `get_image_features`)."""
+        inputs = self.processor.image_processor([[photo] for photo in photos], return_tensors="pt")
+        tower = self.model.model.vision_model
+        pixels = inputs["pixel_values"][:, 0].to(self.device, next(tower.parameters()).dtype)  # [B, 3, H, W]
+        pixel_mask = inputs.get("pixel_attention_mask")
+        if pixel_mask is None:
+            pixel_mask = torch.ones(pixels.shape[0], *pixels.shape[2:])
+        else:
+            pixel_mask = pixel_mask[:, 0]
+        patch = self.model.config.vision_config.patch_size
+        patches = pixel_mask.to(self.device).unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
+        patch_mask = patches.sum(dim=(-1, -2)) == patch * patch
+        with torch.no_grad():
+            states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
+        return VisionFeatures(states, patch_mask.flatten(1))
+
+    def image_tokens(self, vision: VisionFeatures) -> Tensor:
+        """The connector: -> [B, L, H], one row of L image tokens per photo."""
+        connector = self.model.model.connector
+        states = vision.states.to(next(connector.parameters()).dtype)
+        return connector(states, attention_mask=vision.mask)
+
+    def text_ids(self, text: str) -> list[int]:
+        """`[BOS, text, EOS]`, the sequence whose EOS state embeds a text."""
+        words = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids
+        return [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
+
+    def object_ids(self) -> list[int]:
+        """`[BOS, image tokens, EOS]`, the sequence whose EOS state embeds a photo."""
+        images = [self.image_token] * self.processor.image_seq_len
+        return [self.tokenizer.bos_token_id, *images, self.tokenizer.eos_token_id]
+
+    def question_ids(self, question: str) -> list[int]:
+        """The chat prompt that asks `question` about one photo, up to where the answer starts."""
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self.escape(question)}]}
+        prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        return self.processor(text=[prompt])["input_ids"][0]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """An answer as the model should write it: its tokens and EOS."""
+        return [*self.tokenizer(self.escape(answer), add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+
+    def input_embeddings(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Right-padded input embeddings [B, T, H] and attention mask [B, T] of token sequences.
+
+        The image placeholders of all sequences, in order, are filled with the rows of `image_tokens` [B', L, H].
+        Raises `ValueError` for an empty sequence or when placeholders and image tokens do not match in number.
+        """
+        if not all(sequences):
+            raise ValueError("A sequence without tokens cannot be embedded.")
+        ids = [torch.tensor(sequence) for sequence in sequences]
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(self.device)
+        lengths = torch.tensor([len(sequence) for sequence in sequences], device=self.device)
+        mask = torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
+        embeddings = self.model.get_input_embeddings()(padded)
+        placeholders = (padded == self.image_token) & mask
+        if image_tokens is None:
+            image_tokens = embeddings.new_zeros(0, 1, embeddings.shape[-1])
+        if placeholders.sum() != image_tokens.shape[0] * image_tokens.shape[1]:
+            raise ValueError("The number of image placeholders differs from the number of image tokens.")
+        embeddings = embeddings.masked_scatter(placeholders[..., None], image_tokens.to(embeddings.dtype))
+        return embeddings, mask
+
+    def hidden_states(
+        self, sequences: list[list[int]], image_tokens: Tensor | None = None, cache: DynamicCache | None = None
+    ) -> Tensor:
+        """Last hidden states [B, T, H] (after the final norm) of right-padded sequences."""
+        embeddings, mask = self.input_embeddings(sequences, image_tokens)
+        if cache is not None and cache.get_seq_length():
+            past = mask.new_ones(mask.shape[0], cache.get_seq_length())
+            mask = torch.cat([past, mask], dim=1)
+        return self.text_model(
+            inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+
+    def embed(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
+        """[B, H] float32, L2-normalised: the last hidden state at each sequence's EOS (o, a and c of the method).
+
+        Raises `ValueError` for a sequence that does not end in EOS: the position is taken from the length,
+        never found by searching for a token that padding may share.
+        """
+        eos = self.tokenizer.eos_token_id
+        if any(not sequence or sequence[-1] != eos for sequence in sequences):
+            raise ValueError("A sequence to embed must end in the end-of-sequence token.")
+        states = self.hidden_states(sequences, image_tokens)
+        last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)
+        return F.normalize(states[torch.arange(len(sequences)), last].float(), dim=-1)
+
+    def embed_texts(self, texts: list[str], batch: int = 32) -> Tensor:
+        """[N, H] float32: the embeddings of texts (category names or descriptions), without gradients."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        rows: list[Tensor] = [torch.empty(0)] * len(texts)
+        with torch.no_grad():
+            for start in range(0, len(order), batch):
+                chosen = order[start : start + batch]
+                for i, row in zip(chosen, self.embed([self.text_ids(texts[i]) for i in chosen]), strict=True):
+                    rows[i] = row
+        return torch.stack(rows)
+
+    def embed_photos(self, image_tokens: Tensor) -> Tensor:
+        """[B, H] float32: the object embeddings of photos given as image tokens [B, L, H]."""
+        return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)
+
+    def generation_loss(self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor) -> Tensor:
+        """L_gen: mean cross-entropy over the answers' tokens alone; prompts and image tokens carry no loss."""
+        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        states = self.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
+        rows = [i for i, answer in enumerate(answers) for _ in answer]
+        columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
+        targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
+        return F.cross_entropy(self.model.lm_head(states[rows, columns]).float(), targets)

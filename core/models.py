@@ -1,0 +1,111 @@
+"""The model zoo: which models there are, whether they can run here, and loading one by name."""
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import yaml
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from core.identify import Recogniser
+    from core.mllm import Mllm
+    from core.tower import TinyIdefics2ForConditionalGeneration
+
+ASSETS = Path(__file__).parent.parent / "assets"
+CHECKPOINTS = ASSETS / "checkpoints"
+DEFAULT = "finedefics-tiny"
+
+_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of `assets/models.yaml`."""
+
+    name: str
+    title: str
+    checkpoint: Path  # folder of the checkpoint on top of the embedded base
+    size: str  # what it takes on disk, for people
+
+
+def zoo() -> dict[str, Entry]:
+    """The models by name, in the order of `assets/models.yaml`."""
+    table = yaml.safe_load((ASSETS / "models.yaml").read_text())
+    return {
+        name: Entry(name, entry["title"], CHECKPOINTS / entry["checkpoint"], entry["size"])
+        for name, entry in table.items()
+    }
+
+
+def find_entry(name: str) -> Entry:
+    """The entry of a model. Raises `UserError` for a name that is not in the zoo."""
+    entry = zoo().get(name)
+    if entry is None:
+        raise UserError(f"There is no model {name!r}: choose one of {', '.join(zoo())}.")
+    return entry
+
+
+def availability(entry: Entry) -> str:
+    """"ready", or one sentence that says why the model cannot be loaded here."""
+    from core.checkpoints import read_card
+    from core.weights import TEXT, TOWER
+
+    try:
+        read_card(entry.checkpoint)
+        TEXT.locate()
+        TOWER.locate()
+    except UserError as error:
+        return str(error)
+    return "ready"
+
+
+@cache
+def _base(dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
+    import torch
+
+    from core.tower import TinyIdefics2ForConditionalGeneration
+    from core.weights import ensure_base
+
+    base = TinyIdefics2ForConditionalGeneration.from_pretrained(ensure_base(), dtype=torch.float32).to(device).eval()
+    base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small
+    return base.requires_grad_(False)
+
+
+def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
+    """The embedded base as a fresh `Mllm` that shares its frozen weights with all others.
+
+    The connector is its own (and untrained: zeros); an adapter added to one model is not seen by another.
+    `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
+    """
+    from transformers import Idefics2Processor
+
+    from core.devices import default_device, fast_dtype
+    from core.mllm import Mllm
+    from core.weights import ensure_base
+
+    device = default_device()
+    with _lock:
+        base = _base(dtype or fast_dtype(device), device)
+        tensors = [*base.named_parameters(), *base.named_buffers()]
+        shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
+        model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
+    return Mllm(model, Idefics2Processor.from_pretrained(ensure_base()))
+
+
+def load(name: str) -> "Recogniser":
+    """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model."""
+    from core.checkpoints import load_into, read_card
+    from core.identify import Recogniser
+
+    entry = find_entry(name)
+    read_card(entry.checkpoint)
+    mllm = load_mllm()
+    labels, calibration = load_into(mllm, entry.checkpoint)
+    return Recogniser(name, mllm, labels, calibration)

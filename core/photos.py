@@ -1,0 +1,76 @@
+"""From bytes of unknown origin to an upright RGB photo, or one sentence why not."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from core.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # nothing else is ever parsed
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 1600  # larger photos are shrunk: no model of the zoo looks at more
+MAX_ASPECT = 20
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright RGB photo, at most `MAX_SIDE` pixels a side, and what was done to it that a user should know."""
+
+    image: Image.Image
+    note: str = ""
+
+
+def open_photo(data: bytes) -> Photo:
+    """Decode a photo. Raises `UserError` for anything that is not a complete, reasonable picture.
+
+    The size limits are checked on the header, before a pixel is decoded. Truncated files are refused. Any colour
+    mode becomes RGB (transparency over white, 16 bit scaled to 8), the EXIF orientation is applied.
+    """
+    if not data:
+        raise UserError("There is no photo: choose one first.")
+    if len(data) > MAX_BYTES:
+        raise UserError(f"The file has {len(data) / 2**20:.0f} MB: the limit is {MAX_BYTES // 2**20} MB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            _check_size(image.width, image.height)
+            frames = getattr(image, "n_frames", 1)
+            image.seek(0)
+            image.load()
+            image = _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(_too_many_pixels()) from None
+    except UnidentifiedImageError:
+        raise UserError(f"This is not a readable image: use one of {', '.join(FORMATS)}.") from None
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
+        raise UserError("The image file is damaged or incomplete.") from error
+    if max(image.size) > MAX_SIDE:
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return Photo(image, "This picture is animated: only its first frame was used." if frames > 1 else "")
+
+
+def _too_many_pixels() -> str:
+    return f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels: use a smaller copy."
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UserError(_too_many_pixels())
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UserError(f"The picture is {width} x {height} pixels: such a narrow strip cannot be identified.")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bit and more per pixel: scale by the type's range
+        image = image.convert("F").point(lambda value: value / 257 + 0).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

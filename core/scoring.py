@@ -1,0 +1,41 @@
+"""Log-likelihood of candidate answers under one question, the photo's prefix computed once."""
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from core.mllm import Mllm
+
+CANDIDATES_PER_BATCH = 24
+
+
+@torch.no_grad()
+def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, answers: list[str]) -> Tensor:
+    """[N] float32: log p(answer, EOS | photo, question) of every answer, summed over its tokens.
+
+    `image_tokens` [1, L, H] fill the prompt's placeholders. The key-value cache of the prompt is computed once and
+    cropped back to it between batches of answers.
+    """
+    if not answers:
+        raise ValueError("There are no answers to score.")
+    cache = DynamicCache(config=mllm.text_model.config)
+    first = log_probabilities(mllm, mllm.hidden_states([prompt], image_tokens, cache)[:, -1:])  # [1, 1, V]
+    sequences = [mllm.answer_ids(answer) for answer in answers]
+    scores = []
+    for start in range(0, len(sequences), CANDIDATES_PER_BATCH):
+        batch = sequences[start : start + CANDIDATES_PER_BATCH]
+        branch = DynamicCache(config=mllm.text_model.config)
+        for layer, entry in enumerate(cache.layers):
+            branch.update(entry.keys.expand(len(batch), -1, -1, -1), entry.values.expand(len(batch), -1, -1, -1), layer)
+        rest = [sequence[:-1] for sequence in batch]
+        later = log_probabilities(mllm, mllm.hidden_states(rest, cache=branch))
+        for row, sequence in enumerate(batch):
+            tokens = torch.tensor(sequence, device=later.device)
+            follow = later[row, : len(sequence) - 1].gather(1, tokens[1:, None]).sum()
+            scores.append(first[0, 0, tokens[0]] + follow)
+    return torch.stack(scores)
+
+
+def log_probabilities(mllm: Mllm, states: Tensor) -> Tensor:
+    """[..., V] float32 log-probabilities of the next token from last hidden states [..., H]."""
+    return mllm.model.lm_head(states).float().log_softmax(dim=-1)

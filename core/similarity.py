@@ -1,0 +1,35 @@
+"""Which categories look alike: from their attribute descriptions."""
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from core.knowledge import find_category, normalise
+
+
+def description_similarity(names: list[str]) -> np.ndarray:
+    """[N, N] cosine similarity in [0, 1] of categories by their attribute values (TF-IDF over attribute-value words).
+
+    Categories of one super-category share the vocabulary of its attributes; those of different super-categories
+    share nothing. A category without known attributes is compared by the words of its name.
+    """
+    matrix = TfidfVectorizer(analyzer=str.split, sublinear_tf=True).fit_transform([_terms(name) for name in names])
+    return (matrix @ matrix.T).toarray()
+
+
+def _terms(name: str) -> str:
+    category = find_category(name)
+    if category is None:
+        return normalise(name) or name
+    group = category.super_category.name
+    return " ".join(
+        f"{group}/{attribute}/{word}".replace(" ", "_")
+        for attribute, value in category.values.items()
+        for word in value.split()
+    )
+
+
+def most_similar(names: list[str], k: int) -> list[list[int]]:
+    """For each name, the indices of its k most similar other names, best first (ties in list order)."""
+    similarity = description_similarity(names)
+    np.fill_diagonal(similarity, -1)
+    return [[int(i) for i in np.argsort(-row, kind="stable")[:k]] for row in similarity]

@@ -1,0 +1,155 @@
+"""The Identify tab: one photo in, species and attributes out."""
+
+import html
+import importlib.util
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from core.errors import UserError
+from core.identify import Identification
+from core.knowledge import find_category, super_categories
+from core.models import DEFAULT, availability, load, zoo
+from core.photos import open_photo
+
+AUTO = "auto"
+UNKNOWN = "I don't know this one: it resembles none of the categories I was trained on. The closest names are below."
+PROVENANCE = (
+    "The values are the field marks that the model learned for this kind of object, written by it while looking at "
+    "this photo. They are not measurements."
+)
+
+
+class PhotoInput(gr.Image):
+    """An image input that hands over the uploaded file untouched: only `core.photos` ever parses it."""
+
+    def preprocess(self, payload: "gr.data_classes.ImageData | None") -> str | None:
+        """The path of the upload, or None where there is no photo."""
+        return payload.path if payload else None
+
+    def get_block_name(self) -> str:
+        """The front-end component to render this with."""
+        return "image"
+
+
+class Models:
+    """Loaded models by name; each is loaded once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict = {}
+
+    def get(self, name: str):
+        """The `Recogniser`, loaded if need be. Raises `UserError` if the model cannot be loaded."""
+        if name not in self._loaded:
+            self._loaded[name] = load(name)
+        return self._loaded[name]
+
+
+def example_photos() -> list[str]:
+    """Photos that come with installed packages."""
+    wanted = (("sklearn", "datasets/images/flower.jpg"), ("skimage", "data/chelsea.png"))
+    found = []
+    for module, file in wanted:
+        spec = importlib.util.find_spec(module)
+        path = Path(spec.origin).parent / file if spec and spec.origin else None
+        if path and path.is_file():
+            found.append(str(path))
+    return found
+
+
+def build(models: Models) -> None:
+    """Lay out the tab inside the current `gr.Blocks`."""
+    states = {name: availability(entry) for name, entry in zoo().items()}
+    ready = [name for name, state in states.items() if state == "ready"]
+    if not ready:
+        gr.Markdown("\n".join(f"- **{name}** cannot be loaded: {state}" for name, state in states.items()))
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320):
+            photo = PhotoInput(
+                type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
+            )
+            group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
+            with gr.Accordion("Candidate names, model", open=False):
+                labels = gr.Textbox(
+                    label="Candidate names (optional, one per line)",
+                    info="Any names: the photo is then ranked against these alone.",
+                    lines=4,
+                )
+                model = gr.Dropdown(list(zoo()), value=DEFAULT, label="Model")
+            with gr.Row():
+                start = gr.Button("Identify", variant="primary", elem_id="identify")
+                stop = gr.Button("Stop", elem_id="stop")
+            if photos := example_photos():
+                gr.Examples([[path] for path in photos], [photo], label="Examples", api_name=False)
+        with gr.Column(min_width=320):
+            status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
+            species = gr.Label(num_top_classes=5, label="Species", elem_id="species")
+            answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)
+            attributes = gr.Dataframe(
+                headers=["attribute", "value"],
+                datatype="str",
+                label="Attributes",
+                interactive=False,
+                wrap=True,
+                elem_id="attributes",
+            )
+            description = gr.Textbox(label="Description", lines=3, interactive=False, elem_id="description")
+            gr.Markdown(PROVENANCE, elem_classes="note")
+            download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
+
+    def run(
+        photo_path: str | None, super_category: str, candidates: str, model_name: str
+    ) -> Iterator[tuple[object, ...]]:
+        """Name the species in a photo, with the attributes that prove it."""
+        try:
+            if not photo_path:
+                raise UserError("There is no photo: choose one first.")
+            opened = open_photo(Path(photo_path).read_bytes())
+            recogniser = models.get(model_name)
+            names = candidates.splitlines()
+            if any(name.strip() for name in names) and super_category != AUTO:
+                raise UserError("Give either candidate names or a kind of thing, not both.")
+            chosen = None if super_category == AUTO else super_category
+            space = recogniser.label_space(names if any(n.strip() for n in names) else None, chosen)
+            for result in recogniser.stream(opened.image, space):
+                yield *_shown(result, opened.note), gr.skip()
+            yield *_shown(result, opened.note), _saved(result, Path(photo_path).name)
+        except UserError as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+
+    event = start.click(
+        run,
+        [photo, group, labels, model],
+        [status, species, answer, attributes, description, download],
+        api_name="identify",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="minimal",
+    )
+    stop.click(None, None, None, cancels=[event])
+
+
+def _shown(result: Identification, note: str) -> tuple[object, ...]:
+    lines = [note] if note else []
+    category = find_category(result.species[0].name)
+    if not result.known:
+        lines.append(f"**{UNKNOWN}**")
+    elif category:
+        lines.append(f"Looks like a {category.super_category.noun}.")
+    lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
+    return (
+        "\n\n".join(lines),
+        {s.name: s.probability for s in result.species},
+        result.answer,
+        [[attribute, value] for attribute, value in result.attributes.items()],
+        result.description,
+    )
+
+
+def _saved(result: Identification, photo: str) -> object:
+    path = Path(tempfile.mkdtemp(prefix="finedefics-")) / "identification.json"
+    path.write_text(json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False))
+    return gr.DownloadButton(value=str(path), interactive=True)

@@ -1,0 +1,1 @@
+"""What makes a checkpoint: records -> features -> stages -> calibration -> evaluation."""

@@ -1,0 +1,64 @@
+"""`python -m train run|evaluate`: make checkpoints, measure models."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit status 0, or 1 after one sentence that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train the embedded checkpoints from labelled photos (resumes)")
+    run.add_argument("--data", type=Path, required=True, help="folder of data sets, of class folders, or with a CSV")
+    run.add_argument("--csv", default="train.csv", help="name of the CSV files that list the training photos")
+    run.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for progress and logs")
+    run.add_argument("--seed", type=int, default=0)
+    measure = commands.add_parser("evaluate", help="accuracy of a model, per data set")
+    measure.add_argument("--model", default="finedefics-tiny")
+    measure.add_argument("--data", type=Path, required=True)
+    measure.add_argument("--csv", default="test.csv")
+    measure.add_argument("--seed", type=int, default=0, help="of the shuffled options")
+    measure.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+
+    from core.errors import UserError
+
+    try:
+        (_run if options.command == "run" else _evaluate)(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from train.data import check_no_leakage, read_data
+    from train.recipe import Recipe
+    from train.run import train
+
+    records = read_data(options.data, options.csv)
+    if any(options.data.glob("**/test.csv")) and options.csv != "test.csv":
+        check_no_leakage(records, read_data(options.data, "test.csv"))
+    train(records, Recipe(seed=options.seed), options.work, options.data.resolve().name)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from core.models import load
+    from train.evaluate import evaluate
+
+    results = evaluate(load(options.model), options.data, options.csv, options.seed)
+    if options.json:
+        print(json.dumps(results))
+        return
+    columns = list(results["mean"])
+    print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
+    for name, row in {**results["sets"], "mean": results["mean"]}.items():
+        print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""From raw scores to probabilities: the weights and the "unknown" threshold, fitted on held-out training photos."""
+
+import logging
+import random
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.checkpoints import Calibration, Labels
+from core.identify import LabelSpace, Recogniser, Scores, pooled_features
+from core.knowledge import WORDINGS, describe, find_category
+from core.mllm import Mllm
+from core.photos import open_photo
+from core.similarity import most_similar
+from train.data import Record
+from train.features import FeatureCache
+
+log = logging.getLogger(__name__)
+
+REFUSED_SHARE = 0.04  # of calibration photos that the "unknown" threshold may refuse
+
+
+def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) -> Labels:
+    """Embeddings of every category of the records, and each one's mean vision feature."""
+    names = sorted({record.category for record in records})
+    known = [find_category(name) for name in names]
+    wordings = torch.stack([mllm.embed_texts([describe(c, w) for c in known if c]) for w in range(WORDINGS)])
+    rows: dict[str, list[int]] = {name: [] for name in names}
+    for row, record in enumerate(records):
+        rows[record.category].append(row)
+    means = [
+        pooled_features(features.get(rows[name], [0] * len(rows[name]), mllm.device).states).mean(0) for name in names
+    ]
+    return Labels(
+        names,
+        mllm.embed_texts(names).cpu(),
+        F.normalize(wordings.mean(0), dim=-1).cpu(),
+        F.normalize(torch.stack(means), dim=-1).cpu(),
+    )
+
+
+def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
+    """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold."""
+    recogniser = Recogniser(name, mllm, labels, Calibration())
+    rng = random.Random(seed)
+    spaces: dict[str, LabelSpace] = {}
+    scored: list[tuple[Scores, int]] = []
+    asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
+    for record in held:
+        category = find_category(record.category)
+        assert category is not None  # the training set was checked
+        group = category.super_category.name
+        if group not in spaces:
+            spaces[group] = recogniser.label_space(super_category=group)
+        space = spaces[group]
+        scores, tokens = recogniser.score(open_photo(record.image.read_bytes()).image, space)
+        truth = space.labels.index(record.category)
+        scored.append((scores, truth))
+        options = [truth, *most_similar(space.labels, 3)[truth]]
+        order = rng.sample(range(len(options)), len(options))
+        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, tokens)
+        asked.append((options, letters[torch.tensor(order).argsort()]))
+    weights = fit_weights([(stack(scores), truth) for scores, truth in scored], [10.0, 10.0, 0.5])
+    ranked = [weights @ stack(scores) for scores, _ in scored]
+    letter_weight = fit_weights(
+        [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
+        [1.0, 0.5],
+    )
+    distances = torch.tensor([scores.distance for scores, _ in scored])
+    calibration = Calibration(
+        *weights.tolist(),
+        letter_weight=(letter_weight[1] / letter_weight[0]).item(),
+        unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
+    )
+    return replace(calibration, candidates=_candidates_needed(calibration, scored))
+
+
+def stack(scores: Scores) -> Tensor:
+    """[3, N]: the scores in the order of `Calibration`'s weights."""
+    return torch.stack([scores.name_similarity, scores.description_similarity, scores.log_likelihood])
+
+
+def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
+    """[K] positive weights of K scores [K, N] that minimise the mean cross-entropy of the truth (L-BFGS)."""
+    raw = torch.tensor(start).expm1().log().requires_grad_()  # the inverse of softplus
+    optimizer = torch.optim.LBFGS([raw], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        weights = F.softplus(raw)
+        value = torch.stack([F.cross_entropy(weights @ s, torch.tensor(truth)) for s, truth in scored]).mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return F.softplus(raw).detach()
+
+
+def _candidates_needed(calibration: Calibration, scored: list[tuple[Scores, int]]) -> int:
+    """How many names the embeddings must keep so that the truth is among them for 99 % of the photos, at least 12."""
+    ranks = []
+    for scores, truth in scored:
+        first = (
+            calibration.name_weight * scores.name_similarity
+            + calibration.description_weight * scores.description_similarity
+        )
+        ranks.append(float((first > first[truth]).sum() + 1))
+    return max(12, round(torch.tensor(ranks).quantile(0.99).item()))

@@ -1,0 +1,115 @@
+"""Accuracy of a model on labelled photos, per data set: ranking, closed-set questions, free answers, calibration."""
+
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.identify import ANSWER_TOKENS, Recogniser
+from core.knowledge import canonical_name, find_category, normalise
+from core.photos import open_photo
+from core.prompts import open_question
+from core.similarity import most_similar
+from train.data import Record, read_data
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one photo."""
+
+    rank: int  # of the truth in the ranking, 0 = first
+    confidence: float  # probability of the first name
+    closed: bool  # the closed-set question was answered rightly
+    letter: bool  # the letter alone would have answered it rightly
+    open: bool  # the free answer names the truth or an alias of it
+    known: bool
+
+
+def evaluate(recogniser: Recogniser, folder: Path, csv_name: str, seed: int = 0) -> dict:
+    """Results per data set folder of `folder` and their unweighted mean, as plain data."""
+    by_set: dict[str, list[Record]] = {}
+    for record in read_data(folder, csv_name):
+        by_set.setdefault(record.data_set, []).append(record)
+    sets, everything = {}, []
+    for name, records in by_set.items():
+        outcomes = []
+        for outcome in outcomes_of(recogniser, records, seed):
+            outcomes.append(outcome)
+            if len(outcomes) % 50 == 0:
+                log.info("%s: %d of %d photos", name, len(outcomes), len(records))
+        sets[name] = summary(outcomes)
+        everything += outcomes
+    mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
+    mean["n"] = len(everything)
+    mean["ece"] = expected_calibration_error(everything)
+    rounded = {name: _rounded(result) for name, result in sets.items()}
+    return {"model": recogniser.name, "csv": csv_name, "seed": seed, "sets": rounded, "mean": _rounded(mean)}
+
+
+def _rounded(result: dict) -> dict:
+    return {key: round(value, 4) for key, value in result.items()}
+
+
+def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Iterator[Outcome]:
+    """One outcome per record; the label space is the records' categories."""
+    labels = sorted({record.category for record in records})
+    space = recogniser.label_space(labels)
+    look_alikes = most_similar(labels, 3)
+    rng = random.Random(seed)
+    for record in records:
+        photo = open_photo(record.image.read_bytes()).image
+        scores, tokens = recogniser.score(photo, space)
+        probabilities = recogniser.logits(scores).softmax(dim=0)
+        truth = labels.index(record.category)
+        options = [labels[i] for i in (truth, *look_alikes[truth])]
+        rng.shuffle(options)
+        closed = recogniser.choose(scores, space, options, tokens)
+        letters = recogniser.letter_scores(options, space.group, tokens)
+        answer = "".join(recogniser.generate(open_question(space.group), tokens, ANSWER_TOKENS))
+        right = options.index(record.category)
+        yield Outcome(
+            rank=int((probabilities > probabilities[truth]).sum()),
+            confidence=probabilities.max().item(),
+            closed=int(closed.argmax()) == right,
+            letter=int(letters.argmax()) == right,
+            open=names_category(answer, record.category),
+            known=recogniser.knows(scores),
+        )
+
+
+def names_category(answer: str, category: str) -> bool:
+    """Whether a free answer is the category's name or one of its aliases (capitals and punctuation aside)."""
+    known = find_category(category)
+    spellings = {category, *(known.aliases if known else ())}
+    return normalise(answer) in {normalise(spelling) for spelling in spellings} or canonical_name(answer) == category
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, float]:
+    """Shares of right answers and the calibration error of one data set."""
+    n = len(outcomes)
+    return {
+        "n": n,
+        "top1": sum(o.rank == 0 for o in outcomes) / n,
+        "top5": sum(o.rank < 5 for o in outcomes) / n,
+        "closed4": sum(o.closed for o in outcomes) / n,
+        "closed4_letter_alone": sum(o.letter for o in outcomes) / n,
+        "open": sum(o.open for o in outcomes) / n,
+        "refused": sum(not o.known for o in outcomes) / n,
+        "ece": expected_calibration_error(outcomes),
+    }
+
+
+def expected_calibration_error(outcomes: list[Outcome]) -> float:
+    """Mean |accuracy - confidence| over `CALIBRATION_BINS` equal bins of confidence, weighted by their photos."""
+    confidence = torch.tensor([o.confidence for o in outcomes])
+    right = torch.tensor([float(o.rank == 0) for o in outcomes])
+    bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    gaps = [(right[bins == b] - confidence[bins == b]).sum().abs() for b in range(CALIBRATION_BINS)]
+    return (torch.stack(gaps).sum() / len(outcomes)).item()

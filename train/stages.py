@@ -1,0 +1,189 @@
+"""What a training step computes: the connector's warm-up, stage I (alignment) and stage II (questions)."""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import UserError
+from core.knowledge import WORDINGS, Category, describe, find_category
+from core.mllm import Mllm, VisionFeatures
+from core.prompts import LETTERS, closed_question, description_question, open_question
+from core.similarity import most_similar
+from train.data import Record
+from train.features import FeatureCache
+from train.losses import TripleBatch, attribute_category, category_category, object_attribute
+from train.recipe import Recipe
+
+WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
+NEIGHBOURS = 12  # look-alikes from which batches and options are drawn
+
+
+@dataclass
+class TrainingSet:
+    """The photos, their cached features, and their categories with look-alikes."""
+
+    records: list[Record]
+    features: FeatureCache
+    categories: list[Category]
+    look_alikes: list[list[int]]  # per category: indices of the most similar ones of its super-category
+    members: list[list[int]]  # per category: indices of its records
+
+    @classmethod
+    def build(cls, records: list[Record], features: FeatureCache) -> "TrainingSet":
+        """Raises `UserError` for a category whose attributes are not known."""
+        names = sorted({record.category for record in records})
+        categories = []
+        for name in names:
+            category = find_category(name)
+            if category is None:
+                raise UserError(f"No attributes are known for {name!r}: add it to a table in assets/attributes.")
+            categories.append(category)
+        position = {name: i for i, name in enumerate(names)}
+        members: list[list[int]] = [[] for _ in names]
+        for row, record in enumerate(records):
+            members[position[record.category]].append(row)
+        ranked = most_similar(names, len(names) - 1)
+        groups = [category.super_category for category in categories]
+        look_alikes = [[j for j in row if groups[j] == groups[i]][:NEIGHBOURS] for i, row in enumerate(ranked)]
+        return cls(records, features, categories, look_alikes, members)
+
+
+def initialise_connector(mllm: Mllm, seed: int) -> None:
+    """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness."""
+    torch.manual_seed(seed)
+    connector = mllm.model.model.connector
+    for module in connector.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+        elif module.__class__.__name__.endswith("RMSNorm"):
+            nn.init.ones_(module.weight)
+    nn.init.normal_(connector.perceiver_resampler.latents)
+    nn.init.constant_(connector.perceiver_resampler.norm.weight, WORD_NORM)
+
+
+class Steps:
+    """The losses of one step of each stage, for a model and a training set."""
+
+    def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
+        self.mllm, self.data, self.recipe = mllm, data, recipe
+        self.word_codes = self._word_codes()  # [C, L, H]
+        self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
+
+    def _word_codes(self) -> Tensor:
+        """Word embeddings that the image tokens of each category should start near: its name, then its marks."""
+        length = self.mllm.processor.image_seq_len
+        table = self.mllm.model.get_input_embeddings().weight.detach().float()
+        codes = []
+        for category in self.data.categories:
+            words = " ".join([category.name, *category.values.values()])
+            codes.append(table[self.mllm.tokenizer(words, add_special_tokens=False).input_ids[:length]])
+        return torch.stack(codes)
+
+    def _photos(self, rows: list[int], rng: random.Random) -> Tensor:
+        """Image tokens [B, L, H] of random views of the photos, with patches and features dropped."""
+        views = [rng.randrange(self.data.features.views) for _ in rows]
+        vision = self.data.features.get(rows, views, self.mllm.device)
+        keep = torch.rand(vision.mask.shape, device=vision.mask.device) >= self.recipe.patch_dropout
+        keep[:, 0] |= ~keep.any(dim=1)
+        states = F.dropout(vision.states, self.recipe.feature_dropout)
+        return self.mllm.image_tokens(VisionFeatures(states, keep))
+
+    def _names(self, rows: list[int]) -> list[str]:
+        return [str(self.data.records[row].image) for row in rows]
+
+    def _balanced_rows(self, count: int, rng: random.Random) -> list[int]:
+        """Photos drawn so that rare categories are seen more often than their share, but not as often as common ones."""
+        weights = [len(rows) ** 0.5 for rows in self.data.members]
+        chosen = rng.choices(range(len(weights)), weights, k=count)
+        return [rng.choice(self.data.members[category]) for category in chosen]
+
+    def warm_up(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
+        """The connector alone: image tokens are drawn to their category's words, away from every other's."""
+        rows = self._balanced_rows(self.recipe.warmup.photos, rng)
+        tokens = self._photos(rows, rng).float()  # [B, L, H]
+        targets = torch.tensor([self.category_of[row] for row in rows], device=tokens.device)
+        centre = self.word_codes.mean(dim=(0, 1))
+        codes = F.normalize(self.word_codes - centre, dim=-1)
+        similarity = torch.einsum("blh,clh->bc", F.normalize(tokens - centre, dim=-1), codes) / codes.shape[1]
+        naming = F.cross_entropy(similarity / self.recipe.temperature, targets, label_smoothing=0.1)
+        distance = (tokens - self.word_codes[targets]).pow(2).sum(-1).mean() / self.word_codes.pow(2).sum(-1).mean()
+        return {"naming": naming, "distance": distance}, self._names(rows)
+
+    def _grouped_rows(self, rng: random.Random) -> list[int]:
+        """Photos of one category and its look-alikes, so that the batch's negatives are hard ones."""
+        seed = self.category_of[self._balanced_rows(1, rng)[0]]
+        count = self.recipe.categories_per_batch
+        near = self.data.look_alikes[seed][: count + 2]
+        chosen = [seed, *rng.sample(near, min(count - 1, len(near)))]
+        share = self.recipe.stage1.photos // len(chosen)
+        return [row for c in chosen for row in rng.choices(self.data.members[c], k=share)]
+
+    def align(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
+        """Stage I: L_gen(description) + (L_OAC + L_ACC + w L_CCC) / 2, every distinct text encoded once."""
+        recipe, mllm = self.recipe, self.mllm
+        rows = self._grouped_rows(rng)
+        own = [self.category_of[row] for row in rows]
+        hard = [self.data.look_alikes[category][: recipe.hard_negatives] for category in own]
+        involved = sorted({*own, *(c for near in hard for c in near)})
+        position = {category: i for i, category in enumerate(involved)}
+        image_tokens = self._photos(rows, rng)
+        objects = mllm.embed_photos(image_tokens)
+        texts = [describe(self.data.categories[c], rng.randrange(WORDINGS)) for c in involved]
+        descriptions = mllm.embed([mllm.text_ids(text) for text in texts])
+        names = mllm.embed([mllm.text_ids(self.data.categories[c].name) for c in involved])
+        own_index = torch.tensor([position[c] for c in own])
+        hard_index = torch.tensor([[position[c] for c in near] for near in hard])
+        batch = TripleBatch(
+            objects,
+            descriptions[own_index],
+            names[own_index],
+            own_index,
+            descriptions[hard_index],
+            names[hard_index],
+            hard_index,
+        )
+        described = rng.sample(range(len(rows)), recipe.described_photos)
+        about = [self.data.categories[own[i]] for i in described]
+        generation = mllm.generation_loss(
+            [mllm.question_ids(description_question(c.super_category)) for c in about],
+            [mllm.answer_ids(describe(c)) for c in about],
+            image_tokens[described],
+        )
+        return {
+            "generation": generation,
+            "object_attribute": object_attribute(batch, recipe.temperature) / 2,
+            "attribute_category": attribute_category(batch, recipe.temperature) / 2,
+            "category_category": recipe.category_category_weight
+            * category_category(batch, recipe.temperature)
+            / 2,
+        }, self._names(rows)
+
+    def instruct(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
+        """Stage II: L_gen on an open-set question per photo and a closed-set one for some of them."""
+        recipe, mllm = self.recipe, self.mllm
+        rows = self._balanced_rows(recipe.stage2.photos, rng)
+        own = [self.category_of[row] for row in rows]
+        image_tokens = self._photos(rows, rng)
+        questions, answers = [], []
+        for category in (self.data.categories[c] for c in own):
+            questions.append(open_question(category.super_category if rng.random() < 0.5 else None))
+            answers.append(category.name)
+        for c in own[: recipe.closed_photos]:
+            near = self.data.look_alikes[c]
+            options = [c, *rng.sample(near, min(3, len(near)))]
+            rng.shuffle(options)
+            names = [self.data.categories[option].name for option in options]
+            questions.append(closed_question(self.data.categories[c].super_category, names))
+            answers.append(LETTERS[options.index(c)])
+        count = recipe.closed_photos
+        split = len(rows)
+        losses = {}
+        for kind, part, photos in (("open", slice(None, split), image_tokens), ("closed", slice(split, None), image_tokens[:count])):
+            losses[kind] = mllm.generation_loss(
+                [mllm.question_ids(q) for q in questions[part]], [mllm.answer_ids(a) for a in answers[part]], photos
+            )
+        return losses, self._names(rows)
