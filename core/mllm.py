@@ -118,12 +118,10 @@ class Mllm:
         self, sequences: list[list[int]], image_tokens: Tensor | None = None, cache: DynamicCache | None = None
     ) -> Tensor:
         """Last hidden states [B, T, H] (after the final norm) of right-padded sequences."""
-        embeddings, mask = self.input_embeddings(sequences, image_tokens)
-        if cache is not None and cache.get_seq_length():
-            past = mask.new_ones(mask.shape[0], cache.get_seq_length())
-            mask = torch.cat([past, mask], dim=1)
+        embeddings, _ = self.input_embeddings(sequences, image_tokens)
+        # No attention mask: padding is on the right, where a causal model's real tokens never look.
         return self.text_model(
-            inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+            inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
 
     def embed(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:

@@ -34,10 +34,11 @@ def trainable(mllm: Mllm) -> dict[str, torch.nn.Parameter]:
 
 
 def set_trainable(mllm: Mllm) -> dict[str, torch.nn.Parameter]:
-    """Freeze everything but the connector and the adapter."""
+    """Freeze everything but the connector and the adapter, which are kept in float32."""
     parameters = trainable(mllm)
     mllm.model.requires_grad_(False)
     for parameter in parameters.values():
+        parameter.data = parameter.data.float()  # small updates are lost in bfloat16
         parameter.requires_grad_(True)
     return parameters
 

@@ -1,7 +1,8 @@
 """The contrastive losses of stage I, as pure functions of embeddings.
 
 `objects`, `descriptions` and `names` are o, a and c of the method: [B, d], L2-normalised, row i from photo i.
-`Sim(x, y) = x.y / temperature`. All losses are means over the batch. A pair of one and the same category is never
+`Sim(x, y) = x.y / temperature`. All losses are means over the batch and
+computed in the embeddings' own precision, also under autocast. A pair of one and the same category is never
 a negative: such pairs are masked in the batch and among the hard negatives.
 """
 
@@ -24,6 +25,11 @@ class TripleBatch:
     negative_categories: Tensor  # [B, K]
 
 
+def _products(equation: str, left: Tensor, right: Tensor) -> Tensor:
+    with torch.autocast(left.device.type, enabled=False):
+        return torch.einsum(equation, left, right)
+
+
 def contrast(
     anchors: Tensor,
     targets: Tensor,
@@ -36,12 +42,12 @@ def contrast(
 
     j runs over i and the batch's other categories; w over `negatives` [B, K, d] of row i, if given.
     """
-    logits = anchors @ targets.T / temperature  # [B, B]
+    logits = _products("bd,cd->bc", anchors, targets) / temperature  # [B, B]
     same = categories[:, None] == categories[None, :]
     own = torch.eye(len(categories), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(same & ~own, -torch.inf)
     if negatives is not None and negative_categories is not None:
-        hard = torch.einsum("bd,bkd->bk", anchors, negatives) / temperature  # [B, K]
+        hard = _products("bd,bkd->bk", anchors, negatives) / temperature  # [B, K]
         hard = hard.masked_fill(negative_categories == categories[:, None], -torch.inf)
         logits = torch.cat([logits, hard], dim=1)
     return (logits.logsumexp(dim=1) - logits.diagonal()).mean()
@@ -84,7 +90,7 @@ def attribute_category(batch: TripleBatch, temperature: float) -> Tensor:
 
 def category_category(batch: TripleBatch, temperature: float) -> Tensor:
     """L_CCC = mean_i log sum_{k in C_hn(i)} exp Sim(c_i, c_k): a name is pushed from its look-alikes' names."""
-    similarity = torch.einsum("bd,bkd->bk", batch.names, batch.negative_names) / temperature
+    similarity = _products("bd,bkd->bk", batch.names, batch.negative_names) / temperature
     same = batch.negative_categories == batch.categories[:, None]
     if same.all(dim=1).any():
         raise ValueError("Every row needs at least one hard negative of another category.")

@@ -25,16 +25,16 @@ class Recipe:
     feature_dropout: float = 0.1
     lora_rank: int = 8
     lora_alpha: int = 16
-    lora_dropout: float = 0.05
+    lora_dropout: float = 0.0
     temperature: float = 0.05
     category_category_weight: float = 0.1  # of L_CCC inside the parentheses of the stage I loss
     hard_negatives: int = 3
     categories_per_batch: int = 10
-    described_photos: int = 8  # photos per stage I step that carry L_gen
+    described_photos: int = 5  # photos per stage I step that carry L_gen
     closed_photos: int = 8  # photos per stage II step that also carry a closed-set question
     warmup: Stage = field(default_factory=lambda: Stage(400, 96, connector_lr=1.5e-3, weight_decay=0.05))
-    stage1: Stage = field(default_factory=lambda: Stage(300, 40, connector_lr=3e-4, adapter_lr=1.2e-3))
-    stage2: Stage = field(default_factory=lambda: Stage(160, 32, connector_lr=1e-4, adapter_lr=5e-4))
+    stage1: Stage = field(default_factory=lambda: Stage(200, 40, connector_lr=3e-4, adapter_lr=1.2e-3))
+    stage2: Stage = field(default_factory=lambda: Stage(100, 32, connector_lr=1e-4, adapter_lr=5e-4))
 
     def as_dict(self) -> dict:
         """Plain data for logs and checkpoints."""
