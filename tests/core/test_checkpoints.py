@@ -1,0 +1,77 @@
+import json
+
+import pytest
+import torch
+
+from core.checkpoints import Calibration, Labels, adapter_config, load_into, read_card, save_checkpoint
+from core.errors import UserError
+from core.models import load_mllm
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model whose adapter and connector hold numbers that half precision represents."""
+    mllm = load_mllm(torch.float32)
+    mllm.model.add_adapter(adapter_config(rank=2, alpha=4, dropout=0.0))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in mllm.model.named_parameters():
+            if ".connector." in name or ".lora_" in name:
+                parameter.copy_(torch.randn_like(parameter).mul(0.02).half().float())
+    return mllm
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    torch.manual_seed(2)
+    labels = Labels(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280))
+    save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5, 6.0), {"name": "one"})
+    return tmp_path / "one"
+
+
+def test_round_trip_is_exact(trained, folder):
+    fresh = load_mllm(torch.float32)
+    labels, calibration = load_into(fresh, folder)
+    stored = dict(fresh.model.named_parameters())
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, stored[name]), name
+    assert labels.categories == ["A", "B"]
+    assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5, 6.0)
+
+
+def test_a_missing_checkpoint_is_a_message(tmp_path):
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["connector.safetensors", "adapter_model.safetensors"])
+def test_a_truncated_file_is_refused(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=f"damaged: {name}"):
+        load_into(load_mllm(torch.float32), folder)
+
+
+def test_another_base_is_refused_naming_both(folder):
+    from core.weights import base_fingerprint
+
+    card = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**card, "base": "somewhere-else"}))
+    with pytest.raises(UserError, match=f"somewhere-else.*{base_fingerprint()}"):
+        read_card(folder)
+
+
+def test_a_save_that_was_cut_off_is_no_checkpoint(trained, folder, monkeypatch):
+    monkeypatch.setattr("core.checkpoints.sha256_of", lambda path: (_ for _ in ()).throw(OSError("disk full")))
+    labels = Labels(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280))
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, trained, labels, Calibration(), {})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(folder)
+
+
+def test_there_are_no_pickles_in_the_assets():
+    from core.models import ASSETS
+
+    assert not [p for p in ASSETS.glob("**/*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]

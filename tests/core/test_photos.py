@@ -1,0 +1,117 @@
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import photos
+from core.errors import UserError
+from core.photos import open_photo
+
+
+def picture(width=40, height=30, mode="RGB"):
+    gradient = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype("uint8")
+    return Image.fromarray(gradient).convert(mode)
+
+
+def test_no_photo_is_a_message():
+    with pytest.raises(UserError, match="no photo"):
+        open_photo(b"")
+
+
+def test_text_renamed_to_jpg_is_not_an_image():
+    with pytest.raises(UserError, match="not a readable image"):
+        open_photo(b"Dear diary, today I saw a bird.")
+
+
+def test_truncated_jpeg_is_refused(encode):
+    data = encode(picture(400, 300), "JPEG")
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        open_photo(data[: len(data) // 2])
+
+
+def test_decompression_bomb_is_refused_from_the_header(monkeypatch):
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("pixels were decoded"))
+    with pytest.raises(UserError, match="million pixels"):
+        open_photo(header + b"\0\0\0\0" + struct.pack(">I", 0) + b"IDAT")
+
+
+def test_a_picture_just_over_the_limit_is_refused(encode, monkeypatch):
+    monkeypatch.setattr(photos, "MAX_PIXELS", 1199)
+    with pytest.raises(UserError, match="pixels"):
+        open_photo(encode(picture()))
+
+
+def test_a_strip_is_refused(encode):
+    with pytest.raises(UserError, match="narrow strip"):
+        open_photo(encode(Image.new("RGB", (1, 20000))))
+
+
+@pytest.mark.parametrize("file_format", ["PPM", "ICO", "PDF", "EPS", "TGA"])
+def test_formats_outside_the_list_are_never_parsed(encode, file_format):
+    with pytest.raises(UserError, match="not a readable image"):
+        open_photo(encode(picture(), file_format))
+
+
+def test_svg_is_refused():
+    with pytest.raises(UserError, match="not a readable image"):
+        open_photo(b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_formats_of_the_list_are_read(encode, file_format):
+    assert open_photo(encode(picture(), file_format)).image.size == (40, 30)
+
+
+@pytest.mark.parametrize(("mode", "file_format"), [("RGBA", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")])
+def test_every_mode_becomes_rgb(encode, mode, file_format):
+    opened = open_photo(encode(picture(mode=mode), file_format)).image
+    assert opened.mode == "RGB"
+    assert opened.tobytes() == open_photo(encode(picture(mode=mode), file_format)).image.tobytes()
+
+
+def test_transparency_is_laid_over_white(encode):
+    assert open_photo(encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)))).image.getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(encode):
+    values = np.array([[0, 32896, 65535]] * 3, dtype="uint16")
+    opened = open_photo(encode(Image.fromarray(values))).image
+    assert [opened.getpixel((x, 1))[0] for x in range(3)] == [0, 128, 255]
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_exif_orientation_gives_the_upright_pixels(encode, orientation):
+    upright = picture()
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert open_photo(encode(upright.transpose(undo), exif=exif)).image.tobytes() == upright.tobytes()
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP"])
+def test_animations_give_their_first_frame_and_say_so(encode, file_format):
+    red, blue = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
+    opened = open_photo(encode(red, file_format, save_all=True, append_images=[blue]))
+    assert "first frame" in opened.note
+    r, _, b = opened.image.getpixel((10, 10))
+    assert r > 200 > 60 > b
+
+
+def test_large_files_are_refused_with_the_limit(monkeypatch):
+    monkeypatch.setattr(photos, "MAX_BYTES", 2**20)
+    with pytest.raises(UserError, match="limit is 1 MB"):
+        open_photo(b"\0" * (2**20 + 1))
+
+
+def test_large_photos_are_shrunk(encode):
+    assert max(open_photo(encode(Image.new("RGB", (4000, 1000)), "JPEG")).image.size) == photos.MAX_SIDE
