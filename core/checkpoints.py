@@ -1,10 +1,10 @@
 """A trained checkpoint of the embedded model: adapter + connector + label embeddings on top of a base.
 
-    checkpoint.json             what it is: name, base fingerprint, training, calibration, file hashes
-    adapter_config.json         PEFT's LoRA configuration
-    adapter_model.safetensors   the LoRA weights
-    connector.safetensors       the connector's weights
-    labels.safetensors          embeddings of the known categories' names and descriptions, feature statistics
+checkpoint.json             what it is: name, base fingerprint, training, calibration, file hashes
+adapter_config.json         PEFT's LoRA configuration
+adapter_model.safetensors   the LoRA weights
+connector.safetensors       the connector's weights
+labels.safetensors          embeddings of the known categories' names and descriptions, feature statistics
 """
 
 import json
@@ -49,7 +49,9 @@ class Labels:
 
 def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
     """The LoRA configuration of the embedded checkpoints."""
-    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED, init_lora_weights="gaussian")
+    return LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED, init_lora_weights="gaussian"
+    )
 
 
 def save_checkpoint(
@@ -97,7 +99,7 @@ def read_card(folder: Path) -> dict:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
     if card["base"] != base_fingerprint():
         raise UserError(
-            f"The checkpoint {folder.name} was trained on the base {card['base']}, not on this one ({base_fingerprint()})."
+            f"The checkpoint {folder.name} was made for the base {card['base']}, not for {base_fingerprint()}."
         )
     return card
 

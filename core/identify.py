@@ -191,9 +191,7 @@ class Recogniser:
         *_, last = self.stream(photo, space, top)
         return last
 
-    def stream(
-        self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5
-    ) -> Iterator[Identification]:
+    def stream(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Iterator[Identification]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
         Closing the iterator stops the work within one token.
@@ -205,17 +203,20 @@ class Recogniser:
         species = [
             Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
         ]
-        result = Identification(self.name, self.knows(scores), species, seconds={"species": time.perf_counter() - started})
+        result = Identification(
+            self.name, self.knows(scores), species, seconds={"species": time.perf_counter() - started}
+        )
         yield result
 
-        for result in self._write(result, "answer", open_question(space.group), tokens, ANSWER_TOKENS):
+        for grown in self._write(result, "answer", open_question(space.group), tokens, ANSWER_TOKENS):
+            result = grown
             yield result
         category = find_category(species[0].name)
         if category is None:
             return
         group = category.super_category
-        for result in self._write(result, "attributes", description_question(group), tokens, DESCRIPTION_TOKENS):
-            yield replace(result, attributes=parse_description(result.description, group))
+        for grown in self._write(result, "attributes", description_question(group), tokens, DESCRIPTION_TOKENS):
+            yield replace(grown, attributes=parse_description(grown.description, group))
 
     def _write(
         self, result: Identification, part: str, question: str, tokens: Tensor, limit: int

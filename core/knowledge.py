@@ -27,7 +27,7 @@ class SuperCategory:
     attributes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Category:
     """One category: its display name, other spellings, and the value of every attribute of its super-category."""
 
@@ -35,9 +35,6 @@ class Category:
     super_category: SuperCategory
     aliases: tuple[str, ...]
     values: dict[str, str]
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
 
 def normalise(name: str) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, Idefics2ForConditionalGeneration, Idefics2Processor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache, Idefics2ForConditionalGeneration, Idefics2Processor
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,9 @@ class Mllm:
         pixels = inputs["pixel_values"][:, 0].to(self.device, next(tower.parameters()).dtype)  # [B, 3, H, W]
         pixel_mask = inputs.get("pixel_attention_mask")
         if pixel_mask is None:
-            pixel_mask = torch.ones(pixels.shape[0], *pixels.shape[2:])
-        else:
-            pixel_mask = pixel_mask[:, 0]
+            pixel_mask = torch.ones(pixels.shape[0], 1, *pixels.shape[2:])
         patch = self.model.config.vision_config.patch_size
-        patches = pixel_mask.to(self.device).unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
+        patches = pixel_mask[:, 0].to(self.device).unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
         patch_mask = patches.sum(dim=(-1, -2)) == patch * patch
         with torch.no_grad():
             states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state

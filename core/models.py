@@ -53,7 +53,7 @@ def find_entry(name: str) -> Entry:
 
 
 def availability(entry: Entry) -> str:
-    """"ready", or one sentence that says why the model cannot be loaded here."""
+    """ "ready", or one sentence that says why the model cannot be loaded here."""
     from core.checkpoints import read_card
     from core.weights import TEXT, TOWER
 

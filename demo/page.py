@@ -16,13 +16,15 @@ def build() -> gr.Blocks:
     """The whole page, with its queue."""
     models = identify_tab.Models()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown(f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model.")
+        gr.Markdown(
+            f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
+        )
         with gr.Tab("Identify"):
             identify_tab.build(models)
     return page.queue(max_size=64)
 
 
-def launch(page: gr.Blocks, host: str, port: int, block: bool = True) -> tuple:
+def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
     """Serve the page; uploads are limited to the size that `core.photos` accepts."""
     return page.launch(
         server_name=host,

@@ -1,4 +1,4 @@
-"""`python -m train run|evaluate`: make checkpoints, measure models."""
+"""`python -m train run|evaluate|bench`: make checkpoints, measure models."""
 
 import argparse
 import json
@@ -22,13 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
     measure.add_argument("--csv", default="test.csv")
     measure.add_argument("--seed", type=int, default=0, help="of the shuffled options")
     measure.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    speed = commands.add_parser("bench", help="speed of scoring names with and without the shared prefix")
+    speed.add_argument("--model", default="finedefics-tiny")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
     from core.errors import UserError
 
     try:
-        (_run if options.command == "run" else _evaluate)(options)
+        {"run": _run, "evaluate": _evaluate, "bench": _bench}[options.command](options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -58,6 +60,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
         print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from core.models import load
+    from train.bench import bench
+
+    print(json.dumps(bench(load(options.model)), indent=1))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def read_data(folder: Path, csv_name: str) -> list[Record]:
     files = [folder / csv_name] if (folder / csv_name).is_file() else sorted(folder.glob(f"*/{csv_name}"))
     records = [r for file in files for r in read_csv(file)] if files else read_class_folders(folder)
     if len({record.category for record in records}) < 2:
-        raise UserError(f"{folder} must hold photos of at least two categories (looked for {csv_name} and class folders).")
+        raise UserError(
+            f"{folder} must hold photos of at least two categories (looked for {csv_name} and class folders)."
+        )
     _check_one_category_per_photo(records)
     return records
 

@@ -88,7 +88,9 @@ def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Pat
             if array is None:
                 shape = (len(records), views, *states.shape[1:])
                 array = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float16, shape=shape)
-            array[start : start + len(chosen)] = states.half().cpu().numpy().reshape(len(chosen), views, *states.shape[1:])
+            array[start : start + len(chosen)] = (
+                states.half().cpu().numpy().reshape(len(chosen), views, *states.shape[1:])
+            )
             if start % 250 == 0:
                 log.info("vision features: %d of %d photos", start + len(chosen), len(records))
         assert array is not None

@@ -27,9 +27,7 @@ CHECKPOINT_EVERY = 25  # steps
 def trainable(mllm: Mllm) -> dict[str, torch.nn.Parameter]:
     """The parameters that training may change: the connector and, where there is one, the adapter."""
     return {
-        name: parameter
-        for name, parameter in mllm.model.named_parameters()
-        if ".connector." in name or ".lora_" in name
+        name: parameter for name, parameter in mllm.model.named_parameters() if ".connector." in name or ".lora_" in name
     }
 
 
@@ -83,7 +81,9 @@ def run_stage(
         return
     adapter = [p for n, p in parameters.items() if ".lora_" in n]
     connector = [p for n, p in parameters.items() if ".connector." in n]
-    groups = [{"params": connector, "lr": stage.connector_lr}] + [{"params": adapter, "lr": stage.adapter_lr}] * bool(adapter)
+    groups = [{"params": connector, "lr": stage.connector_lr}] + [{"params": adapter, "lr": stage.adapter_lr}] * bool(
+        adapter
+    )
     optimizer = torch.optim.AdamW(groups, weight_decay=stage.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, stage))
     state_path = folder / f"{name}.resume.pt"

@@ -40,7 +40,12 @@ def train(records: list[Record], recipe: Recipe, folder: Path, data_name: str) -
             "name": name,
             "training": recipe.as_dict(),
             "stages": ["warmup", *stages],
-            "data": {"name": data_name, "photos": len(fitted), "calibration_photos": len(held), "hash": manifest_hash(records)},
+            "data": {
+                "name": data_name,
+                "photos": len(fitted),
+                "calibration_photos": len(held),
+                "hash": manifest_hash(records),
+            },
         }
         save_checkpoint(CHECKPOINTS / name, mllm, labels, calibration, facts)
         log.info("%s: saved, %s", name, calibration)

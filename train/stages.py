@@ -1,7 +1,6 @@
 """What a training step computes: the connector's warm-up, stage I (alignment) and stage II (questions)."""
 
 import random
-from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from core.prompts import LETTERS, closed_question, description_question, open_qu
 from core.similarity import most_similar
 from train.data import Record
 from train.features import FeatureCache
-from train.losses import TripleBatch, attribute_category, category_category, object_attribute
+from train.losses import TripleBatch, attribute_category, category_category, object_attribute, object_category
 from train.recipe import Recipe
 
 WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
@@ -114,16 +113,18 @@ class Steps:
         return {"naming": naming, "distance": distance}, self._names(rows)
 
     def _grouped_rows(self, rng: random.Random) -> list[int]:
-        """Photos of one category and its look-alikes, so that the batch's negatives are hard ones."""
-        seed = self.category_of[self._balanced_rows(1, rng)[0]]
-        count = self.recipe.categories_per_batch
-        near = self.data.look_alikes[seed][: count + 2]
-        chosen = [seed, *rng.sample(near, min(count - 1, len(near)))]
-        share = self.recipe.stage1.photos // len(chosen)
-        return [row for c in chosen for row in rng.choices(self.data.members[c], k=share)]
+        """Photos of a few categories and their look-alikes: hard negatives as well as easy ones in one batch."""
+        chosen: list[int] = []
+        for row in self._balanced_rows(self.recipe.groups_per_batch, rng):
+            seed = self.category_of[row]
+            near = self.data.look_alikes[seed][: self.recipe.categories_per_group]
+            chosen += [seed, *rng.sample(near, min(self.recipe.categories_per_group - 1, len(near)))]
+        distinct = list(dict.fromkeys(chosen))
+        share = self.recipe.stage1.photos // len(distinct)
+        return [row for c in distinct for row in rng.choices(self.data.members[c], k=share)]
 
     def align(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
-        """Stage I: L_gen(description) + (L_OAC + L_ACC + w L_CCC) / 2, every distinct text encoded once."""
+        """Stage I: u L_gen(description) + (L_OAC + L_ACC + v L_CCC + w L_OC) / 2, every distinct text encoded once."""
         recipe, mllm = self.recipe, self.mllm
         rows = self._grouped_rows(rng)
         own = [self.category_of[row] for row in rows]
@@ -154,12 +155,11 @@ class Steps:
             image_tokens[described],
         )
         return {
-            "generation": generation,
+            "generation": recipe.generation_weight * generation,
             "object_attribute": object_attribute(batch, recipe.temperature) / 2,
             "attribute_category": attribute_category(batch, recipe.temperature) / 2,
-            "category_category": recipe.category_category_weight
-            * category_category(batch, recipe.temperature)
-            / 2,
+            "category_category": recipe.category_category_weight * category_category(batch, recipe.temperature) / 2,
+            "object_category": recipe.object_category_weight * object_category(batch, recipe.temperature) / 2,
         }, self._names(rows)
 
     def instruct(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
@@ -182,7 +182,10 @@ class Steps:
         count = recipe.closed_photos
         split = len(rows)
         losses = {}
-        for kind, part, photos in (("open", slice(None, split), image_tokens), ("closed", slice(split, None), image_tokens[:count])):
+        for kind, part, photos in (
+            ("open", slice(None, split), image_tokens),
+            ("closed", slice(split, None), image_tokens[:count]),
+        ):
             losses[kind] = mllm.generation_loss(
                 [mllm.question_ids(q) for q in questions[part]], [mllm.answer_ids(a) for a in answers[part]], photos
             )

@@ -82,7 +82,10 @@ def test_scores_with_a_shared_prefix_equal_separate_passes(mllm, image_tokens):
     names = ["Cedar Waxwing", "Bohemian Waxwing", "Crow", "American Three-toed Woodpecker"] * 8
     shared = answer_log_likelihoods(mllm, prompt, image_tokens[:1], names)
     with torch.no_grad():
-        alone = [-mllm.generation_loss([prompt], [mllm.answer_ids(n)], image_tokens[:1]) * len(mllm.answer_ids(n)) for n in names[:4]]
+        alone = [
+            -mllm.generation_loss([prompt], [mllm.answer_ids(n)], image_tokens[:1]) * len(mllm.answer_ids(n))
+            for n in names[:4]
+        ]
     assert torch.allclose(shared[:4], torch.stack(alone), atol=1e-3)
     assert torch.allclose(shared[:4], shared[28:], atol=1e-3)
 

@@ -31,7 +31,9 @@ def test_truncated_jpeg_is_refused(encode):
 
 
 def test_decompression_bomb_is_refused_from_the_header(monkeypatch):
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    header = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    )
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("pixels were decoded"))
     with pytest.raises(UserError, match="million pixels"):
         open_photo(header + b"\0\0\0\0" + struct.pack(">I", 0) + b"IDAT")
@@ -64,7 +66,9 @@ def test_formats_of_the_list_are_read(encode, file_format):
     assert open_photo(encode(picture(), file_format)).image.size == (40, 30)
 
 
-@pytest.mark.parametrize(("mode", "file_format"), [("RGBA", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "file_format"), [("RGBA", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")]
+)
 def test_every_mode_becomes_rgb(encode, mode, file_format):
     opened = open_photo(encode(picture(mode=mode), file_format)).image
     assert opened.mode == "RGB"

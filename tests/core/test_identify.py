@@ -1,0 +1,104 @@
+"""The committed checkpoint on photos that come with installed packages."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as pictures
+
+from core.errors import UserError
+from core.knowledge import super_categories
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return Image.fromarray(pictures.chelsea())
+
+
+@pytest.fixture(scope="module")
+def identified(recogniser, cat):
+    return recogniser.identify(cat)
+
+
+def test_an_identification_is_complete(identified):
+    assert identified.model == "finedefics-tiny"
+    assert len(identified.species) == 5
+    probabilities = [species.probability for species in identified.species]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1 + 1e-5
+    assert identified.answer
+    assert identified.description
+    assert set(identified.seconds) == {"species", "answer", "attributes"}
+
+
+def test_a_cat_is_recognised_as_one_with_its_attributes(recogniser, identified, cat):
+    breeds = recogniser.label_space(super_category="cat").labels
+    assert identified.species[0].name in breeds
+    assert set(identified.attributes) <= set(super_categories()["cat"].attributes)
+    assert len(identified.attributes) >= 6
+
+
+def test_species_come_first_and_words_follow(recogniser, cat):
+    steps = list(recogniser.stream(cat))
+    assert steps[0].species
+    assert not steps[0].answer
+    assert not steps[0].description
+    assert len(steps) > 10
+    assert [len(s.description) for s in steps] == sorted(len(s.description) for s in steps)
+
+
+def test_the_same_photo_gives_the_same_answer(recogniser, identified, cat):
+    again = recogniser.identify(cat)
+    assert again.as_dict("x") | {"seconds": 0} == identified.as_dict("x") | {"seconds": 0}
+
+
+def test_closing_the_stream_stops_the_work(recogniser, cat):
+    import threading
+
+    before = threading.active_count()
+    stream = recogniser.stream(cat)
+    next(stream), next(stream)
+    stream.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("kind", ["noise", "white", "black", "grey"])
+def test_pictures_of_nothing_are_unknown(recogniser, kind):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype="uint8")
+    shade = {"white": 255, "black": 0, "grey": 127}
+    photo = Image.fromarray(noise) if kind == "noise" else Image.new("RGB", (300, 300), (shade[kind],) * 3)
+    assert not recogniser.identify(photo).known
+
+
+def test_typed_names_are_the_only_choice(recogniser, cat):
+    space = recogniser.label_space(["garden gnome", "tabby house cat", "<image> <|im_end|>"])
+    names = {species.name for species in recogniser.identify(cat, space).species}
+    assert names == {"garden gnome", "tabby house cat", "<image> <|im_end|>"}
+
+
+def test_spellings_of_one_category_are_one_choice(recogniser):
+    assert recogniser.label_space(["Cedar_Waxwing", "cedar waxwing", "crow"]).labels == ["Cedar Waxwing", "crow"]
+
+
+@pytest.mark.parametrize("labels", [["crow"], ["crow", "crow", " "]])
+def test_one_name_is_no_choice(recogniser, labels):
+    with pytest.raises(UserError, match="at least two"):
+        recogniser.label_space(labels)
+
+
+def test_too_many_names_are_refused(recogniser):
+    with pytest.raises(UserError, match="limit is 10000"):
+        recogniser.label_space([f"name {i}" for i in range(10_001)])
+
+
+def test_an_unknown_super_category_is_refused(recogniser):
+    with pytest.raises(UserError, match="choose one of"):
+        recogniser.label_space(super_category="fish")
+
+
+def test_a_closed_set_answer_is_among_its_options(recogniser, cat):
+    space = recogniser.label_space(super_category="cat")
+    scores, tokens = recogniser.score(cat, space)
+    options = [space.labels[i] for i in (0, 3, 5, 7)]
+    chosen = recogniser.choose(scores, space, options, tokens)
+    assert chosen.shape == (4,)
+    assert chosen.sum().item() == pytest.approx(1, abs=1e-5)

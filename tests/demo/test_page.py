@@ -1,0 +1,120 @@
+"""The page through its HTTP interface, as another program would use it."""
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from core.photos import MAX_BYTES
+from demo.identify_tab import example_photos
+
+
+@pytest.fixture(scope="module")
+def address():
+    from demo.page import build, launch
+
+    page = build()
+    _, url, _ = launch(page, "127.0.0.1", None, block=False)
+    yield url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return Client(address, verbose=False)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    def save(name, image=None, data=None):
+        if image:
+            image.save(tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(data)
+        return handle_file(tmp_path / name)
+
+    return save
+
+
+def test_the_interface_has_one_clean_name(client):
+    names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(names) == ["/identify"]
+
+
+def test_a_photo_is_identified(client):
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    status, species, answer, attributes, description, download = client.predict(
+        handle_file(cat), "auto", "", "finedefics-tiny", api_name="/identify"
+    )
+    assert "species" in status
+    assert species["label"]
+    assert answer
+    assert description
+    assert len(attributes["data"]) >= 6
+    assert download
+
+
+def test_no_photo_is_one_sentence(client):
+    with pytest.raises(AppError, match="There is no photo: choose one first"):
+        client.predict(None, "auto", "", "finedefics-tiny", api_name="/identify")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("diary.jpg", b"Dear diary"),
+        ("picture.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
+        ("paper.pdf", b"%PDF-1.4"),
+        ("paper.eps", b"%!PS-Adobe-3.0 EPSF-3.0"),
+    ],
+)
+def test_files_that_are_no_photos_are_one_sentence(client, photo, name, data):
+    with pytest.raises(AppError, match="not a readable image"):
+        client.predict(photo(name, data=data), "auto", "", "finedefics-tiny", api_name="/identify")
+
+
+def test_markup_in_candidate_names_comes_back_inert(client, photo):
+    status, species, *_ = client.predict(
+        photo("a.png", Image.new("RGB", (64, 64), "green")),
+        "auto",
+        "<script>alert(1)</script>\n<image>",
+        "finedefics-tiny",
+        api_name="/identify",
+    )
+    assert {entry["label"] for entry in species["confidences"]} == {"<script>alert(1)</script>", "<image>"}
+    assert "<script" not in status
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd"])
+def test_files_of_the_server_are_out_of_reach(address, path):
+    for route in ("file=", "gradio_api/file="):
+        assert httpx.get(f"{address}{route}{path}").status_code in (403, 404)
+
+
+def test_a_path_of_the_server_is_no_photo(client):
+    with pytest.raises(Exception, match=r"(?i)not|invalid|permission|error"):
+        client.predict(
+            {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+            "auto",
+            "",
+            "finedefics-tiny",
+            api_name="/identify",
+        )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/x.png", "http://169.254.169.254/latest/meta-data", "http://[::1]/x.png"]
+)
+def test_addresses_inside_the_network_are_refused(address, url):
+    payload = {"data": [{"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}, "auto", "", "finedefics-tiny"]}
+    started = httpx.post(f"{address}gradio_api/call/identify", json=payload, timeout=30)
+    if started.status_code == 200:
+        answer = httpx.get(f"{address}gradio_api/call/identify/{started.json()['event_id']}", timeout=60).text
+        assert "event: error" in answer
+        assert "event: complete" not in answer
+
+
+def test_uploads_over_the_limit_are_refused(address):
+    files = {"files": ("big.jpg", b"\0" * (MAX_BYTES + 1), "image/jpeg")}
+    assert httpx.post(f"{address}gradio_api/upload", files=files, timeout=60).status_code in (400, 413)

@@ -1,0 +1,77 @@
+"""A person with a browser: upload a photo, read the species."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from demo.identify_tab import example_photos
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def address():
+    from demo.page import build, launch
+
+    page = build()
+    _, url, _ = launch(page, "127.0.0.1", None, block=False)
+    yield url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser, address, request):
+    width, scheme = getattr(request, "param", (1280, "light"))
+    context = browser.new_context(viewport={"width": width, "height": 1400}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(address)
+    yield page
+    context.close()
+
+
+def upload(tab):
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    tab.locator("#photo input[type=file]").set_input_files(cat)
+    expect(tab.locator("#photo img")).to_be_visible(timeout=30_000)
+
+
+@pytest.mark.parametrize(
+    "tab", [(1280, "light"), (1280, "dark"), (390, "light")], indirect=True, ids=["light", "dark", "phone"]
+)
+def test_upload_identify_read(tab, tmp_path, request):
+    upload(tab)
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.locator("#status")).to_contain_text("attributes", timeout=120_000)
+    expect(tab.locator("#species")).to_contain_text("%")
+    expect(tab.locator("#download")).to_be_enabled(timeout=60_000)
+    assert tab.locator("#answer textarea").input_value()
+    assert tab.locator("#description textarea").input_value()
+    assert tab.locator("#attributes").inner_text().count("\n") > 5
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+    tab.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_without_a_photo_the_page_says_so_and_lives_on(tab):
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.get_by_text("There is no photo: choose one first.")).to_be_visible(timeout=30_000)
+    upload(tab)
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.locator("#species")).to_contain_text("%", timeout=120_000)

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from train.calibrate import fit_weights
+from train.evaluate import Outcome, expected_calibration_error, names_category, summary
+
+
+def outcome(rank=0, confidence=0.9):
+    return Outcome(rank, confidence, closed=rank == 0, letter=False, open=False, known=True)
+
+
+def test_free_answers_count_with_their_aliases():
+    assert names_category("cedar waxwing.", "Cedar Waxwing")
+    assert names_category("Cairn", "Cairn Terrier")
+    assert not names_category("Waxwing", "Cedar Waxwing")
+    assert not names_category("", "Cedar Waxwing")
+
+
+def test_calibration_error_by_hand():
+    outcomes = [outcome(0, 0.95)] * 3 + [outcome(1, 0.95)] + [outcome(2, 0.31)] * 4
+    assert expected_calibration_error(outcomes) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
+
+
+def test_summary_counts():
+    result = summary([outcome(0), outcome(3), outcome(7), outcome(0)])
+    assert (result["n"], result["top1"], result["top5"], result["closed4"]) == (4, 0.5, 0.75, 0.5)
+
+
+def test_weights_find_the_informative_score():
+    generator = torch.Generator().manual_seed(0)
+    scored = []
+    for _ in range(200):
+        informative = torch.randn(5, generator=generator)
+        truth = int((informative * 2).softmax(0).multinomial(1, generator=generator))
+        scored.append((torch.stack([informative, torch.randn(5, generator=generator)]), truth))
+    weights = fit_weights(scored, [1.0, 1.0])
+    assert weights[0].item() == pytest.approx(2, abs=0.5)
+    assert weights[1].item() < 0.3

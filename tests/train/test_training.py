@@ -1,0 +1,146 @@
+"""One tiny run through every stage on generated pictures: what is trained, resumed, stopped."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from core.checkpoints import adapter_config
+from core.errors import UserError
+from core.models import load_mllm
+from train.data import read_data
+from train.features import cache_features
+from train.loop import run_stage, set_trainable
+from train.recipe import Recipe, Stage
+from train.stages import Steps, TrainingSet, initialise_connector
+
+NAMES = ["Cedar_Waxwing", "Bohemian_Waxwing", "Downy_Woodpecker", "Baltimore_Oriole", "Hooded_Oriole"]
+STAGE = Stage(4, 6, connector_lr=1e-3, adapter_lr=1e-3, warmup_steps=1)
+RECIPE = replace(
+    Recipe(),
+    views=2,
+    categories_per_batch=3,
+    described_photos=2,
+    closed_photos=2,
+    warmup=STAGE,
+    stage1=STAGE,
+    stage2=STAGE,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("birds")
+    rng = random.Random(0)
+    for i, name in enumerate(NAMES):
+        (folder / name).mkdir()
+        for k in range(3):
+            picture = Image.new("RGB", (64, 64), (40 * i, 90, 200 - 30 * i))
+            ImageDraw.Draw(picture).ellipse([rng.randint(0, 20), 10 + k, 50, 60], fill=(rng.randint(0, 255), 50, 30 * i))
+            picture.save(folder / name / f"{k}.png")
+    records = read_data(folder, "none.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        base = load_mllm(torch.float32)
+        patch.setattr("train.features.cache_root", lambda: folder.parent / "cache")
+        features = cache_features(base, records, RECIPE.views, seed=0)
+        again = cache_features(None, records, RECIPE.views, seed=0)  # the second time no model is asked
+    assert (features.array == again.array).all()
+    return TrainingSet.build(records, features)
+
+
+@pytest.fixture
+def fresh(data):
+    def build():
+        mllm = load_mllm(torch.float32)
+        initialise_connector(mllm, seed=0)
+        mllm.model.add_adapter(adapter_config(rank=2, alpha=4, dropout=0.0))
+        return mllm, Steps(mllm, data, RECIPE)
+
+    return build
+
+
+def changed(before, mllm):
+    return {name for name, parameter in mllm.model.named_parameters() if not torch.equal(before[name], parameter)}
+
+
+@pytest.mark.parametrize("kind", ["align", "instruct"])
+def test_gradients_reach_the_connector_and_the_adapter_alone(fresh, kind):
+    mllm, steps = fresh()
+    parameters = set_trainable(mllm)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if "lora_B" in name:
+                parameter.normal_(std=0.01)
+    losses, _ = getattr(steps, kind)(random.Random(0))
+    torch.stack(list(losses.values())).sum().backward()
+    reached = {n for n, p in mllm.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == set(parameters)
+
+
+def test_training_changes_what_it_should(fresh, tmp_path):
+    mllm, steps = fresh()
+    before = {name: parameter.clone() for name, parameter in mllm.model.named_parameters()}
+    run_stage("stage1", mllm, STAGE, 0, tmp_path, steps.align)
+    assert changed(before, mllm) == set(set_trainable(mllm))
+
+
+@pytest.mark.parametrize("kind", ["warm_up", "align", "instruct"])
+def test_losses_fall(fresh, tmp_path, kind):
+    mllm, steps = fresh()
+    step = getattr(steps, kind)
+    seen = []
+
+    def watched(_):
+        losses, records = step(random.Random(1))
+        seen.append(sum(loss.item() for loss in losses.values()))
+        return losses, records
+
+    run_stage(kind, mllm, replace(STAGE, steps=8), 0, tmp_path, watched)
+    assert seen[-1] < seen[0]
+
+
+def test_a_run_that_was_cut_off_continues_exactly(fresh, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.loop.CHECKPOINT_EVERY", 2)
+    mllm, steps = fresh()
+    run_stage("whole", mllm, STAGE, 0, tmp_path / "a", steps.align)
+    expected = {name: p.clone() for name, p in set_trainable(mllm).items()}
+
+    mllm, steps = fresh()
+    count = 0
+
+    def cut_off(rng):
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return steps.align(rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("whole", mllm, STAGE, 0, tmp_path / "b", cut_off)
+    mllm, steps = fresh()
+    run_stage("whole", mllm, STAGE, 0, tmp_path / "b", steps.align)
+    for name, parameter in set_trainable(mllm).items():
+        assert torch.allclose(parameter, expected[name], atol=1e-5), name
+    history = [(tmp_path / x / "whole.jsonl").read_text().splitlines() for x in "ab"]
+    assert history[0] == history[1][:2] + history[1][-2:]
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_photos(fresh, tmp_path):
+    mllm, _ = fresh()
+    with pytest.raises(UserError, match=r"not finite at step 0.*bird\.png"):
+        run_stage("bad", mllm, STAGE, 0, tmp_path, lambda rng: ({"loss": torch.tensor(torch.nan)}, ["bird.png"]))
+    assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("*.pt"))
+
+
+def test_unknown_categories_are_refused_before_training(data):
+    stranger = replace(data.records[0], category="Purple Martian")
+    with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
+        TrainingSet.build([stranger, *data.records[1:]], data.features)
+
+
+def test_batches_hold_look_alikes(fresh):
+    _, steps = fresh()
+    rows = steps._grouped_rows(random.Random(0))
+    assert len({steps.category_of[row] for row in rows}) == RECIPE.categories_per_batch
