@@ -36,7 +36,7 @@ def open_photo(data: bytes) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             _check_size(image.width, image.height)
             frames = getattr(image, "n_frames", 1)
             image.seek(0)

@@ -83,7 +83,7 @@ def build(models: Models) -> None:
                 start = gr.Button("Identify", variant="primary", elem_id="identify")
                 stop = gr.Button("Stop", elem_id="stop")
             if photos := example_photos():
-                gr.Examples([[path] for path in photos], [photo], label="Examples", api_name=False)
+                gr.Examples([[path] for path in photos], [photo], label="Examples")
         with gr.Column(min_width=320):
             status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
             species = gr.Label(num_top_classes=5, label="Species", elem_id="species")

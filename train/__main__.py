@@ -22,8 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     measure.add_argument("--csv", default="test.csv")
     measure.add_argument("--seed", type=int, default=0, help="of the shuffled options")
     measure.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    speed = commands.add_parser("bench", help="speed of scoring names with and without the shared prefix")
-    speed.add_argument("--model", default="finedefics-tiny")
+    measure.add_argument("--card", action="store_true", help="write the results into the checkpoint's model card")
+    speed = commands.add_parser("bench", help="speed, memory, and pictures of other things")
+    speed.add_argument(
+        "--models", nargs="+", default=["finedefics-tiny", "idefics2-tiny"], help="the first is measured, all are loaded"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
@@ -49,10 +52,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from core.models import load
+    from core.models import find_entry, load
+    from train.card import write_card
     from train.evaluate import evaluate
 
     results = evaluate(load(options.model), options.data, options.csv, options.seed)
+    if options.card:
+        write_card(find_entry(options.model).checkpoint, results)
     if options.json:
         print(json.dumps(results))
         return
@@ -63,10 +69,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from core.models import load
     from train.bench import bench
 
-    print(json.dumps(bench(load(options.model)), indent=1))
+    print(json.dumps(bench(options.models), indent=1))
 
 
 if __name__ == "__main__":

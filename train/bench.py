@@ -1,18 +1,31 @@
-"""`python -m train bench`: what computing the photo's prefix once is worth when names are scored."""
+"""`python -m train bench`: speed, memory, and what becomes of pictures of other things."""
 
+import importlib.util
+import resource
+import statistics
 import time
+from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from core.errors import UserError
 from core.identify import Recogniser
 from core.knowledge import categories, super_categories
+from core.models import load
+from core.photos import open_photo
 from core.prompts import open_question
 from core.scoring import answer_log_likelihoods
 
 NAMES = 20
 REPEATS = 5
+PICTURES = {  # folders of installed packages with pictures of all sorts of things ...
+    "skimage": "data",
+    "sklearn": "datasets/images",
+    "gradio": "media_assets/images",
+}
+IN_CATEGORY = {"chelsea.png", "flower.jpg"}  # ... except a cat and a flower
 
 
 @torch.no_grad()
@@ -34,7 +47,7 @@ def shared_prefix(recogniser: Recogniser, photo: Image.Image, question: str, nam
     return answer_log_likelihoods(mllm, mllm.question_ids(question), tokens, names)
 
 
-def bench(recogniser: Recogniser) -> dict:
+def prefix_speed(recogniser: Recogniser) -> dict:
     """Median seconds of both ways on one picture, their ratio, and whether they rank alike."""
     photo = Image.effect_noise((320, 320), 80).convert("RGB")
     names = [c.name for c in categories().values() if c.super_category.name == "dog"][:NAMES]
@@ -56,4 +69,60 @@ def bench(recogniser: Recogniser) -> dict:
         "speedup": round(seconds["separate_passes"] / seconds["shared_prefix"], 1),
         "largest_difference": round((separate - shared).abs().max().item(), 4),
         "same_ranking": separate.argsort().tolist() == shared.argsort().tolist(),
+    }
+
+
+def latency(recogniser: Recogniser, photo: Image.Image) -> dict:
+    """Median seconds from the photo to the species, the first word of the attributes, and the end (warm model)."""
+    times: dict[str, list[float]] = {"species": [], "first_attribute_word": [], "all": []}
+    for repeat in range(REPEATS + 1):
+        started = time.perf_counter()
+        seen = {}
+        for result in recogniser.stream(photo):
+            seen.setdefault("species", time.perf_counter() - started)
+            if result.description:
+                seen.setdefault("first_attribute_word", time.perf_counter() - started)
+        seen["all"] = time.perf_counter() - started
+        if repeat:  # the first one warms up
+            for part, value in seen.items():
+                times[part].append(value)
+    return {part: round(statistics.median(values), 3) for part, values in times.items()}
+
+
+def package_pictures() -> dict[str, Image.Image]:
+    """Readable pictures of non-categories that come with installed packages, by file name."""
+    pictures = {}
+    for package, folder in PICTURES.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        for path in sorted((Path(spec.origin).parent / folder).iterdir()):
+            if path.name in IN_CATEGORY or not path.is_file():
+                continue
+            try:
+                pictures[path.name] = open_photo(path.read_bytes()).image
+            except UserError:  # a text, or smaller than any photo
+                continue
+    return pictures
+
+
+def unknown_share(recogniser: Recogniser) -> dict:
+    """How many pictures of non-categories are refused as unknown, and which are not."""
+    space = recogniser.label_space()
+    pictures = package_pictures()
+    missed = [name for name, picture in pictures.items() if recogniser.knows(recogniser.score(picture, space)[0])]
+    return {"pictures": len(pictures), "detected": round(1 - len(missed) / len(pictures), 3), "missed": missed}
+
+
+def bench(names: list[str]) -> dict:
+    """All measurements: of the first named model, and of the memory that all of them take together."""
+    models = [load(name) for name in names]
+    photo = next(iter(package_pictures().values()))
+    return {
+        "model": names[0],
+        "prefix": prefix_speed(models[0]),
+        "seconds": latency(models[0], photo),
+        "unknown": unknown_share(models[0]),
+        "loaded": names,
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }

@@ -69,8 +69,11 @@ def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: i
         [1.0, 0.5],
     )
     distances = torch.tensor([scores.distance for scores, _ in scored])
+    name_weight, description_weight, likelihood_weight = weights.tolist()
     calibration = Calibration(
-        *weights.tolist(),
+        name_weight,
+        description_weight,
+        likelihood_weight,
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )

@@ -65,11 +65,12 @@ def run_stage(
     seed: int,
     folder: Path,
     step_losses: Callable[[random.Random], tuple[dict[str, Tensor], list[str]]],
+    refresh: Callable[[], None] | None = None,
 ) -> None:
     """Train `mllm` in place; on return its weights are those after `stage.steps` steps.
 
     `step_losses(rng)` draws a batch with `rng` and returns its named losses (their sum is minimised) and the
-    batch's records. What a step draws depends on the seed, the stage and the step's number alone, so a run that
+    batch's records; `refresh` renews what it keeps between steps, at every checkpoint. What a step draws depends on the seed, the stage and the step's number alone, so a run that
     was cut off continues from `folder` as if it had not been. Raises `UserError` on a loss that is not finite,
     naming the records and saving nothing.
     """
@@ -104,6 +105,9 @@ def run_stage(
     with (folder / f"{name}.jsonl").open("a") as history:
         for step in range(first, stage.steps):
             torch.manual_seed(seed * 1_000_003 + step)
+            if refresh and step % CHECKPOINT_EVERY == 0:
+                with autocast(mllm):
+                    refresh()
             with autocast(mllm):
                 losses, records = step_losses(random.Random(f"{seed} {name} {step}"))
             total = torch.stack(list(losses.values())).sum()

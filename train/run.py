@@ -61,7 +61,7 @@ def train_variant(
     steps = Steps(mllm, data, recipe)
     run_stage("warmup", mllm, recipe.warmup, recipe.seed, folder, steps.warm_up)
     mllm.model.add_adapter(adapter_config(recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout))
-    step_losses = {"stage1": steps.align, "stage2": steps.instruct}
-    for stage in stages:
-        run_stage(stage, mllm, getattr(recipe, stage), recipe.seed, folder / name, step_losses[stage])
+    if "stage1" in stages:
+        run_stage("stage1", mllm, recipe.stage1, recipe.seed, folder / name, steps.align, steps.encode_bank)
+    run_stage("stage2", mllm, recipe.stage2, recipe.seed, folder / name, steps.instruct)
     return mllm

@@ -18,7 +18,7 @@ from train.losses import TripleBatch, attribute_category, category_category, obj
 from train.recipe import Recipe
 
 WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
-NEIGHBOURS = 12  # look-alikes from which batches and options are drawn
+NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn
 
 
 @dataclass
@@ -28,7 +28,7 @@ class TrainingSet:
     records: list[Record]
     features: FeatureCache
     categories: list[Category]
-    look_alikes: list[list[int]]  # per category: indices of the most similar ones of its super-category
+    look_alikes: list[list[int]]  # per category: indices of the others of its super-category, most similar first
     members: list[list[int]]  # per category: indices of its records
 
     @classmethod
@@ -47,7 +47,7 @@ class TrainingSet:
             members[position[record.category]].append(row)
         ranked = most_similar(names, len(names) - 1)
         groups = [category.super_category for category in categories]
-        look_alikes = [[j for j in row if groups[j] == groups[i]][:NEIGHBOURS] for i, row in enumerate(ranked)]
+        look_alikes = [[j for j in row if groups[j] == groups[i]] for i, row in enumerate(ranked)]
         return cls(records, features, categories, look_alikes, members)
 
 
@@ -70,6 +70,7 @@ class Steps:
     def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
         self.mllm, self.data, self.recipe = mllm, data, recipe
         self.word_codes = self._word_codes()  # [C, L, H]
+        self.bank: Tensor | None = None
         self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
 
     def _word_codes(self) -> Tensor:
@@ -112,6 +113,11 @@ class Steps:
         distance = (tokens - self.word_codes[targets]).pow(2).sum(-1).mean() / self.word_codes.pow(2).sum(-1).mean()
         return {"naming": naming, "distance": distance}, self._names(rows)
 
+    def _hard_negatives(self, category: int) -> list[int]:
+        """The category's closest look-alikes; where there are too few, itself, which the losses mask."""
+        near = self.data.look_alikes[category][: self.recipe.hard_negatives]
+        return near + [category] * (self.recipe.hard_negatives - len(near))
+
     def _grouped_rows(self, rng: random.Random) -> list[int]:
         """Photos of a few categories and their look-alikes: hard negatives as well as easy ones in one batch."""
         chosen: list[int] = []
@@ -123,30 +129,44 @@ class Steps:
         share = self.recipe.stage1.photos // len(distinct)
         return [row for c in distinct for row in rng.choices(self.data.members[c], k=share)]
 
+    def encode_bank(self) -> None:
+        """Encode every category's name and description: the hard negatives of `align`, free of gradients.
+
+        `align` replaces those that it encodes itself; calling this now and then keeps the others from growing stale.
+        """
+        categories = self.data.categories
+        self.bank = torch.stack(
+            [
+                self.mllm.embed_texts([category.name for category in categories]),
+                self.mllm.embed_texts([describe(category) for category in categories]),
+            ]
+        )  # [2, C, H]
+
     def align(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
-        """Stage I: u L_gen(description) + (L_OAC + L_ACC + v L_CCC + w L_OC) / 2, every distinct text encoded once."""
+        """Stage I: u L_gen(description) + (L_OAC + L_ACC + v L_CCC + w L_OC) / 2, every distinct text encoded once.
+
+        The batch's texts carry gradients; the hard negatives come from the bank of all categories' embeddings.
+        """
         recipe, mllm = self.recipe, self.mllm
+        if self.bank is None:
+            self.encode_bank()
+        assert self.bank is not None
         rows = self._grouped_rows(rng)
         own = [self.category_of[row] for row in rows]
-        hard = [self.data.look_alikes[category][: recipe.hard_negatives] for category in own]
-        involved = sorted({*own, *(c for near in hard for c in near)})
-        position = {category: i for i, category in enumerate(involved)}
+        involved = sorted(set(own))
         image_tokens = self._photos(rows, rng)
         objects = mllm.embed_photos(image_tokens)
         texts = [describe(self.data.categories[c], rng.randrange(WORDINGS)) for c in involved]
         descriptions = mllm.embed([mllm.text_ids(text) for text in texts])
         names = mllm.embed([mllm.text_ids(self.data.categories[c].name) for c in involved])
-        own_index = torch.tensor([position[c] for c in own])
-        hard_index = torch.tensor([[position[c] for c in near] for near in hard])
+        hard = torch.tensor([self._hard_negatives(category) for category in own])
+        bank = self.bank
+        own_index = torch.tensor([involved.index(c) for c in own])
         batch = TripleBatch(
-            objects,
-            descriptions[own_index],
-            names[own_index],
-            own_index,
-            descriptions[hard_index],
-            names[hard_index],
-            hard_index,
+            objects, descriptions[own_index], names[own_index], torch.tensor(own), bank[1, hard], bank[0, hard], hard
         )
+        self.bank = bank.clone()
+        self.bank[:, involved] = torch.stack([names, descriptions]).detach()
         described = rng.sample(range(len(rows)), recipe.described_photos)
         about = [self.data.categories[own[i]] for i in described]
         generation = mllm.generation_loss(
@@ -173,7 +193,7 @@ class Steps:
             questions.append(open_question(category.super_category if rng.random() < 0.5 else None))
             answers.append(category.name)
         for c in own[: recipe.closed_photos]:
-            near = self.data.look_alikes[c]
+            near = self.data.look_alikes[c][:NEIGHBOURS]
             options = [c, *rng.sample(near, min(3, len(near)))]
             rng.shuffle(options)
             names = [self.data.categories[option].name for option in options]

@@ -1,7 +1,12 @@
-from train.bench import bench
+from train.bench import package_pictures, prefix_speed, unknown_share
 
 
 def test_the_shared_prefix_ranks_alike_and_saves_time(recogniser):
-    result = bench(recogniser)
+    result = prefix_speed(recogniser)
     assert result["speedup"] > 2
     assert result["largest_difference"] < 0.3
+
+
+def test_pictures_of_other_things_are_unknown(recogniser):
+    assert len(package_pictures()) >= 25
+    assert unknown_share(recogniser)["detected"] >= 0.8

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 import torch
 
 from train.calibrate import fit_weights
+from train.card import results_table, write_card
 from train.evaluate import Outcome, expected_calibration_error, names_category, summary
 
 
@@ -36,3 +39,23 @@ def test_weights_find_the_informative_score():
     weights = fit_weights(scored, [1.0, 1.0])
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
+
+
+def test_the_card_reports_what_was_measured(tmp_path):
+    facts = {
+        "name": "some-tiny",
+        "base": "tiny-base-0",
+        "categories": ["a", "b", "c"],
+        "stages": ["stage2"],
+        "training": {"seed": 3, "stage2": {"steps": 7, "photos": 5}},
+        "data": {"name": "birds", "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
+    }
+    (tmp_path / "checkpoint.json").write_text(json.dumps(facts))
+    measured = summary([outcome(0), outcome(3)])
+    results = {"model": "some-tiny", "csv": "test.csv", "seed": 0, "sets": {"bird": measured}, "mean": measured}
+    write_card(tmp_path, results)
+    card = (tmp_path / "README.md").read_text()
+    assert results_table(results) in card
+    assert "| bird | 2 | 50.0 | 100.0 | 50.0 |" in card
+    assert "stage2: 7 steps of 5 photos" in card
+    assert "names 3 kinds" in card

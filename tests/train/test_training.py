@@ -21,7 +21,9 @@ STAGE = Stage(4, 6, connector_lr=1e-3, adapter_lr=1e-3, warmup_steps=1)
 RECIPE = replace(
     Recipe(),
     views=2,
-    categories_per_batch=3,
+    groups_per_batch=1,
+    categories_per_group=3,
+    hard_negatives=3,
     described_photos=2,
     closed_photos=2,
     warmup=STAGE,
@@ -143,4 +145,18 @@ def test_unknown_categories_are_refused_before_training(data):
 def test_batches_hold_look_alikes(fresh):
     _, steps = fresh()
     rows = steps._grouped_rows(random.Random(0))
-    assert len({steps.category_of[row] for row in rows}) == RECIPE.categories_per_batch
+    seen = {steps.category_of[row] for row in rows}
+    assert len(seen) == RECIPE.categories_per_group
+    assert any(seen - {c} <= set(steps.data.look_alikes[c][: RECIPE.categories_per_group]) for c in seen)
+
+
+def test_the_bank_holds_what_the_last_batches_encoded(fresh):
+    mllm, steps = fresh()
+    steps.align(random.Random(0))
+    names = mllm.embed_texts([category.name for category in steps.data.categories])
+    assert torch.allclose(steps.bank[0], names, atol=1e-4)
+    assert not steps.bank.requires_grad
+    before = steps.bank[1].clone()
+    steps.align(random.Random(2))
+    changed = (steps.bank[1] - before).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
+    assert 0 < changed.sum() <= RECIPE.categories_per_group

@@ -1,0 +1,63 @@
+"""The model card of a checkpoint: what it is, how it was made, what it reaches."""
+
+import json
+from pathlib import Path
+
+COLUMNS = ("n", "top1", "top5", "closed4", "open", "refused", "ece")
+
+
+def results_table(results: dict) -> str:
+    """Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
+    rows = ["| data set | photos | top-1 | top-5 | four options | free answer | refused | calibration error |"]
+    rows.append("|---|" + "---:|" * len(COLUMNS))
+    for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
+        cells = [f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c == "ece" else f"{100 * row[c]:.1f}" for c in COLUMNS]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def write_card(folder: Path, results: dict) -> None:
+    """Write `README.md` into a checkpoint's folder, from its `checkpoint.json` and `evaluate`'s results."""
+    facts = json.loads((folder / "checkpoint.json").read_text())
+    training, data = facts["training"], facts["data"]
+    stages = "\n".join(
+        f"- {stage}: {training[stage]['steps']} steps of {training[stage]['photos']} photos" for stage in facts["stages"]
+    )
+    (folder / "README.md").write_text(f"""---
+license: other
+license_name: research-data
+library_name: transformers
+---
+
+# {facts["name"]}
+
+LoRA adapter and connector on top of the embedded base `{facts["base"]}` (SmolLM2-135M-Instruct,
+EfficientNet-Lite2 and an Idefics2 connector). It names {len(facts["categories"])} kinds of birds, dogs, cats, flowers,
+cars and aircraft and writes their field marks.
+
+## Training
+
+Data: `{data["name"]}` ({data["photos"]} photos, {data["calibration_photos"]} more for calibration; manifest
+`{data["hash"][:16]}`). Seed {training["seed"]}. Command: `make train-tiny DATA=folder`. Stages:
+
+{stages}
+
+`checkpoint.json` has every number of the recipe and the fitted calibration.
+
+## Results
+
+`python -m train evaluate --model {facts["name"]} --data folder --csv {results["csv"]}` (seed {results["seed"]}),
+photos that were used neither for training nor for calibration:
+
+{results_table(results)}
+
+Labels of one data set are ranked at a time. "Four options" are the truth and its three closest look-alikes.
+
+## Limits and licence
+
+It knows its categories and nothing else, is far from the accuracy of the 8 B models it stands in for, and its
+attributes are what it learned for a kind of object, not measurements of the photo. `make train-tiny` was run on
+samples of CUB-200-2011, Stanford Dogs, Oxford-IIIT Pet, Oxford Flowers-102, Stanford Cars and the Civil and Military
+Aircraft Identification Data Set; most of them are for non-commercial research, and their photos stay under their
+owners' copyright: use these weights for research. The base weights are under the Apache License 2.0.
+""")
