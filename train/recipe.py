@@ -30,14 +30,14 @@ class Recipe:
     category_category_weight: float = 0.1  # of L_CCC inside the parentheses of the stage I loss
     hard_negatives: int = 20
     object_category_weight: float = 1.0  # of a direct object-name loss there: it starts what the bridge carries on
-    groups_per_batch: int = 4  # of look-alikes: hard negatives inside a group, easy ones between groups
+    groups_per_batch: int = 8  # of look-alikes: hard negatives inside a group, easy ones between groups
     categories_per_group: int = 3
     generation_weight: float = 0.25  # of L_gen in stage I: at 1 it drowns the contrastive gradients of a small model
     described_photos: int = 4  # photos per stage I step that carry L_gen
     closed_photos: int = 8  # photos per stage II step that also carry a closed-set question
     warmup: Stage = field(default_factory=lambda: Stage(400, 96, connector_lr=1.5e-3, weight_decay=0.05))
-    stage1: Stage = field(default_factory=lambda: Stage(280, 96, connector_lr=3e-4, adapter_lr=2e-3, warmup_steps=10))
-    stage2: Stage = field(default_factory=lambda: Stage(100, 32, connector_lr=1e-4, adapter_lr=5e-4))
+    stage1: Stage = field(default_factory=lambda: Stage(260, 72, connector_lr=3e-4, adapter_lr=1.5e-3, warmup_steps=10))
+    stage2: Stage = field(default_factory=lambda: Stage(80, 32, connector_lr=1e-4, adapter_lr=5e-4))
 
     def as_dict(self) -> dict:
         """Plain data for logs and checkpoints."""

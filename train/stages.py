@@ -102,16 +102,20 @@ class Steps:
         return [rng.choice(self.data.members[category]) for category in chosen]
 
     def warm_up(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
-        """The connector alone: image tokens are drawn to their category's words, away from every other's."""
+        """The connector alone, without the text model."""
         rows = self._balanced_rows(self.recipe.warmup.photos, rng)
-        tokens = self._photos(rows, rng).float()  # [B, L, H]
-        targets = torch.tensor([self.category_of[row] for row in rows], device=tokens.device)
+        return self._anchor(self._photos(rows, rng), [self.category_of[row] for row in rows]), self._names(rows)
+
+    def _anchor(self, image_tokens: Tensor, categories: list[int]) -> dict[str, Tensor]:
+        """Image tokens are drawn to their category's words, in direction and length, away from every other's."""
+        tokens = image_tokens.float()  # [B, L, H]
+        targets = torch.tensor(categories, device=tokens.device)
         centre = self.word_codes.mean(dim=(0, 1))
         codes = F.normalize(self.word_codes - centre, dim=-1)
         similarity = torch.einsum("blh,clh->bc", F.normalize(tokens - centre, dim=-1), codes) / codes.shape[1]
         naming = F.cross_entropy(similarity / self.recipe.temperature, targets, label_smoothing=0.1)
         distance = (tokens - self.word_codes[targets]).pow(2).sum(-1).mean() / self.word_codes.pow(2).sum(-1).mean()
-        return {"naming": naming, "distance": distance}, self._names(rows)
+        return {"naming": naming, "distance": distance}
 
     def _hard_negatives(self, category: int) -> list[int]:
         """The category's closest look-alikes; where there are too few, itself, which the losses mask."""
@@ -145,7 +149,8 @@ class Steps:
     def align(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
         """Stage I: u L_gen(description) + (L_OAC + L_ACC + v L_CCC + w L_OC) / 2, every distinct text encoded once.
 
-        The batch's texts carry gradients; the hard negatives come from the bank of all categories' embeddings.
+        The batch's texts carry gradients; the hard negatives come from the bank of all categories' embeddings. The
+        warm-up's losses stay on: without them the connector forgets categories while the adapter is still learning.
         """
         recipe, mllm = self.recipe, self.mllm
         if self.bank is None:
@@ -180,6 +185,7 @@ class Steps:
             "attribute_category": attribute_category(batch, recipe.temperature) / 2,
             "category_category": recipe.category_category_weight * category_category(batch, recipe.temperature) / 2,
             "object_category": recipe.object_category_weight * object_category(batch, recipe.temperature) / 2,
+            **self._anchor(image_tokens, own),
         }, self._names(rows)
 
     def instruct(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
