@@ -24,7 +24,7 @@ lint: $(VENV)/dev
 train-tiny: $(VENV)/runtime ## train both embedded checkpoints (resumes): make train-tiny DATA=folder
 	$(BIN)/python -m train run --data $(DATA)
 
-bench: $(VENV)/runtime ## speed of scoring with and without the shared prefix
+bench: $(VENV)/runtime ## speed, memory, and pictures of other things
 	$(BIN)/python -m train bench
 
 clean:

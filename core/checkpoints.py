@@ -31,10 +31,16 @@ class Calibration:
 
     name_weight: float = 0.0  # of o.c, the object-name similarity
     description_weight: float = 0.0  # of o.a, the object-description similarity
+    word_weight: float = 0.0  # of the image tokens' similarity with the words of name and attributes
     likelihood_weight: float = 1.0  # of the name's log-likelihood under the open-set question
     letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
     candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
     unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
+
+    def ranking_weights(self) -> Tensor:
+        """[4] in the order of `core.identify.SCORES`."""
+        weights = (self.name_weight, self.description_weight, self.word_weight, self.likelihood_weight)
+        return torch.tensor(weights, dtype=torch.float32)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.checkpoints import Calibration, Labels
 from core.errors import UserError
-from core.knowledge import SuperCategory, canonical_name, find_category, in_super_category, parse_description
+from core.knowledge import SuperCategory, canonical_name, find_category, in_super_category, parse_description, words_of
 from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
-from core.scoring import answer_log_likelihoods, log_probabilities
+from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 
 MAX_LABELS = 10_000
 ANSWER_TOKENS = 24
 DESCRIPTION_TOKENS = 110
+SCORES = ("name", "description", "words", "likelihood")  # what a name is ranked by
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class LabelSpace:
     group: SuperCategory | None  # the super-category that all labels share, if they do
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
+    words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
     feature_means: Tensor | None  # [N, D], if every label is known to the checkpoint
 
 
@@ -74,8 +76,15 @@ class Scores:
 
     name_similarity: Tensor  # [N] o.c
     description_similarity: Tensor  # [N] o.a
+    word_similarity: Tensor  # [N] of the image tokens with the words of name and attributes
     log_likelihood: Tensor  # [N]; candidates that were not scored have the lowest scored value
     distance: float  # to the nearest known category, in vision features; -inf where that means nothing
+
+    def stack(self) -> Tensor:
+        """[4, N]: the rows are those of `SCORES`."""
+        return torch.stack(
+            [self.name_similarity, self.description_similarity, self.word_similarity, self.log_likelihood]
+        )
 
 
 class _Stop(StoppingCriteria):
@@ -100,6 +109,10 @@ class Recogniser:
         self.calibration = calibration
         self._labels = labels
         self._known = {label: i for i, label in enumerate(labels.categories)}
+        self._centre = self._words(labels.categories).mean(dim=(0, 1))
+
+    def _words(self, labels: list[str]) -> Tensor:
+        return self.mllm.word_embeddings([words_of(label) for label in labels])
 
     def label_space(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
         """The names to choose from: given ones, one super-category's, or everything the checkpoint knows.
@@ -121,7 +134,8 @@ class Recogniser:
         groups = {category.super_category if category else None for category in map(find_category, chosen)}
         rows = [self._known.get(label) for label in chosen]
         means = self._labels.feature_means[rows] if None not in rows else None
-        return LabelSpace(chosen, groups.pop() if len(groups) == 1 else None, names, descriptions, means)
+        group = groups.pop() if len(groups) == 1 else None
+        return LabelSpace(chosen, group, names, descriptions, self._words(chosen), means)
 
     def _label_embeddings(self, labels: list[str]) -> tuple[Tensor, Tensor]:
         fresh = [label for label in labels if label not in self._known]
@@ -143,9 +157,9 @@ class Recogniser:
         embedding = self.mllm.embed_photos(tokens)[0].cpu()
         name_similarity = space.names @ embedding
         description_similarity = space.descriptions @ embedding
-        weights = self.calibration
-        first = weights.name_weight * name_similarity + weights.description_weight * description_similarity
-        kept = first.topk(min(weights.candidates, len(space.labels))).indices
+        words = word_similarity(tokens, space.words, self._centre)[0].cpu()
+        first = Scores(name_similarity, description_similarity, words, torch.zeros(len(space.labels)), distance=0.0)
+        kept = self.logits(first).topk(min(self.calibration.candidates, len(space.labels))).indices
         scored = answer_log_likelihoods(
             self.mllm,
             self.mllm.question_ids(open_question(space.group)),
@@ -157,16 +171,11 @@ class Recogniser:
         distance = float("-inf")
         if space.feature_means is not None:
             distance = 1 - (space.feature_means @ pooled_features(vision.states)[0].cpu()).max().item()
-        return Scores(name_similarity, description_similarity, log_likelihood, distance), tokens
+        return replace(first, log_likelihood=log_likelihood, distance=distance), tokens
 
     def logits(self, scores: Scores) -> Tensor:
-        """[N] weighted sums of the three scores; their softmax over a label space is calibrated."""
-        weights = self.calibration
-        return (
-            weights.name_weight * scores.name_similarity
-            + weights.description_weight * scores.description_similarity
-            + weights.likelihood_weight * scores.log_likelihood
-        )
+        """[N] weighted sums of the scores; their softmax over a label space is calibrated."""
+        return self.calibration.ranking_weights() @ scores.stack()
 
     @torch.no_grad()
     def letter_scores(self, options: list[str], group: SuperCategory | None, tokens: Tensor) -> Tensor:

@@ -87,6 +87,12 @@ def in_super_category(name: str) -> list[Category]:
     return [category for category in categories().values() if category.super_category.name == name]
 
 
+def words_of(label: str) -> str:
+    """The words that image tokens are compared with: the category's name, then its values where they are known."""
+    category = find_category(label)
+    return " ".join([category.name, *category.values.values()]) if category else label
+
+
 def _verb(attribute: str) -> str:
     return "are" if attribute.endswith("s") else "is"
 

@@ -146,6 +146,15 @@ class Mllm:
                     rows[i] = row
         return torch.stack(rows)
 
+    def word_embeddings(self, texts: list[str]) -> Tensor:
+        """[N, L, H] float32: input embeddings of each text's first L tokens, zeros behind the end of a shorter text."""
+        table = self.model.get_input_embeddings().weight.detach()
+        words = torch.zeros(len(texts), self.processor.image_seq_len, table.shape[1], device=self.device)
+        for row, text in enumerate(texts):
+            ids = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids[: words.shape[1]]
+            words[row, : len(ids)] = table[ids].float()
+        return words
+
     def embed_photos(self, image_tokens: Tensor) -> Tensor:
         """[B, H] float32: the object embeddings of photos given as image tokens [B, L, H]."""
         return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)

@@ -1,7 +1,8 @@
-"""Log-likelihood of candidate answers under one question, the photo's prefix computed once."""
+"""How a photo scores candidate names: by its image tokens, and by what the text model would answer."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import DynamicCache
 
 from core.mllm import Mllm
@@ -34,6 +35,17 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
             follow = later[row, : len(sequence) - 1].gather(1, tokens[1:, None]).sum()
             scores.append(first[0, 0, tokens[0]] + follow)
     return torch.stack(scores)
+
+
+def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tensor:
+    """[B, N] in [-1, 1]: mean cosine of image tokens [B, L, H] with the words [N, L, H] at their places.
+
+    Both are taken relative to `centre` [H]. Places where `words` is zero hold no word and do not count.
+    """
+    present = words.abs().sum(dim=-1) > 0  # [N, L]
+    directions = F.normalize(words - centre, dim=-1) * present[..., None]
+    tokens = F.normalize(image_tokens.float() - centre, dim=-1)
+    return torch.einsum("blh,nlh->bn", tokens, directions) / present.sum(dim=-1).clamp(min=1)
 
 
 def log_probabilities(mllm: Mllm, states: Tensor) -> Tensor:

@@ -62,27 +62,19 @@ def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: i
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    weights = fit_weights([(stack(scores), truth) for scores, truth in scored], [10.0, 10.0, 0.5])
-    ranked = [weights @ stack(scores) for scores, _ in scored]
+    weights = fit_weights([(scores.stack(), truth) for scores, truth in scored], [10.0, 10.0, 10.0, 0.5])
+    ranked = [weights @ scores.stack() for scores, _ in scored]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
         [1.0, 0.5],
     )
     distances = torch.tensor([scores.distance for scores, _ in scored])
-    name_weight, description_weight, likelihood_weight = weights.tolist()
     calibration = Calibration(
-        name_weight,
-        description_weight,
-        likelihood_weight,
+        *weights.tolist(),
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )
     return replace(calibration, candidates=_candidates_needed(calibration, scored))
-
-
-def stack(scores: Scores) -> Tensor:
-    """[3, N]: the scores in the order of `Calibration`'s weights."""
-    return torch.stack([scores.name_similarity, scores.description_similarity, scores.log_likelihood])
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
@@ -103,11 +95,9 @@ def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
 
 def _candidates_needed(calibration: Calibration, scored: list[tuple[Scores, int]]) -> int:
     """How many names the embeddings must keep so that the truth is among them for 99 % of the photos, at least 12."""
+    weights = calibration.ranking_weights()[:-1]
     ranks = []
     for scores, truth in scored:
-        first = (
-            calibration.name_weight * scores.name_similarity
-            + calibration.description_weight * scores.description_similarity
-        )
+        first = weights @ scores.stack()[:-1]
         ranks.append(float((first > first[truth]).sum() + 1))
     return max(12, round(torch.tensor(ranks).quantile(0.99).item()))

@@ -11,7 +11,9 @@ def results_table(results: dict) -> str:
     rows = ["| data set | photos | top-1 | top-5 | four options | free answer | refused | calibration error |"]
     rows.append("|---|" + "---:|" * len(COLUMNS))
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
-        cells = [f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c == "ece" else f"{100 * row[c]:.1f}" for c in COLUMNS]
+        cells = [
+            f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c == "ece" else f"{100 * row[c]:.1f}" for c in COLUMNS
+        ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from core.identify import ANSWER_TOKENS, Recogniser
+from core.identify import ANSWER_TOKENS, SCORES, Recogniser
 from core.knowledge import canonical_name, find_category, normalise
 from core.photos import open_photo
 from core.prompts import open_question
@@ -30,6 +30,7 @@ class Outcome:
     letter: bool  # the letter alone would have answered it rightly
     open: bool  # the free answer names the truth or an alias of it
     known: bool
+    alone: tuple[bool, ...]  # each of `SCORES` alone would have ranked the truth first
 
 
 def evaluate(recogniser: Recogniser, folder: Path, csv_name: str, seed: int = 0) -> dict:
@@ -81,6 +82,7 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
             letter=int(letters.argmax()) == right,
             open=names_category(answer, record.category),
             known=recogniser.knows(scores),
+            alone=tuple((scores.stack().argmax(dim=1) == truth).tolist()),
         )
 
 
@@ -103,6 +105,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
         "open": sum(o.open for o in outcomes) / n,
         "refused": sum(not o.known for o in outcomes) / n,
         "ece": expected_calibration_error(outcomes),
+        **{f"top1_{score}_alone": sum(o.alone[i] for o in outcomes) / n for i, score in enumerate(SCORES)},
     }
 
 

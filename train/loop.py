@@ -69,10 +69,10 @@ def run_stage(
 ) -> None:
     """Train `mllm` in place; on return its weights are those after `stage.steps` steps.
 
-    `step_losses(rng)` draws a batch with `rng` and returns its named losses (their sum is minimised) and the
-    batch's records; `refresh` renews what it keeps between steps, at every checkpoint. What a step draws depends on the seed, the stage and the step's number alone, so a run that
-    was cut off continues from `folder` as if it had not been. Raises `UserError` on a loss that is not finite,
-    naming the records and saving nothing.
+    `step_losses(rng)` draws a batch with `rng` and returns its named losses (their sum is minimised) and the batch's
+    records; `refresh` renews what it keeps between steps, at every checkpoint. What a step draws depends on the seed,
+    the stage and the step's number alone, so a run that was cut off continues from `folder` as if it had not been.
+    Raises `UserError` on a loss that is not finite, naming the records and saving nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = set_trainable(mllm)

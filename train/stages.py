@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from core.knowledge import WORDINGS, Category, describe, find_category
+from core.knowledge import WORDINGS, Category, describe, find_category, words_of
 from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
+from core.scoring import word_similarity
 from core.similarity import most_similar
 from train.data import Record
 from train.features import FeatureCache
@@ -69,19 +70,10 @@ class Steps:
 
     def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
         self.mllm, self.data, self.recipe = mllm, data, recipe
-        self.word_codes = self._word_codes()  # [C, L, H]
+        self.words = mllm.word_embeddings([words_of(category.name) for category in data.categories])  # [C, L, H]
+        self.centre = self.words.mean(dim=(0, 1))
         self.bank: Tensor | None = None
         self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
-
-    def _word_codes(self) -> Tensor:
-        """Word embeddings that the image tokens of each category should start near: its name, then its marks."""
-        length = self.mllm.processor.image_seq_len
-        table = self.mllm.model.get_input_embeddings().weight.detach().float()
-        codes = []
-        for category in self.data.categories:
-            words = " ".join([category.name, *category.values.values()])
-            codes.append(table[self.mllm.tokenizer(words, add_special_tokens=False).input_ids[:length]])
-        return torch.stack(codes)
 
     def _photos(self, rows: list[int], rng: random.Random) -> Tensor:
         """Image tokens [B, L, H] of random views of the photos, with patches and features dropped."""
@@ -108,13 +100,11 @@ class Steps:
 
     def _anchor(self, image_tokens: Tensor, categories: list[int]) -> dict[str, Tensor]:
         """Image tokens are drawn to their category's words, in direction and length, away from every other's."""
-        tokens = image_tokens.float()  # [B, L, H]
-        targets = torch.tensor(categories, device=tokens.device)
-        centre = self.word_codes.mean(dim=(0, 1))
-        codes = F.normalize(self.word_codes - centre, dim=-1)
-        similarity = torch.einsum("blh,clh->bc", F.normalize(tokens - centre, dim=-1), codes) / codes.shape[1]
+        targets = torch.tensor(categories, device=image_tokens.device)
+        similarity = word_similarity(image_tokens, self.words, self.centre)
         naming = F.cross_entropy(similarity / self.recipe.temperature, targets, label_smoothing=0.1)
-        distance = (tokens - self.word_codes[targets]).pow(2).sum(-1).mean() / self.word_codes.pow(2).sum(-1).mean()
+        apart = (image_tokens.float() - self.words[targets]).pow(2).sum(-1).mean()
+        distance = apart / self.words.pow(2).sum(-1).mean()
         return {"naming": naming, "distance": distance}
 
     def _hard_negatives(self, category: int) -> list[int]:

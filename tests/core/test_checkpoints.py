@@ -25,7 +25,7 @@ def trained():
 def folder(trained, tmp_path):
     torch.manual_seed(2)
     labels = Labels(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280))
-    save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5, 6.0), {"name": "one"})
+    save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), {"name": "one"})
     return tmp_path / "one"
 
 
@@ -36,7 +36,7 @@ def test_round_trip_is_exact(trained, folder):
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, stored[name]), name
     assert labels.categories == ["A", "B"]
-    assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5, 6.0)
+    assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)
 
 
 def test_a_missing_checkpoint_is_a_message(tmp_path):

@@ -4,7 +4,7 @@ from PIL import Image
 from transformers import Idefics2ForConditionalGeneration, Idefics2Processor
 
 from core.models import load_mllm
-from core.scoring import answer_log_likelihoods
+from core.scoring import answer_log_likelihoods, word_similarity
 from core.tower import TinyIdefics2ForConditionalGeneration
 
 TEXTS = ["Cedar Waxwing", "a", "A small plump bird with a sleek crest, a black mask and a yellow tip to its tail."]
@@ -114,3 +114,27 @@ def test_save_and_load_round_trip_bit_exactly(mllm, tmp_path):
     for name, tensor in mllm.model.state_dict().items():
         assert torch.equal(tensor, stored[name]), name
     assert Idefics2Processor.from_pretrained(tmp_path).tokenizer.pad_token == mllm.tokenizer.pad_token
+
+
+def test_word_similarity_by_hand():
+    centre = torch.tensor([1.0, 0.0])
+    tokens = torch.tensor([[[3.0, 0.0], [1.0, 5.0]]])  # relative to the centre: east, north
+    words = torch.tensor(
+        [
+            [[2.0, 0.0], [1.0, 1.0]],  # east, north
+            [[1.0, -1.0], [1.0, -1.0]],  # south, south
+            [[2.0, 1.0], [0.0, 0.0]],  # north-east, nothing
+        ]
+    )
+    expected = torch.tensor([[1.0, -0.5, 0.5**0.5]])
+    torch.testing.assert_close(word_similarity(tokens, words, centre), expected)
+
+
+def test_word_embeddings_are_those_of_the_first_tokens(mllm):
+    long, short = "one two three four five six seven eight nine ten", "one"
+    words = mllm.word_embeddings([long, short])
+    ids = mllm.tokenizer(long, add_special_tokens=False).input_ids
+    assert words.shape == (2, mllm.processor.image_seq_len, 576)
+    torch.testing.assert_close(words[0], mllm.model.get_input_embeddings().weight[ids[:8]].float())
+    assert words[1, 1:].abs().sum() == 0
+    torch.testing.assert_close(words[1, 0], words[0, 0])

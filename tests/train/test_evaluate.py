@@ -9,7 +9,7 @@ from train.evaluate import Outcome, expected_calibration_error, names_category, 
 
 
 def outcome(rank=0, confidence=0.9):
-    return Outcome(rank, confidence, closed=rank == 0, letter=False, open=False, known=True)
+    return Outcome(rank, confidence, closed=rank == 0, letter=False, open=False, known=True, alone=(True, rank == 0, False, False))
 
 
 def test_free_answers_count_with_their_aliases():
@@ -27,6 +27,7 @@ def test_calibration_error_by_hand():
 def test_summary_counts():
     result = summary([outcome(0), outcome(3), outcome(7), outcome(0)])
     assert (result["n"], result["top1"], result["top5"], result["closed4"]) == (4, 0.5, 0.75, 0.5)
+    assert (result["top1_name_alone"], result["top1_description_alone"], result["top1_words_alone"]) == (1, 0.5, 0)
 
 
 def test_weights_find_the_informative_score():
