@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 
 def main() -> None:
@@ -13,10 +14,14 @@ def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+    from core.errors import UserError
     from core.weights import ensure_base
     from demo.page import build, launch
 
-    ensure_base(print)
+    try:
+        ensure_base(print)
+    except UserError as error:
+        sys.exit(str(error))
     launch(build(), options.host, options.port)
 
 

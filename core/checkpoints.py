@@ -8,6 +8,7 @@ labels.safetensors          embeddings of the known categories' names and descri
 """
 
 import json
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,32 +64,37 @@ def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
 def save_checkpoint(
     folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict, half: bool = True
 ) -> None:
-    """Write a checkpoint folder file by file, `checkpoint.json` (which makes it one) last and atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "checkpoint.json").unlink(missing_ok=True)
+    """Write a checkpoint folder: all of it beside `folder` first, then put in its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     dtype = torch.float16 if half else torch.float32
 
     def write(name: str, tensors: dict[str, Tensor]) -> None:
-        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, folder / name)
+        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, scratch / name)
 
-    next(iter(mllm.model.peft_config.values())).save_pretrained(folder)
-    write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
-    write("connector.safetensors", mllm.model.model.connector.state_dict())
-    write(
-        "labels.safetensors",
-        {"names": labels.names, "descriptions": labels.descriptions, "feature_means": labels.feature_means},
-    )
-    card = {
-        "base": base_fingerprint(),
-        "categories": labels.categories,
-        "calibration": asdict(calibration),
-        "files": {name: sha256_of(folder / name) for name in FILES},
-        **facts,
-    }
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        json.dump(card, file, indent=1)
-    Path(file.name).replace(folder / "checkpoint.json")
-    (folder / "checkpoint.json").chmod(0o644)
+    try:
+        next(iter(mllm.model.peft_config.values())).save_pretrained(scratch)
+        write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
+        write("connector.safetensors", mllm.model.model.connector.state_dict())
+        write(
+            "labels.safetensors",
+            {"names": labels.names, "descriptions": labels.descriptions, "feature_means": labels.feature_means},
+        )
+        card = {
+            "base": base_fingerprint(),
+            "categories": labels.categories,
+            "calibration": asdict(calibration),
+            "files": {name: sha256_of(scratch / name) for name in FILES},
+            **facts,
+        }
+        (scratch / "checkpoint.json").write_text(json.dumps(card, indent=1))
+        for path in scratch.iterdir():
+            path.chmod(0o644)
+        scratch.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_card(folder: Path) -> dict:
@@ -98,15 +104,14 @@ def read_card(folder: Path) -> dict:
     """
     try:
         card = json.loads((folder / "checkpoint.json").read_text())
+        base, _, _ = card["base"], card["categories"], Calibration(**card["calibration"])
         damaged = [n for n in FILES if not (folder / n).is_file() or sha256_of(folder / n) != card["files"][n]]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"The checkpoint {folder.name} is missing or incomplete ({folder}).") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
-    if card["base"] != base_fingerprint():
-        raise UserError(
-            f"The checkpoint {folder.name} was made for the base {card['base']}, not for {base_fingerprint()}."
-        )
+    if base != base_fingerprint():
+        raise UserError(f"The checkpoint {folder.name} was made for the base {base}, not for {base_fingerprint()}.")
     return card
 
 

@@ -18,10 +18,10 @@ def models() -> int:
 
 def identify(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
-    from core.photos import open_photo
+    from core.photos import read_photo
 
     try:
-        labels = _read_labels(options.labels) if options.labels else None
+        labels = _read_labels(options.labels) if options.labels is not None else None
         recogniser = load(options.model)
         space = recogniser.label_space(labels, options.super_category)
     except UserError as error:
@@ -30,23 +30,16 @@ def identify(options: argparse.Namespace) -> int:
     failed = False
     for path in options.photos:
         try:
-            photo = open_photo(_read(path))
+            photo = read_photo(Path(path))
         except UserError as error:
             failed = True
-            print(f"{path}: {error}", file=sys.stderr)
+            print(error, file=sys.stderr)
             continue
         if photo.note:
             print(f"{path}: {photo.note}", file=sys.stderr)
         result = recogniser.identify(photo.image, space, options.top)
-        print(json.dumps(result.as_dict(path), ensure_ascii=False) if options.json else _text(path, result))
+        print(json.dumps(result.as_dict(path)) if options.json else _text(path, result))
     return int(failed)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror}).") from error
 
 
 def _read_labels(path: str) -> list[str]:

@@ -19,6 +19,7 @@ from core.prompts import LETTERS, closed_question, description_question, open_qu
 from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 
 MAX_LABELS = 10_000
+MAX_LABEL_LENGTH = 200  # characters
 ANSWER_TOKENS = 24
 DESCRIPTION_TOKENS = 110
 SCORES = ("name", "description", "words", "likelihood")  # what a name is ranked by
@@ -118,10 +119,10 @@ class Recogniser:
         """The names to choose from: given ones, one super-category's, or everything the checkpoint knows.
 
         Given names may be unknown to the checkpoint: they are embedded by the text side (zero-shot). Raises
-        `UserError` for fewer than two distinct names, or more than `MAX_LABELS`.
+        `UserError` for fewer than two distinct names, more than `MAX_LABELS`, or one over `MAX_LABEL_LENGTH`.
         """
-        if labels:
-            chosen = list(dict.fromkeys(canonical_name(label) for label in labels if label.strip()))
+        if labels is not None:
+            chosen = list(dict.fromkeys(name for name in map(canonical_name, labels) if name))
         elif super_category:
             chosen = [c.name for c in in_super_category(super_category) if c.name in self._known]
         else:
@@ -130,6 +131,8 @@ class Recogniser:
             raise UserError("Give at least two different candidate names.")
         if len(chosen) > MAX_LABELS:
             raise UserError(f"There are {len(chosen)} candidate names: the limit is {MAX_LABELS}.")
+        if too_long := [name for name in chosen if len(name) > MAX_LABEL_LENGTH]:
+            raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
         names, descriptions = self._label_embeddings(chosen)
         groups = {category.super_category if category else None for category in map(find_category, chosen)}
         rows = [self._known.get(label) for label in chosen]
@@ -240,6 +243,23 @@ class Recogniser:
             else:
                 yield replace(result, description=text.strip(), seconds=seconds)
 
+    @torch.no_grad()
+    def answers(self, question: str, tokens: Tensor, limit: int = ANSWER_TOKENS) -> list[str]:
+        """The greedy answers to one question about B photos [B, L, H], without streaming."""
+        embeddings, mask = self.mllm.input_embeddings([self.mllm.question_ids(question)] * len(tokens), tokens)
+        written = self.mllm.model.generate(
+            inputs_embeds=embeddings, attention_mask=mask.long(), **self._generation_settings(limit)
+        )
+        return [text.strip() for text in self.mllm.tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+    def _generation_settings(self, limit: int) -> dict:
+        return {
+            "max_new_tokens": limit,
+            "do_sample": False,
+            "eos_token_id": self.mllm.tokenizer.eos_token_id,
+            "pad_token_id": self.mllm.tokenizer.pad_token_id,
+        }
+
     def generate(self, question: str, tokens: Tensor, limit: int) -> Iterator[str]:
         """The model's greedy answer to a question about the photo, piece by piece."""
         with torch.no_grad():
@@ -253,12 +273,9 @@ class Recogniser:
                 self.mllm.model.generate(
                     inputs_embeds=embeddings,
                     attention_mask=mask.long(),
-                    max_new_tokens=limit,
-                    do_sample=False,
                     streamer=streamer,
                     stopping_criteria=[_Stop(cancelled)],
-                    eos_token_id=self.mllm.tokenizer.eos_token_id,
-                    pad_token_id=self.mllm.tokenizer.pad_token_id,
+                    **self._generation_settings(limit),
                 )
             except BaseException as error:  # handed to the caller's thread below
                 failure.append(error)

@@ -55,12 +55,11 @@ def find_entry(name: str) -> Entry:
 def availability(entry: Entry) -> str:
     """ "ready", or one sentence that says why the model cannot be loaded here."""
     from core.checkpoints import read_card
-    from core.weights import TEXT, TOWER
+    from core.weights import locate_sources
 
     try:
         read_card(entry.checkpoint)
-        TEXT.locate()
-        TOWER.locate()
+        locate_sources()
     except UserError as error:
         return str(error)
     return "ready"
@@ -70,10 +69,12 @@ def availability(entry: Entry) -> str:
 def _base(dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
     import torch
 
-    from core.tower import TinyIdefics2ForConditionalGeneration
     from core.weights import ensure_base
 
-    base = TinyIdefics2ForConditionalGeneration.from_pretrained(ensure_base(), dtype=torch.float32).to(device).eval()
+    folder = ensure_base()  # says what is missing, before the import that needs it
+    from core.tower import TinyIdefics2ForConditionalGeneration
+
+    base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
     if device.type == "cpu":  # twice as fast there as the fused attention, which is made for longer texts
         base.model.text_model.set_attn_implementation("eager")
     base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small

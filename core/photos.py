@@ -3,12 +3,14 @@
 import io
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # nothing else is ever parsed
+ANIMATED = ("GIF", "PNG", "WEBP")  # several frames in the others are pages or previews
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 1600  # larger photos are shrunk: no model of the zoo looks at more
@@ -23,6 +25,17 @@ class Photo:
     note: str = ""
 
 
+def read_photo(path: Path) -> Photo:
+    """`open_photo` of a file, never reading more of it than the limit; its messages begin with the path."""
+    try:
+        with path.open("rb") as file:
+            return open_photo(file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
 def open_photo(data: bytes) -> Photo:
     """Decode a photo. Raises `UserError` for anything that is not a complete, reasonable picture.
 
@@ -32,14 +45,13 @@ def open_photo(data: bytes) -> Photo:
     if not data:
         raise UserError("There is no photo: choose one first.")
     if len(data) > MAX_BYTES:
-        raise UserError(f"The file has {len(data) / 2**20:.0f} MB: the limit is {MAX_BYTES // 2**20} MB.")
+        raise UserError(f"The file is too large: the limit is {MAX_BYTES // 2**20} MB.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             _check_size(image.width, image.height)
-            frames = getattr(image, "n_frames", 1)
-            image.seek(0)
+            animated = image.format in ANIMATED and getattr(image, "is_animated", False)
             image.load()
             image = _to_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -52,7 +64,7 @@ def open_photo(data: bytes) -> Photo:
         raise UserError("The image file is damaged or incomplete.") from error
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return Photo(image, "This picture is animated: only its first frame was used." if frames > 1 else "")
+    return Photo(image, "This picture is animated: only its first frame was used." if animated else "")
 
 
 def _too_many_pixels() -> str:
@@ -67,7 +79,9 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bit and more per pixel: scale by the type's range
+    if image.mode == "F":
+        raise UserError("The picture holds measurements, not colours: use an ordinary photo.")
+    if image.mode.startswith("I"):  # 16 bit per pixel
         image = image.convert("F").point(lambda value: value / 257 + 0).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")

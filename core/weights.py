@@ -73,6 +73,21 @@ TOWER = Source(
 )
 
 
+ARCHITECTURE = "efficientnet_lite_pytorch"  # the module of the tower's layers
+
+
+def locate_sources() -> tuple[Path, Path]:
+    """The installed files of the text model and of the tower. Raises `UserError` if a wheel is missing."""
+    _require_architecture()
+    return TEXT.locate(), TOWER.locate()
+
+
+def _require_architecture() -> None:
+    if importlib.util.find_spec(ARCHITECTURE) is None:
+        package = ARCHITECTURE.replace("_", "-")
+        raise UserError(f"The package {package} is not installed: run `{INSTALL_COMMAND}`.")
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -97,6 +112,7 @@ def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
     (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing or a
     cached file is damaged.
     """
+    _require_architecture()
     folder = cache_root() / f"tiny-base-{base_fingerprint()}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -134,13 +150,14 @@ def _assemble_atomically(folder: Path, progress: Callable[[str], None]) -> None:
 
 
 def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
+    text_file, tower_file = locate_sources()
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Idefics2Config, Idefics2Processor
     from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 
     from core.tower import FEATURES, PATCH, TinyIdefics2ForConditionalGeneration
 
-    text_file, tower_file = TEXT.locate(), TOWER.locate()
     progress("Assembling the embedded model (once, about half a minute): reading the tokenizer ...")
     tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
     tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must be tellable from an end

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.identify import Identification, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
-from core.photos import open_photo
+from core.photos import MAX_BYTES, open_photo
 
 AUTO = "auto"
 UNKNOWN = "I don't know this one: it resembles none of the categories I was trained on. The closest names are below."
@@ -21,6 +21,8 @@ PROVENANCE = (
     "The values are the field marks that the model learned for this kind of object, written by it while looking at "
     "this photo. They are not measurements."
 )
+
+_downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
 
 
 class PhotoInput(gr.Image):
@@ -104,10 +106,12 @@ def build(models: Models) -> None:
         photo_path: str | None, super_category: str, candidates: str, model_name: str
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo, with the attributes that prove it."""
+        yield "Looking ...", None, "", [], "", gr.DownloadButton(value=None, interactive=False)
         try:
             if not photo_path:
                 raise UserError("There is no photo: choose one first.")
-            opened = open_photo(Path(photo_path).read_bytes())
+            with Path(photo_path).open("rb") as file:
+                opened = open_photo(file.read(MAX_BYTES + 1))
             recogniser = models.get(model_name)
             names = candidates.splitlines()
             if any(name.strip() for name in names) and super_category != AUTO:
@@ -150,6 +154,6 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
 
 
 def _saved(result: Identification, photo: str) -> object:
-    path = Path(tempfile.mkdtemp(prefix="finedefics-")) / "identification.json"
+    path = Path(tempfile.mkdtemp(dir=_downloads.name)) / "identification.json"
     path.write_text(json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False))
     return gr.DownloadButton(value=str(path), interactive=True)

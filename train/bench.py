@@ -77,7 +77,7 @@ def latency(recogniser: Recogniser, photo: Image.Image) -> dict:
     times: dict[str, list[float]] = {"species": [], "first_attribute_word": [], "all": []}
     for repeat in range(REPEATS + 1):
         started = time.perf_counter()
-        seen = {}
+        seen: dict[str, float] = {}
         for result in recogniser.stream(photo):
             seen.setdefault("species", time.perf_counter() - started)
             if result.description:

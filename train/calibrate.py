@@ -12,7 +12,7 @@ from core.checkpoints import Calibration, Labels
 from core.identify import LabelSpace, Recogniser, Scores, pooled_features
 from core.knowledge import WORDINGS, describe, find_category
 from core.mllm import Mllm
-from core.photos import open_photo
+from core.photos import read_photo
 from core.similarity import most_similar
 from train.data import Record
 from train.features import FeatureCache
@@ -41,9 +41,9 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) 
     )
 
 
-def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
+def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
     """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold."""
-    recogniser = Recogniser(name, mllm, labels, Calibration())
+    recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str, LabelSpace] = {}
     scored: list[tuple[Scores, int]] = []
@@ -55,7 +55,7 @@ def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: i
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
         space = spaces[group]
-        scores, tokens = recogniser.score(open_photo(record.image.read_bytes()).image, space)
+        scores, tokens = recogniser.score(read_photo(record.image).image, space)
         truth = space.labels.index(record.category)
         scored.append((scores, truth))
         options = [truth, *most_similar(space.labels, 3)[truth]]
@@ -69,8 +69,12 @@ def calibrate(name: str, mllm: Mllm, labels: Labels, held: list[Record], seed: i
         [1.0, 0.5],
     )
     distances = torch.tensor([scores.distance for scores, _ in scored])
+    name, description, word, likelihood = weights.tolist()
     calibration = Calibration(
-        *weights.tolist(),
+        name_weight=name,
+        description_weight=description,
+        word_weight=word,
+        likelihood_weight=likelihood,
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )

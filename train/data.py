@@ -30,12 +30,14 @@ def _record(image: Path, label: str, data_set: str) -> Record:
 
 def read_csv(file: Path) -> list[Record]:
     """The records of a CSV with the columns image_path (relative to the CSV's folder) and label."""
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or not {"image_path", "label"} <= set(rows[0]):
         raise UserError(f"{file} has no rows with the columns image_path and label.")
     folder = file.parent.resolve()
-    for row in rows:
+    for line, row in enumerate(rows, start=2):
+        if not (row["image_path"] or "").strip() or not canonical_name(row["label"] or ""):
+            raise UserError(f"{file}, line {line}: image_path or label is empty.")
         if not (folder / row["image_path"]).resolve().is_relative_to(folder):
             raise UserError(f"{file} lists {row['image_path']!r}, which lies outside its folder.")
     return [_record(folder / row["image_path"], row["label"], folder.name) for row in rows]

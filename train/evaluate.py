@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from core.identify import ANSWER_TOKENS, SCORES, Recogniser
+from core.identify import SCORES, Recogniser
 from core.knowledge import canonical_name, find_category, normalise
-from core.photos import open_photo
+from core.photos import read_photo
 from core.prompts import open_question
 from core.similarity import most_similar
 from train.data import Record, read_data
@@ -18,6 +18,7 @@ from train.data import Record, read_data
 log = logging.getLogger(__name__)
 
 CALIBRATION_BINS = 15
+PHOTOS_PER_BATCH = 16  # of free answers
 
 
 @dataclass(frozen=True)
@@ -64,26 +65,27 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
     space = recogniser.label_space(labels)
     look_alikes = most_similar(labels, 3)
     rng = random.Random(seed)
-    for record in records:
-        photo = open_photo(record.image.read_bytes()).image
-        scores, tokens = recogniser.score(photo, space)
-        probabilities = recogniser.logits(scores).softmax(dim=0)
-        truth = labels.index(record.category)
-        options = [labels[i] for i in (truth, *look_alikes[truth])]
-        rng.shuffle(options)
-        closed = recogniser.choose(scores, space, options, tokens)
-        letters = recogniser.letter_scores(options, space.group, tokens)
-        answer = "".join(recogniser.generate(open_question(space.group), tokens, ANSWER_TOKENS))
-        right = options.index(record.category)
-        yield Outcome(
-            rank=int((probabilities > probabilities[truth]).sum()),
-            confidence=probabilities.max().item(),
-            closed=int(closed.argmax()) == right,
-            letter=int(letters.argmax()) == right,
-            open=names_category(answer, record.category),
-            known=recogniser.knows(scores),
-            alone=tuple((scores.stack().argmax(dim=1) == truth).tolist()),
-        )
+    for start in range(0, len(records), PHOTOS_PER_BATCH):
+        batch = records[start : start + PHOTOS_PER_BATCH]
+        scored = [recogniser.score(read_photo(record.image).image, space) for record in batch]
+        answers = recogniser.answers(open_question(space.group), torch.cat([tokens for _, tokens in scored]))
+        for record, (scores, tokens), answer in zip(batch, scored, answers, strict=True):
+            probabilities = recogniser.logits(scores).softmax(dim=0)
+            truth = labels.index(record.category)
+            options = [labels[i] for i in (truth, *look_alikes[truth])]
+            rng.shuffle(options)
+            closed = recogniser.choose(scores, space, options, tokens)
+            letters = recogniser.letter_scores(options, space.group, tokens)
+            right = options.index(record.category)
+            yield Outcome(
+                rank=int((probabilities > probabilities[truth]).sum()),
+                confidence=probabilities.max().item(),
+                closed=int(closed.argmax()) == right,
+                letter=int(letters.argmax()) == right,
+                open=names_category(answer, record.category),
+                known=recogniser.knows(scores),
+                alone=tuple((scores.stack().argmax(dim=1) == truth).tolist()),
+            )
 
 
 def names_category(answer: str, category: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from core.mllm import Mllm, VisionFeatures
-from core.photos import open_photo
+from core.photos import read_photo
 from core.weights import base_fingerprint, cache_root
 from train.data import Record
 
@@ -82,7 +82,7 @@ def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Pat
             photos = []
             for record in chosen:
                 rng = random.Random(f"{seed} {record.sha256}")
-                photo = open_photo(record.image.read_bytes()).image
+                photo = read_photo(record.image).image
                 photos += [augmented_view(photo, view, rng) for view in range(views)]
             states = mllm.vision_features(photos).states
             if array is None:

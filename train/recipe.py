@@ -35,6 +35,7 @@ class Recipe:
     generation_weight: float = 0.25  # of L_gen in stage I: at 1 it drowns the contrastive gradients of a small model
     described_photos: int = 4  # photos per stage I step that carry L_gen
     closed_photos: int = 8  # photos per stage II step that also carry a closed-set question
+    rehearsed_photos: int = 6  # photos per stage II step that carry L_gen again, where stage I came before
     warmup: Stage = field(default_factory=lambda: Stage(400, 96, connector_lr=1.5e-3, weight_decay=0.05))
     stage1: Stage = field(default_factory=lambda: Stage(260, 72, connector_lr=3e-4, adapter_lr=1.5e-3, warmup_steps=10))
     stage2: Stage = field(default_factory=lambda: Stage(80, 32, connector_lr=1e-4, adapter_lr=5e-4))

@@ -6,9 +6,12 @@ and see the same stage II steps in the same order.
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 from core.checkpoints import adapter_config, save_checkpoint
+from core.errors import UserError
+from core.knowledge import find_category
 from core.mllm import Mllm
 from core.models import CHECKPOINTS, load_mllm
 from train.calibrate import calibrate, label_embeddings
@@ -25,12 +28,16 @@ VARIANTS = {"finedefics-tiny": ("stage1", "stage2"), "idefics2-tiny": ("stage2",
 
 def train(records: list[Record], recipe: Recipe, folder: Path, data_name: str) -> None:
     """Train every variant into `folder` (resumable) and write the checkpoints to the assets."""
+    fitted, held = split_calibration(records)
+    _check_enough(fitted, held)
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.dumps({**recipe.as_dict(), "data": manifest_hash(records)}, indent=1)
     log.info("recipe: %s", settings)
-    (folder / "recipe.json").write_text(settings)
+    recorded = folder / "recipe.json"
+    if recorded.exists() and recorded.read_text() != settings:
+        raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
+    recorded.write_text(settings)
     features = cache_features(load_mllm(), records, recipe.views, recipe.seed)
-    fitted, held = split_calibration(records)
     log.info("%d photos to train on, %d to calibrate with", len(fitted), len(held))
     for name, stages in VARIANTS.items():
         mllm = train_variant(name, stages, fitted, features.of(records, fitted), recipe, folder)
@@ -51,6 +58,15 @@ def train(records: list[Record], recipe: Recipe, folder: Path, data_name: str) -
         log.info("%s: saved, %s", name, calibration)
 
 
+def _check_enough(fitted: list[Record], held: list[Record]) -> None:
+    if not held:
+        raise UserError("No category has 20 photos: the probabilities could not be calibrated.")
+    categories = {record.category: find_category(record.category) for record in fitted}
+    groups = Counter(category.super_category.name for category in categories.values() if category)
+    if lonely := [group for group, count in groups.items() if count < 2]:
+        raise UserError(f"There is only one kind of {lonely[0]}: at least two are needed to learn the difference.")
+
+
 def train_variant(
     name: str, stages: tuple[str, ...], records: list[Record], features: FeatureCache, recipe: Recipe, folder: Path
 ) -> Mllm:
@@ -58,7 +74,7 @@ def train_variant(
     mllm = load_mllm()
     data = TrainingSet.build(records, features)
     initialise_connector(mllm, recipe.seed)
-    steps = Steps(mllm, data, recipe)
+    steps = Steps(mllm, data, recipe, rehearse="stage1" in stages)
     run_stage("warmup", mllm, recipe.warmup, recipe.seed, folder, steps.warm_up)
     mllm.model.add_adapter(adapter_config(recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout))
     if "stage1" in stages:

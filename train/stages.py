@@ -68,8 +68,8 @@ def initialise_connector(mllm: Mllm, seed: int) -> None:
 class Steps:
     """The losses of one step of each stage, for a model and a training set."""
 
-    def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
-        self.mllm, self.data, self.recipe = mllm, data, recipe
+    def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe, rehearse: bool = True) -> None:
+        self.mllm, self.data, self.recipe, self.rehearse = mllm, data, recipe, rehearse
         self.words = mllm.word_embeddings([words_of(category.name) for category in data.categories])  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
         self.bank: Tensor | None = None
@@ -106,6 +106,15 @@ class Steps:
         apart = (image_tokens.float() - self.words[targets]).pow(2).sum(-1).mean()
         distance = apart / self.words.pow(2).sum(-1).mean()
         return {"naming": naming, "distance": distance}
+
+    def _description_loss(self, categories: list[int], image_tokens: Tensor) -> Tensor:
+        """L_gen of the descriptions of photos [B, L, H]."""
+        about = [self.data.categories[c] for c in categories]
+        return self.mllm.generation_loss(
+            [self.mllm.question_ids(description_question(c.super_category)) for c in about],
+            [self.mllm.answer_ids(describe(c)) for c in about],
+            image_tokens,
+        )
 
     def _hard_negatives(self, category: int) -> list[int]:
         """The category's closest look-alikes; where there are too few, itself, which the losses mask."""
@@ -154,21 +163,22 @@ class Steps:
         texts = [describe(self.data.categories[c], rng.randrange(WORDINGS)) for c in involved]
         descriptions = mllm.embed([mllm.text_ids(text) for text in texts])
         names = mllm.embed([mllm.text_ids(self.data.categories[c].name) for c in involved])
-        hard = torch.tensor([self._hard_negatives(category) for category in own])
+        hard = torch.tensor([self._hard_negatives(category) for category in own], device=objects.device)
         bank = self.bank
         own_index = torch.tensor([involved.index(c) for c in own])
         batch = TripleBatch(
-            objects, descriptions[own_index], names[own_index], torch.tensor(own), bank[1, hard], bank[0, hard], hard
+            objects,
+            descriptions[own_index],
+            names[own_index],
+            torch.tensor(own, device=objects.device),
+            bank[1, hard],
+            bank[0, hard],
+            hard,
         )
         self.bank = bank.clone()
         self.bank[:, involved] = torch.stack([names, descriptions]).detach()
         described = rng.sample(range(len(rows)), recipe.described_photos)
-        about = [self.data.categories[own[i]] for i in described]
-        generation = mllm.generation_loss(
-            [mllm.question_ids(description_question(c.super_category)) for c in about],
-            [mllm.answer_ids(describe(c)) for c in about],
-            image_tokens[described],
-        )
+        generation = self._description_loss([own[i] for i in described], image_tokens[described])
         return {
             "generation": recipe.generation_weight * generation,
             "object_attribute": object_attribute(batch, recipe.temperature) / 2,
@@ -179,7 +189,11 @@ class Steps:
         }, self._names(rows)
 
     def instruct(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
-        """Stage II: L_gen on an open-set question per photo and a closed-set one for some of them."""
+        """Stage II: L_gen on an open-set question per photo and a closed-set one for some of them.
+
+        With `rehearse`, some photos carry stage I's description too, which is forgotten otherwise: a small model
+        takes to answering every question with a name. It draws nothing, so the questions are the same without it.
+        """
         recipe, mllm = self.recipe, self.mllm
         rows = self._balanced_rows(recipe.stage2.photos, rng)
         own = [self.category_of[row] for row in rows]
@@ -205,4 +219,7 @@ class Steps:
             losses[kind] = mllm.generation_loss(
                 [mllm.question_ids(q) for q in questions[part]], [mllm.answer_ids(a) for a in answers[part]], photos
             )
+        if self.rehearse:
+            rehearsed = recipe.rehearsed_photos
+            losses["description"] = self._description_loss(own[-rehearsed:], image_tokens[-rehearsed:])
         return losses, self._names(rows)

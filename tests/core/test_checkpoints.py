@@ -61,12 +61,19 @@ def test_another_base_is_refused_naming_both(folder):
         read_card(folder)
 
 
-def test_a_save_that_was_cut_off_is_no_checkpoint(trained, folder, monkeypatch):
+def test_a_save_that_was_cut_off_keeps_what_was_there(trained, folder, monkeypatch):
     monkeypatch.setattr("core.checkpoints.sha256_of", lambda path: (_ for _ in ()).throw(OSError("disk full")))
     labels = Labels(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280))
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(folder, trained, labels, Calibration(), {})
     monkeypatch.undo()
+    assert read_card(folder)["name"] == "one"
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"base": "x", "categories": [], "calibration": {"new": 1}}'])
+def test_an_odd_card_is_a_message(folder, text):
+    (folder / "checkpoint.json").write_text(text)
     with pytest.raises(UserError, match="missing or incomplete"):
         read_card(folder)
 

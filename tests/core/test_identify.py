@@ -79,7 +79,7 @@ def test_spellings_of_one_category_are_one_choice(recogniser):
     assert recogniser.label_space(["Cedar_Waxwing", "cedar waxwing", "crow"]).labels == ["Cedar Waxwing", "crow"]
 
 
-@pytest.mark.parametrize("labels", [["crow"], ["crow", "crow", " "]])
+@pytest.mark.parametrize("labels", [[], ["crow"], ["crow", "crow", " "]])
 def test_one_name_is_no_choice(recogniser, labels):
     with pytest.raises(UserError, match="at least two"):
         recogniser.label_space(labels)
@@ -88,6 +88,24 @@ def test_one_name_is_no_choice(recogniser, labels):
 def test_too_many_names_are_refused(recogniser):
     with pytest.raises(UserError, match="limit is 10000"):
         recogniser.label_space([f"name {i}" for i in range(10_001)])
+
+
+def test_a_very_long_name_is_refused(recogniser):
+    with pytest.raises(UserError, match="longer than 200 characters"):
+        recogniser.label_space(["crow", "x" * 201])
+
+
+def test_names_of_no_letters_are_left_out(recogniser, cat):
+    space = recogniser.label_space(["_", " __ ", "crow", "raven"])
+    assert space.labels == ["crow", "raven"]
+
+
+def test_answers_in_a_batch_are_those_given_one_by_one(recogniser, cat):
+    import torch
+
+    tokens = [recogniser.mllm.image_tokens(recogniser.mllm.vision_features([p])) for p in (cat, cat.rotate(90))]
+    one_by_one = ["".join(recogniser.generate("What is it?", t, 8)).strip() for t in tokens]
+    assert recogniser.answers("What is it?", torch.cat(tokens), 8) == one_by_one
 
 
 def test_an_unknown_super_category_is_refused(recogniser):

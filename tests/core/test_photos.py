@@ -71,12 +71,41 @@ def test_formats_of_the_list_are_read(encode, file_format):
 
 
 @pytest.mark.parametrize(
-    ("mode", "file_format"), [("RGBA", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")]
+    ("mode", "file_format", "expected"),
+    [
+        ("RGBA", "PNG", (200, 40, 40)),
+        ("CMYK", "JPEG", (200, 40, 40)),
+        ("P", "GIF", (200, 40, 40)),
+        ("L", "PNG", (88, 88, 88)),
+        ("1", "PNG", (255, 255, 255)),
+    ],
 )
-def test_every_mode_becomes_rgb(encode, mode, file_format):
-    opened = open_photo(encode(picture(mode=mode), file_format)).image
+def test_every_mode_becomes_rgb(encode, mode, file_format, expected):
+    colour = "white" if mode == "1" else (200, 40, 40)
+    opened = open_photo(encode(Image.new("RGB", (30, 30), colour).convert(mode), file_format)).image
     assert opened.mode == "RGB"
-    assert opened.tobytes() == open_photo(encode(picture(mode=mode), file_format)).image.tobytes()
+    assert opened.getpixel((15, 15)) == pytest.approx(expected, abs=26)
+
+
+def test_pages_of_a_tiff_are_no_animation(encode):
+    assert not open_photo(encode(picture(), "TIFF", save_all=True, append_images=[picture()])).note
+
+
+def test_measurements_are_refused(encode):
+    with pytest.raises(UserError, match="not colours"):
+        open_photo(encode(Image.new("F", (9, 9), 0.5), "TIFF"))
+
+
+def test_a_file_is_read_no_further_than_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "MAX_BYTES", 2**20)
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"endless\.jpg: .*limit is 1 MB"):
+        photos.read_photo(tmp_path / "endless.jpg")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.jpg: cannot be read"):
+        photos.read_photo(tmp_path / "gone.jpg")
 
 
 def test_transparency_is_laid_over_white(encode):

@@ -84,3 +84,17 @@ def test_a_csv_needs_its_columns(tmp_path):
     (tmp_path / "train.csv").write_text("file,class\na.png,bird\n")
     with pytest.raises(UserError, match="image_path and label"):
         read_csv(tmp_path / "train.csv")
+
+
+@pytest.mark.parametrize("row", [",Cedar_Waxwing", "0.png,", "0.png,_", "0.png"])
+def test_rows_with_an_empty_cell_are_named_by_line(tmp_path, row):
+    photo(tmp_path / "0.png", 1)
+    (tmp_path / "train.csv").write_text(f"image_path,label\n0.png,Crow\n{row}\n")
+    with pytest.raises(UserError, match=r"train\.csv, line 3: image_path or label is empty"):
+        read_csv(tmp_path / "train.csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_column(csv_folder):
+    text = (csv_folder / "train.csv").read_text()
+    (csv_folder / "train.csv").write_text(text, encoding="utf-8-sig")
+    assert len(read_csv(csv_folder / "train.csv")) == 30

@@ -9,7 +9,9 @@ from train.evaluate import Outcome, expected_calibration_error, names_category, 
 
 
 def outcome(rank=0, confidence=0.9):
-    return Outcome(rank, confidence, closed=rank == 0, letter=False, open=False, known=True, alone=(True, rank == 0, False, False))
+    return Outcome(
+        rank, confidence, closed=rank == 0, letter=False, open=False, known=True, alone=(True, rank == 0, False, False)
+    )
 
 
 def test_free_answers_count_with_their_aliases():

@@ -106,7 +106,7 @@ def test_losses_fall(fresh, tmp_path, kind):
 def test_a_run_that_was_cut_off_continues_exactly(fresh, tmp_path, monkeypatch):
     monkeypatch.setattr("train.loop.CHECKPOINT_EVERY", 2)
     mllm, steps = fresh()
-    run_stage("whole", mllm, STAGE, 0, tmp_path / "a", steps.align)
+    run_stage("whole", mllm, STAGE, 0, tmp_path / "a", steps.align, steps.encode_bank)
     expected = {name: p.clone() for name, p in set_trainable(mllm).items()}
 
     mllm, steps = fresh()
@@ -120,9 +120,9 @@ def test_a_run_that_was_cut_off_continues_exactly(fresh, tmp_path, monkeypatch):
         return steps.align(rng)
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage("whole", mllm, STAGE, 0, tmp_path / "b", cut_off)
+        run_stage("whole", mllm, STAGE, 0, tmp_path / "b", cut_off, steps.encode_bank)
     mllm, steps = fresh()
-    run_stage("whole", mllm, STAGE, 0, tmp_path / "b", steps.align)
+    run_stage("whole", mllm, STAGE, 0, tmp_path / "b", steps.align, steps.encode_bank)
     for name, parameter in set_trainable(mllm).items():
         assert torch.allclose(parameter, expected[name], atol=1e-5), name
     history = [(tmp_path / x / "whole.jsonl").read_text().splitlines() for x in "ab"]
