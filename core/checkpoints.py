@@ -7,6 +7,7 @@ connector.safetensors       the connector's weights
 labels.safetensors          embeddings of the known categories' names and descriptions, feature statistics
 """
 
+import copy
 import json
 import shutil
 import tempfile
@@ -73,7 +74,9 @@ def save_checkpoint(
         save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, scratch / name)
 
     try:
-        next(iter(mllm.model.peft_config.values())).save_pretrained(scratch)
+        config = copy.copy(next(iter(mllm.model.peft_config.values())))
+        config.base_model_name_or_path = f"tiny-base-{base_fingerprint()}"  # not where this machine keeps it
+        config.save_pretrained(scratch)
         write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
         write("connector.safetensors", mllm.model.model.connector.state_dict())
         write(

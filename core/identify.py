@@ -192,10 +192,9 @@ class Recogniser:
         """Whether the photo is near enough to some known category to be one at all."""
         return scores.distance <= self.calibration.unknown_distance
 
-    def choose(self, scores: Scores, space: LabelSpace, options: list[str], tokens: Tensor) -> Tensor:
-        """[K] probabilities of the options of a closed-set question: the ranking's scores and the letters'."""
+    def choose(self, scores: Scores, space: LabelSpace, options: list[str], letters: Tensor) -> Tensor:
+        """[K] probabilities of the options of a closed-set question, from the ranking and its `letter_scores` [K]."""
         rows = [space.labels.index(option) for option in options]
-        letters = self.letter_scores(options, space.group, tokens)
         return (self.logits(scores)[rows] + self.calibration.letter_weight * letters).softmax(dim=0)
 
     def identify(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Identification:

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.identify import Identification, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
-from core.photos import MAX_BYTES, open_photo
+from core.photos import MAX_BYTES, Photo, open_photo
 
 AUTO = "auto"
 UNKNOWN = "I don't know this one: it resembles none of the categories I was trained on. The closest names are below."
@@ -25,16 +25,13 @@ PROVENANCE = (
 _downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
 
 
-class PhotoInput(gr.Image):
-    """An image input that hands over the uploaded file untouched: only `core.photos` ever parses it."""
-
-    def preprocess(self, payload: "gr.data_classes.ImageData | None") -> str | None:
-        """The path of the upload, or None where there is no photo."""
-        return payload.path if payload else None
-
-    def get_block_name(self) -> str:
-        """The front-end component to render this with."""
-        return "image"
+def photo_input() -> gr.Image:
+    """An image input that hands over the path of the untouched upload: only `core.photos` ever parses it."""
+    image = gr.Image(
+        type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
+    )
+    image.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
+    return image
 
 
 class Models:
@@ -70,9 +67,7 @@ def build(models: Models) -> None:
         gr.Markdown("\n".join(f"- **{name}** cannot be loaded: {state}" for name, state in states.items()))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
-            photo = PhotoInput(
-                type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
-            )
+            photo = photo_input()
             group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
             with gr.Accordion("Candidate names, model", open=False):
                 labels = gr.Textbox(
@@ -106,18 +101,16 @@ def build(models: Models) -> None:
         photo_path: str | None, super_category: str, candidates: str, model_name: str
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo, with the attributes that prove it."""
-        yield "Looking ...", None, "", [], "", gr.DownloadButton(value=None, interactive=False)
         try:
             if not photo_path:
                 raise UserError("There is no photo: choose one first.")
-            with Path(photo_path).open("rb") as file:
-                opened = open_photo(file.read(MAX_BYTES + 1))
-            recogniser = models.get(model_name)
-            names = candidates.splitlines()
-            if any(name.strip() for name in names) and super_category != AUTO:
+            opened = _opened(Path(photo_path))
+            names = [name for name in (candidates or "").splitlines() if name.strip()]
+            if names and super_category != AUTO:
                 raise UserError("Give either candidate names or a kind of thing, not both.")
-            chosen = None if super_category == AUTO else super_category
-            space = recogniser.label_space(names if any(n.strip() for n in names) else None, chosen)
+            recogniser = models.get(model_name)
+            space = recogniser.label_space(names or None, None if super_category == AUTO else super_category)
+            yield "Looking ...", None, "", [], "", gr.DownloadButton(value=None, interactive=False)
             for result in recogniser.stream(opened.image, space):
                 yield *_shown(result, opened.note), gr.skip()
             yield *_shown(result, opened.note), _saved(result, Path(photo_path).name)
@@ -134,6 +127,14 @@ def build(models: Models) -> None:
         show_progress="minimal",
     )
     stop.click(None, None, None, cancels=[event])
+
+
+def _opened(path: Path) -> Photo:
+    try:
+        with path.open("rb") as file:
+            return open_photo(file.read(MAX_BYTES + 1))
+    except OSError:
+        raise UserError("The photo is no longer there: choose it again.") from None
 
 
 def _shown(result: Identification, note: str) -> tuple[object, ...]:

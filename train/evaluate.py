@@ -74,11 +74,11 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
             rng.shuffle(options)
-            closed = recogniser.choose(scores, space, options, tokens)
             letters = recogniser.letter_scores(options, space.group, tokens)
+            closed = recogniser.choose(scores, space, options, letters)
             right = options.index(record.category)
             yield Outcome(
-                rank=int((probabilities > probabilities[truth]).sum()),
+                rank=rank_of(recogniser.logits(scores), truth),
                 confidence=probabilities.max().item(),
                 closed=int(closed.argmax()) == right,
                 letter=int(letters.argmax()) == right,
@@ -86,6 +86,13 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
                 known=recogniser.knows(scores),
                 alone=tuple((scores.stack().argmax(dim=1) == truth).tolist()),
             )
+
+
+def rank_of(scores: torch.Tensor, truth: int) -> int:
+    """Rank of the truth, 0 = first; ties count against it. Raises `ValueError` if a score is not finite."""
+    if not scores.isfinite().all():
+        raise ValueError("A score is not finite.")
+    return int((scores >= scores[truth]).sum()) - 1
 
 
 def names_category(answer: str, category: str) -> bool:

@@ -5,7 +5,7 @@ import torch
 
 from train.calibrate import fit_weights
 from train.card import results_table, write_card
-from train.evaluate import Outcome, expected_calibration_error, names_category, summary
+from train.evaluate import Outcome, expected_calibration_error, names_category, rank_of, summary
 
 
 def outcome(rank=0, confidence=0.9):
@@ -24,6 +24,13 @@ def test_free_answers_count_with_their_aliases():
 def test_calibration_error_by_hand():
     outcomes = [outcome(0, 0.95)] * 3 + [outcome(1, 0.95)] + [outcome(2, 0.31)] * 4
     assert expected_calibration_error(outcomes) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
+
+
+def test_ties_count_against_the_truth_and_nothing_passes_for_a_score():
+    assert rank_of(torch.tensor([0.5, 0.9, 0.1]), 0) == 1
+    assert rank_of(torch.tensor([0.5, 0.5, 0.5]), 1) == 2
+    with pytest.raises(ValueError, match="not finite"):
+        rank_of(torch.tensor([torch.nan, 1.0]), 0)
 
 
 def test_summary_counts():
