@@ -94,8 +94,11 @@ def save_checkpoint(
         for path in scratch.iterdir():
             path.chmod(0o644)
         scratch.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
+        replaced = scratch.with_name(f"{scratch.name}.replaced")
+        if folder.exists():
+            folder.rename(replaced)
         scratch.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -23,10 +23,6 @@ class VisionFeatures:
     states: Tensor  # [B, P, D_vision]
     mask: Tensor  # [B, P] bool: False where a patch is padding
 
-    def repeat(self, n: int) -> "VisionFeatures":
-        """Every photo n times, in a row."""
-        return VisionFeatures(self.states.repeat_interleave(n, 0), self.mask.repeat_interleave(n, 0))
-
 
 class Mllm:
     """An Idefics2-like model with its processor."""
@@ -72,8 +68,10 @@ class Mllm:
         return connector(states, attention_mask=vision.mask)
 
     def text_ids(self, text: str) -> list[int]:
-        """`[BOS, text, EOS]`, the sequence whose EOS state embeds a text."""
+        """`[BOS, text, EOS]`, the sequence whose EOS state embeds a text. Raises `ValueError` for an empty text."""
         words = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids
+        if not words:
+            raise ValueError("An empty text cannot be embedded.")
         return [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
 
     def object_ids(self) -> list[int]:

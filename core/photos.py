@@ -53,7 +53,7 @@ def open_photo(data: bytes) -> Photo:
             _check_size(image.width, image.height)
             animated = image.format in ANIMATED and getattr(image, "is_animated", False)
             image.load()
-            image = _to_rgb(ImageOps.exif_transpose(image))
+            image = _to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(_too_many_pixels()) from None
     except UnidentifiedImageError:
@@ -78,10 +78,18 @@ def _check_size(width: int, height: int) -> None:
         raise UserError(f"The picture is {width} x {height} pixels: such a narrow strip cannot be identified.")
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a camera's odd EXIF fails in many ways, and the pixels are intact
+        return image
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
+    if image.mode in ("I", "F"):
         raise UserError("The picture holds measurements, not colours: use an ordinary photo.")
-    if image.mode.startswith("I"):  # 16 bit per pixel
+    if image.mode.startswith("I;16"):
+        image.info.pop("transparency", None)  # a 16 bit key says nothing about 8 bit values
         image = image.convert("F").point(lambda value: value / 257 + 0).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -29,7 +29,7 @@ def _terms(name: str) -> str:
 
 
 def most_similar(names: list[str], k: int) -> list[list[int]]:
-    """For each name, the indices of its k most similar other names, best first (fewer if there are not so many; ties in list order)."""
+    """For each name, the indices of its (at most) k most similar other names, best first (ties in list order)."""
     k = min(k, len(names) - 1)
     similarity = description_similarity(names)
     np.fill_diagonal(similarity, -1)

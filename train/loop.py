@@ -72,7 +72,7 @@ def run_stage(
     `step_losses(rng)` draws a batch with `rng` and returns its named losses (their sum is minimised) and the batch's
     records; `refresh` renews what it keeps between steps, at every checkpoint. What a step draws depends on the seed,
     the stage and the step's number alone, so a run that was cut off continues from `folder` as if it had not been.
-    Raises `UserError` on a loss that is not finite, naming the records and saving nothing.
+    Raises `UserError` on a loss or a gradient that is not finite, naming the records and saving nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = set_trainable(mllm)
@@ -115,7 +115,9 @@ def run_stage(
                 raise UserError(f"{name}: the loss is not finite at step {step}; its photos: {', '.join(records)}.")
             optimizer.zero_grad(set_to_none=True)
             total.backward()
-            torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            if not norm.isfinite():
+                raise UserError(f"{name}: a gradient is not finite at step {step}; its photos: {', '.join(records)}.")
             optimizer.step()
             schedule.step()
             values = {key: round(value.item(), 4) for key, value in losses.items()}

@@ -52,6 +52,11 @@ def test_a_sequence_without_end_is_refused(mllm, sequence):
         mllm.embed([sequence])
 
 
+def test_an_empty_text_is_refused(mllm):
+    with pytest.raises(ValueError, match="empty text"):
+        mllm.embed_texts([""])
+
+
 def test_placeholders_must_match_the_image_tokens(mllm, image_tokens):
     with pytest.raises(ValueError, match="placeholders"):
         mllm.embed([mllm.object_ids()], image_tokens)

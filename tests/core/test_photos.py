@@ -91,9 +91,10 @@ def test_pages_of_a_tiff_are_no_animation(encode):
     assert not open_photo(encode(picture(), "TIFF", save_all=True, append_images=[picture()])).note
 
 
-def test_measurements_are_refused(encode):
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_measurements_are_refused(encode, mode):
     with pytest.raises(UserError, match="not colours"):
-        open_photo(encode(Image.new("F", (9, 9), 0.5), "TIFF"))
+        open_photo(encode(Image.new(mode, (9, 9), 1), "TIFF"))
 
 
 def test_a_file_is_read_no_further_than_the_limit(tmp_path, monkeypatch):
