@@ -3,18 +3,32 @@
 import json
 from pathlib import Path
 
-COLUMNS = ("n", "top1", "top5", "closed4", "open", "refused", "ece")
+from core.identify import SCORES
+
+COLUMNS = ("n", "top1", "top5", "closed4", "closed4_letter_alone", "open", "refused", "ece")
 
 
 def results_table(results: dict) -> str:
     """Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
-    rows = ["| data set | photos | top-1 | top-5 | four options | free answer | refused | calibration error |"]
+    rows = [
+        "| data set | photos | top-1 | top-5 | four options | letter alone | free answer | refused | calibration error |"
+    ]
     rows.append("|---|" + "---:|" * len(COLUMNS))
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
         cells = [
             f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c == "ece" else f"{100 * row[c]:.1f}" for c in COLUMNS
         ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def scores_table(results: dict, calibration: dict) -> str:
+    """Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
+    names = ("name", "description", "word", "likelihood")
+    rows = ["| score | weight | top-1 alone |", "|---|---:|---:|"]
+    for name, score in zip(names, SCORES, strict=True):
+        alone = results["mean"][f"top1_{score}_alone"]
+        rows.append(f"| {score} | {calibration[f'{name}_weight']:.2f} | {100 * alone:.1f} |")
     return "\n".join(rows)
 
 
@@ -53,7 +67,12 @@ photos that were used neither for training nor for calibration:
 
 {results_table(results)}
 
-Labels of one data set are ranked at a time. "Four options" are the truth and its three closest look-alikes.
+Labels of one data set are ranked at a time. "Four options" are the truth and its three closest look-alikes, chosen
+among by the ranking; "letter alone" is what the model answers when it is asked for A, B, C or D.
+
+What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
+
+{scores_table(results, facts["calibration"])}
 
 ## Limits and licence
 

@@ -55,6 +55,7 @@ def test_the_card_reports_what_was_measured(tmp_path):
     facts = {
         "name": "some-tiny",
         "base": "tiny-base-0",
+        "calibration": {"name_weight": 1, "description_weight": 2, "word_weight": 3, "likelihood_weight": 4},
         "categories": ["a", "b", "c"],
         "stages": ["stage2"],
         "training": {"seed": 3, "stage2": {"steps": 7, "photos": 5}},
@@ -67,5 +68,6 @@ def test_the_card_reports_what_was_measured(tmp_path):
     card = (tmp_path / "README.md").read_text()
     assert results_table(results) in card
     assert "| bird | 2 | 50.0 | 100.0 | 50.0 |" in card
+    assert "| description | 2.00 | 50.0 |" in card
     assert "stage2: 7 steps of 5 photos" in card
     assert "names 3 kinds" in card
