@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Parse the flags, build the page, launch."""
-    parser = argparse.ArgumentParser(description="Name the species in a photo, with the attributes that prove it.")
+    parser = argparse.ArgumentParser(description="Name the species in a photo, with its attributes.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     options = parser.parse_args()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -62,16 +63,13 @@ def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
     )
 
 
-def save_checkpoint(
-    folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict, half: bool = True
-) -> None:
-    """Write a checkpoint folder: all of it beside `folder` first, then put in its place."""
+def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict) -> None:
+    """Write a checkpoint folder in half precision: all of it beside `folder` first, then put in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    dtype = torch.float16 if half else torch.float32
 
     def write(name: str, tensors: dict[str, Tensor]) -> None:
-        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, scratch / name)
+        save_file({k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()}, scratch / name)
 
     try:
         config = copy.copy(next(iter(mllm.model.peft_config.values())))
@@ -122,14 +120,26 @@ def read_card(folder: Path) -> dict:
 
 
 def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
-    """Put the adapter and the connector of a checked checkpoint on top of a base model."""
+    """Put the adapter and the connector of a checked checkpoint on top of a base model.
+
+    Raises `UserError` if a tensor is missing, left over or of another shape than the base or the categories ask for.
+    """
     card = read_card(folder)
-    connector = load_file(folder / "connector.safetensors")
-    mllm.model.model.connector.load_state_dict({k: v.float() for k, v in connector.items()})
-    mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
-    outcome = set_peft_model_state_dict(mllm.model, load_file(folder / "adapter_model.safetensors"))
-    if outcome.unexpected_keys:
-        raise UserError(f"The adapter of {folder.name} does not fit the base model.")
+    try:
+        connector, adapter, labels = (load_file(folder / name) for name in FILES[1:])
+        mllm.model.model.connector.load_state_dict({k: v.float() for k, v in connector.items()})
+        mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
+        expected = get_peft_model_state_dict(mllm.model)
+        if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
+            raise ValueError("the adapter's tensors are not those of its configuration")
+        set_peft_model_state_dict(mllm.model, adapter)
+        known = Labels(card["categories"], **{key: value.float() for key, value in labels.items()})
+        width = mllm.model.config.text_config.hidden_size
+        if not known.names.shape == known.descriptions.shape == (len(known.categories), width):
+            raise ValueError("the label embeddings are not those of its categories")
+        if len(known.feature_means) != len(known.categories):
+            raise ValueError("the feature means are not those of its categories")
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()
-    tensors = {key: value.float() for key, value in load_file(folder / "labels.safetensors").items()}
-    return Labels(card["categories"], **tensors), Calibration(**card["calibration"])
+    return known, Calibration(**card["calibration"])

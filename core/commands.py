@@ -1,11 +1,13 @@
 """What the command line does once its arguments are understood."""
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
 
 from core.errors import UserError
+from core.identify import UNKNOWN, Identification
 from core.models import availability, load, zoo
 
 
@@ -27,6 +29,8 @@ def identify(options: argparse.Namespace) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
     failed = False
     for path in options.photos:
         try:
@@ -44,15 +48,15 @@ def identify(options: argparse.Namespace) -> int:
 
 def _read_labels(path: str) -> list[str]:
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The file of candidate names {path} cannot be read.") from error
 
 
-def _text(path: str, result) -> str:  # noqa: ANN001 - an Identification; importing it would load torch
+def _text(path: str, result: Identification) -> str:
     lines = [path]
     if not result.known:
-        lines.append("  I don't know this one: it resembles none of the categories I was trained on. Closest names:")
+        lines.append(f"  {UNKNOWN}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     lines.append(f"  Free answer: {result.answer}")
     lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]

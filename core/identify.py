@@ -13,7 +13,15 @@ from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.checkpoints import Calibration, Labels
 from core.errors import UserError
-from core.knowledge import SuperCategory, canonical_name, find_category, in_super_category, parse_description, words_of
+from core.knowledge import (
+    SuperCategory,
+    canonical_name,
+    clause_start,
+    find_category,
+    in_super_category,
+    parse_description,
+    words_of,
+)
 from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
 from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
@@ -21,7 +29,12 @@ from core.scoring import answer_log_likelihoods, log_probabilities, word_similar
 MAX_LABELS = 10_000
 MAX_LABEL_LENGTH = 200  # characters
 ANSWER_TOKENS = 24
-DESCRIPTION_TOKENS = 110
+VALUE_TOKENS = 16  # of one attribute of the description
+END_OF_CLAUSE = "."
+UNKNOWN = (
+    "I don't know this one: it resembles none of the categories I was trained on. What follows only tells which of "
+    "them is nearest."
+)
 SCORES = ("name", "description", "words", "likelihood")  # what a name is ranked by
 
 
@@ -122,7 +135,11 @@ class Recogniser:
         `UserError` for fewer than two distinct names, more than `MAX_LABELS`, or one over `MAX_LABEL_LENGTH`.
         """
         if labels is not None:
-            chosen = list(dict.fromkeys(name for name in map(canonical_name, labels) if name))
+            distinct: dict[str, str] = {}
+            for name in map(canonical_name, labels):
+                distinct.setdefault(name.casefold(), name)
+            distinct.pop("", None)
+            chosen = list(distinct.values())
         elif super_category:
             chosen = [c.name for c in in_super_category(super_category) if c.name in self._known]
         else:
@@ -133,12 +150,12 @@ class Recogniser:
             raise UserError(f"There are {len(chosen)} candidate names: the limit is {MAX_LABELS}.")
         if too_long := [name for name in chosen if len(name) > MAX_LABEL_LENGTH]:
             raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
-        names, descriptions = self._label_embeddings(chosen)
+        embeddings = self._label_embeddings(chosen)
         groups = {category.super_category if category else None for category in map(find_category, chosen)}
         rows = [self._known.get(label) for label in chosen]
         means = self._labels.feature_means[rows] if None not in rows else None
         group = groups.pop() if len(groups) == 1 else None
-        return LabelSpace(chosen, group, names, descriptions, self._words(chosen), means)
+        return LabelSpace(chosen, group, *embeddings, self._words(chosen), means)
 
     def _label_embeddings(self, labels: list[str]) -> tuple[Tensor, Tensor]:
         fresh = [label for label in labels if label not in self._known]
@@ -219,22 +236,40 @@ class Recogniser:
         )
         yield result
 
-        for grown in self._write(result, "answer", open_question(space.group), tokens, ANSWER_TOKENS):
+        answer = self.generate(open_question(space.group), tokens, ANSWER_TOKENS)
+        for grown in self._write(result, "answer", answer):
             result = grown
             yield result
         category = find_category(species[0].name)
         if category is None:
             return
         group = category.super_category
-        for grown in self._write(result, "attributes", description_question(group), tokens, DESCRIPTION_TOKENS):
+        for grown in self._write(result, "attributes", self._describe(group, tokens)):
             yield replace(grown, attributes=parse_description(grown.description, group))
 
-    def _write(
-        self, result: Identification, part: str, question: str, tokens: Tensor, limit: int
-    ) -> Iterator[Identification]:
+    def _describe(self, group: SuperCategory, tokens: Tensor) -> Iterator[str]:
+        """The attribute description, piece by piece.
+
+        The beginning of every clause is given ("Crown is") and the model writes the value, so that no attribute of
+        the super-category is left out and none of another one comes in.
+        """
+        text = ""
+        for attribute in group.attributes:
+            start = f"{' ' if text else ''}{clause_start(attribute)}"
+            yield start
+            text += start
+            for piece in self.generate(description_question(group), tokens, VALUE_TOKENS, text, END_OF_CLAUSE):
+                yield piece
+                text += piece
+            text = text.rstrip()
+            if not text.endswith(END_OF_CLAUSE):
+                yield END_OF_CLAUSE
+                text += END_OF_CLAUSE
+
+    def _write(self, result: Identification, part: str, pieces: Iterator[str]) -> Iterator[Identification]:
         started = time.perf_counter()
         text = ""
-        for piece in self.generate(question, tokens, limit):
+        for piece in pieces:
             text += piece
             seconds = {**result.seconds, part: time.perf_counter() - started}
             if part == "answer":
@@ -251,18 +286,23 @@ class Recogniser:
         )
         return [text.strip() for text in self.mllm.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
-    def _generation_settings(self, limit: int) -> dict:
+    def _generation_settings(self, limit: int, until: str = "") -> dict:
+        ends = self.mllm.tokenizer(until, add_special_tokens=False).input_ids if until else []
         return {
             "max_new_tokens": limit,
             "do_sample": False,
-            "eos_token_id": self.mllm.tokenizer.eos_token_id,
+            "eos_token_id": [self.mllm.tokenizer.eos_token_id, *ends],
             "pad_token_id": self.mllm.tokenizer.pad_token_id,
         }
 
-    def generate(self, question: str, tokens: Tensor, limit: int) -> Iterator[str]:
-        """The model's greedy answer to a question about the photo, piece by piece."""
+    def generate(self, question: str, tokens: Tensor, limit: int, said: str = "", until: str = "") -> Iterator[str]:
+        """The model's greedy answer to a question about the photo, piece by piece.
+
+        It continues what it has `said` already, and stops behind the token `until`, at its end, or at the `limit`.
+        """
+        prompt = [*self.mllm.question_ids(question), *self.mllm.answer_ids(said)[:-1]]
         with torch.no_grad():
-            embeddings, mask = self.mllm.input_embeddings([self.mllm.question_ids(question)], tokens)
+            embeddings, mask = self.mllm.input_embeddings([prompt], tokens)
         streamer = TextIteratorStreamer(self.mllm.tokenizer, skip_prompt=False, skip_special_tokens=True, timeout=120)
         cancelled = threading.Event()
         failure: list[BaseException] = []
@@ -274,7 +314,7 @@ class Recogniser:
                     attention_mask=mask.long(),
                     streamer=streamer,
                     stopping_criteria=[_Stop(cancelled)],
-                    **self._generation_settings(limit),
+                    **self._generation_settings(limit, until),
                 )
             except BaseException as error:  # handed to the caller's thread below
                 failure.append(error)

@@ -93,8 +93,9 @@ def words_of(label: str) -> str:
     return " ".join([category.name, *category.values.values()]) if category else label
 
 
-def _verb(attribute: str) -> str:
-    return "are" if attribute.endswith("s") else "is"
+def clause_start(attribute: str) -> str:
+    """How wording 0 of a description begins the clause of an attribute: "Crown is", "Wings are"."""
+    return f"{attribute.capitalize()} {'are' if attribute.endswith('s') else 'is'}"
 
 
 def describe(category: Category, wording: int = 0) -> str:
@@ -107,7 +108,7 @@ def describe(category: Category, wording: int = 0) -> str:
     start = wording * len(group.attributes) // WORDINGS
     pairs = [(a, category.values[a]) for a in group.attributes[start:] + group.attributes[:start]]
     if wording == 0:
-        return " ".join(f"{a.capitalize()} {_verb(a)} {v}." for a, v in pairs)
+        return " ".join(f"{clause_start(a)} {v}." for a, v in pairs)
     if wording == 1:
         return f"This {group.noun} shows these marks: " + "; ".join(f"{a} {v}" for a, v in pairs) + "."
     if wording == 2:

@@ -30,7 +30,6 @@ class Entry:
     """One model of `assets/models.yaml`."""
 
     name: str
-    title: str
     checkpoint: Path  # folder of the checkpoint on top of the embedded base
     size: str  # what it takes on disk, for people
 
@@ -38,10 +37,7 @@ class Entry:
 def zoo() -> dict[str, Entry]:
     """The models by name, in the order of `assets/models.yaml`."""
     table = yaml.safe_load((ASSETS / "models.yaml").read_text())
-    return {
-        name: Entry(name, entry["title"], CHECKPOINTS / entry["checkpoint"], entry["size"])
-        for name, entry in table.items()
-    }
+    return {name: Entry(name, CHECKPOINTS / entry["checkpoint"], entry["size"]) for name, entry in table.items()}
 
 
 def find_entry(name: str) -> Entry:
@@ -55,23 +51,20 @@ def find_entry(name: str) -> Entry:
 def availability(entry: Entry) -> str:
     """ "ready", or one sentence that says why the model cannot be loaded here."""
     from core.checkpoints import read_card
-    from core.weights import locate_sources
+    from core.weights import check_base
 
     try:
         read_card(entry.checkpoint)
-        locate_sources()
+        check_base()
     except UserError as error:
         return str(error)
     return "ready"
 
 
 @cache
-def _base(dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
+def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
     import torch
 
-    from core.weights import ensure_base
-
-    folder = ensure_base()  # says what is missing, before the import that needs it
     from core.tower import TinyIdefics2ForConditionalGeneration
 
     base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
@@ -93,13 +86,14 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
     from core.mllm import Mllm
     from core.weights import ensure_base
 
+    folder = ensure_base()
     device = default_device()
     with _lock:
-        base = _base(dtype or fast_dtype(device), device)
+        base = _base(folder, dtype or fast_dtype(device), device)
         tensors = [*base.named_parameters(), *base.named_buffers()]
         shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
         model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
-    return Mllm(model, Idefics2Processor.from_pretrained(ensure_base()))
+    return Mllm(model, Idefics2Processor.from_pretrained(folder))
 
 
 def load(name: str) -> "Recogniser":

@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from core.errors import UserError
 
@@ -80,9 +80,16 @@ def _check_size(width: int, height: int) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # a camera's odd EXIF fails in many ways, and the pixels are intact
         return image
+    if orientation not in range(2, 9):
+        return image
+    exif = Image.Exif()  # of the orientation alone: rewriting the rest of it can fail
+    exif[ExifTags.Base.Orientation] = orientation
+    turned = image.copy()
+    turned.info["exif"] = exif.tobytes()
+    return ImageOps.exif_transpose(turned)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -105,20 +105,40 @@ def cache_root() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("finedefics"))
 
 
+def base_folder() -> Path:
+    """Where the base is, or will be once it is assembled."""
+    return cache_root() / f"tiny-base-{base_fingerprint()}"
+
+
+def check_base() -> None:
+    """Raises `UserError` if the base is damaged, or not assembled yet and cannot be."""
+    _require_architecture()
+    if base_folder().is_dir():
+        _check(base_folder())
+    else:
+        locate_sources()
+
+
 def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
     """The base's folder, assembled first if need be (about half a minute, once).
 
     Safe when two processes start at once (one assembles, the other waits) and when one is killed half-way
-    (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing or a
-    cached file is damaged.
+    (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing, a
+    cached file is damaged or the cache cannot be written.
     """
     _require_architecture()
-    folder = cache_root() / f"tiny-base-{base_fingerprint()}"
+    folder = base_folder()
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                _assemble_atomically(folder, progress)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                if not folder.is_dir():
+                    _assemble_atomically(folder, progress)
+        except OSError as error:
+            raise UserError(
+                f"The weights cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
+                f"name another folder in the environment variable {CACHE_VARIABLE}."
+            ) from error
     _check(folder)
     return folder
 

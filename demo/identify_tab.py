@@ -10,13 +10,12 @@ from pathlib import Path
 import gradio as gr
 
 from core.errors import UserError
-from core.identify import Identification, Recogniser
+from core.identify import UNKNOWN, Identification, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import MAX_BYTES, Photo, open_photo
 
 AUTO = "auto"
-UNKNOWN = "I don't know this one: it resembles none of the categories I was trained on. The closest names are below."
 PROVENANCE = (
     "The values are the field marks that the model learned for this kind of object, written by it while looking at "
     "this photo. They are not measurements."
@@ -100,7 +99,7 @@ def build(models: Models) -> None:
     def run(
         photo_path: str | None, super_category: str, candidates: str, model_name: str
     ) -> Iterator[tuple[object, ...]]:
-        """Name the species in a photo, with the attributes that prove it."""
+        """Name the species in a photo and write down its attributes."""
         try:
             if not photo_path:
                 raise UserError("There is no photo: choose one first.")
@@ -147,7 +146,7 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
     lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return (
         "\n\n".join(lines),
-        {s.name: s.probability for s in result.species},
+        gr.Label({s.name: s.probability for s in result.species}, show_heading=result.known),
         result.answer,
         [[attribute, value] for attribute, value in result.attributes.items()],
         result.description,

@@ -6,6 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
+from core.models import CHECKPOINTS
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; exit status 0, or 1 after one sentence that says what is wrong."""
@@ -15,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--data", type=Path, required=True, help="folder of data sets, of class folders, or with a CSV")
     run.add_argument("--csv", default="train.csv", help="name of the CSV files that list the training photos")
     run.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for progress and logs")
+    run.add_argument("--out", type=Path, default=CHECKPOINTS, help="folder for the checkpoints (default: the app's)")
     run.add_argument("--seed", type=int, default=0)
     measure = commands.add_parser("evaluate", help="accuracy of a model, per data set")
     measure.add_argument("--model", default="finedefics-tiny")
@@ -48,17 +51,22 @@ def _run(options: argparse.Namespace) -> None:
     records = read_data(options.data, options.csv)
     if any(options.data.glob("**/test.csv")) and options.csv != "test.csv":
         check_no_leakage(records, read_data(options.data, "test.csv"))
-    train(records, Recipe(seed=options.seed), options.work, options.data.resolve().name)
+    train(records, Recipe(seed=options.seed), options.work, options.out, options.data.resolve().name)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from core.models import find_entry, load
-    from train.card import write_card
+    from train.card import check_unseen, write_card
+    from train.data import read_data
     from train.evaluate import evaluate
 
-    results = evaluate(load(options.model), options.data, options.csv, options.seed)
+    folder = find_entry(options.model).checkpoint
+    records = read_data(options.data, options.csv)
     if options.card:
-        write_card(find_entry(options.model).checkpoint, results)
+        check_unseen(folder, records)
+    results = evaluate(load(options.model), records, options.csv, options.seed)
+    if options.card:
+        write_card(folder, results)
     if options.json:
         print(json.dumps(results))
         return

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from core.checkpoints import Calibration, Labels
 from core.identify import LabelSpace, Recogniser, Scores, pooled_features
 from core.knowledge import WORDINGS, describe, find_category
-from core.mllm import Mllm
+from core.mllm import Mllm, VisionFeatures
 from core.photos import read_photo
 from core.similarity import most_similar
 from train.data import Record
@@ -42,10 +42,15 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) 
 
 
 def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
-    """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold."""
+    """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
+
+    The ranking is fitted within super-categories first, which tells how many names are worth scoring by likelihood;
+    then once more, with every photo also ranked among everything the checkpoint knows.
+    """
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str, LabelSpace] = {}
+    seen: list[VisionFeatures] = []
     scored: list[tuple[Scores, int]] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
@@ -55,30 +60,40 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
         space = spaces[group]
-        scores, tokens = recogniser.score(read_photo(record.image).image, space)
+        seen.append(mllm.vision_features([read_photo(record.image).image]))
+        scores, tokens = recogniser.score_features(seen[-1], space)
         truth = space.labels.index(record.category)
         scored.append((scores, truth))
         options = [truth, *most_similar(space.labels, 3)[truth]]
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    weights = fit_weights([(scores.stack(), truth) for scores, truth in scored], [10.0, 10.0, 10.0, 0.5])
+    within = [(scores.stack(), truth) for scores, truth in scored]
+    calibration = _ranking(fit_weights(within, [10.0, 10.0, 10.0, 0.5]))
+    recogniser.calibration = replace(calibration, candidates=_candidates_needed(calibration, scored))
+    everything = recogniser.label_space()
+    among_all = [
+        (recogniser.score_features(vision, everything)[0].stack(), everything.labels.index(record.category))
+        for vision, record in zip(seen, held, strict=True)
+    ]
+    weights = fit_weights(within + among_all, [10.0, 10.0, 10.0, 0.5])
     ranked = [weights @ scores.stack() for scores, _ in scored]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
         [1.0, 0.5],
     )
     distances = torch.tensor([scores.distance for scores, _ in scored])
-    name, description, word, likelihood = weights.tolist()
-    calibration = Calibration(
-        name_weight=name,
-        description_weight=description,
-        word_weight=word,
-        likelihood_weight=likelihood,
+    return replace(
+        _ranking(weights),
+        candidates=recogniser.calibration.candidates,
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )
-    return replace(calibration, candidates=_candidates_needed(calibration, scored))
+
+
+def _ranking(weights: Tensor) -> Calibration:
+    name, description, word, likelihood = weights.tolist()
+    return Calibration(name_weight=name, description_weight=description, word_weight=word, likelihood_weight=likelihood)
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:

@@ -3,20 +3,43 @@
 import json
 from pathlib import Path
 
+from core.checkpoints import read_card
+from core.errors import UserError
 from core.identify import SCORES
+from train.data import Record, short_hash
 
-COLUMNS = ("n", "top1", "top5", "closed4", "closed4_letter_alone", "open", "refused", "ece")
+COLUMNS = {  # of a results table, by the key in `evaluate`'s results
+    "n": "photos",
+    "top1": "top-1",
+    "top5": "top-5",
+    "closed4": "four options",
+    "closed4_letter_alone": "letter alone",
+    "open": "free answer",
+    "top1_auto": "top-1 of all",
+    "refused": "refused",
+    "ece": "calibration error",
+    "ece_auto": "of all",
+}
+
+
+def check_unseen(folder: Path, records: list[Record]) -> None:
+    """Raises `UserError` if the checkpoint in `folder` was trained or calibrated with any of the photos."""
+    seen = set(read_card(folder)["data"]["seen"])
+    known = [record for record in records if short_hash(record) in seen]
+    if known:
+        raise UserError(
+            f"{folder.name} has seen {len(known)} of these {len(records)} photos in training (for example "
+            f"{known[0].image}): a model card reports unseen ones."
+        )
 
 
 def results_table(results: dict) -> str:
     """Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
-    rows = [
-        "| data set | photos | top-1 | top-5 | four options | letter alone | free answer | refused | calibration error |"
-    ]
-    rows.append("|---|" + "---:|" * len(COLUMNS))
+    rows = ["| data set | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
         cells = [
-            f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c == "ece" else f"{100 * row[c]:.1f}" for c in COLUMNS
+            f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c.startswith("ece") else f"{100 * row[c]:.1f}"
+            for c in COLUMNS
         ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -67,8 +90,9 @@ photos that were used neither for training nor for calibration:
 
 {results_table(results)}
 
-Labels of one data set are ranked at a time. "Four options" are the truth and its three closest look-alikes, chosen
-among by the ranking; "letter alone" is what the model answers when it is asked for A, B, C or D.
+Labels of one data set are ranked at a time, and in the columns "of all" everything the model knows. "Four options"
+are the truth and its three closest look-alikes, chosen among by the ranking; "letter alone" is what the model answers
+when it is asked for A, B, C or D.
 
 What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
 

@@ -30,8 +30,11 @@ def _record(image: Path, label: str, data_set: str) -> Record:
 
 def read_csv(file: Path) -> list[Record]:
     """The records of a CSV with the columns image_path (relative to the CSV's folder) and label."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read as a CSV in UTF-8 ({error}).") from error
     if not rows or not {"image_path", "label"} <= set(rows[0]):
         raise UserError(f"{file} has no rows with the columns image_path and label.")
     folder = file.parent.resolve()
@@ -109,6 +112,11 @@ def split_calibration(records: list[Record], share: float = 0.1, least: int = 20
             ordered = sorted(record.sha256 for record in group)
             held.update(ordered[: round(share * len(group))])
     return [r for r in records if r.sha256 not in held], [r for r in records if r.sha256 in held]
+
+
+def short_hash(record: Record) -> str:
+    """Enough of a photo's hash to tell whether a checkpoint has seen it."""
+    return record.sha256[:12]
 
 
 def manifest_hash(records: list[Record]) -> str:

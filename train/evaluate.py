@@ -4,7 +4,6 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -13,7 +12,7 @@ from core.knowledge import canonical_name, find_category, normalise
 from core.photos import read_photo
 from core.prompts import open_question
 from core.similarity import most_similar
-from train.data import Record, read_data
+from train.data import Record
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +31,14 @@ class Outcome:
     open: bool  # the free answer names the truth or an alias of it
     known: bool
     alone: tuple[bool, ...]  # each of `SCORES` alone would have ranked the truth first
+    auto: bool  # the truth is first among everything the model knows
+    auto_confidence: float  # probability of the first name there
 
 
-def evaluate(recogniser: Recogniser, folder: Path, csv_name: str, seed: int = 0) -> dict:
-    """Results per data set folder of `folder` and their unweighted mean, as plain data."""
+def evaluate(recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0) -> dict:
+    """Results per data set and their unweighted mean (but calibration errors are over all photos), as plain data."""
     by_set: dict[str, list[Record]] = {}
-    for record in read_data(folder, csv_name):
+    for record in records:
         by_set.setdefault(record.data_set, []).append(record)
     sets, everything = {}, []
     for name, records in by_set.items():
@@ -50,7 +51,7 @@ def evaluate(recogniser: Recogniser, folder: Path, csv_name: str, seed: int = 0)
         everything += outcomes
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
     mean["n"] = len(everything)
-    mean["ece"] = expected_calibration_error(everything)
+    mean |= calibration_errors(everything)
     rounded = {name: _rounded(result) for name, result in sets.items()}
     return {"model": recogniser.name, "csv": csv_name, "seed": seed, "sets": rounded, "mean": _rounded(mean)}
 
@@ -60,16 +61,18 @@ def _rounded(result: dict) -> dict:
 
 
 def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Iterator[Outcome]:
-    """One outcome per record; the label space is the records' categories."""
+    """One outcome per record; the label space is the records' categories, and for `auto` all that the model knows."""
     labels = sorted({record.category for record in records})
-    space = recogniser.label_space(labels)
+    space, everything = recogniser.label_space(labels), recogniser.label_space()
     look_alikes = most_similar(labels, 3)
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):
         batch = records[start : start + PHOTOS_PER_BATCH]
-        scored = [recogniser.score(read_photo(record.image).image, space) for record in batch]
+        seen = [recogniser.mllm.vision_features([read_photo(record.image).image]) for record in batch]
+        scored = [recogniser.score_features(vision, space) for vision in seen]
+        anything = [recogniser.logits(recogniser.score_features(vision, everything)[0]).softmax(0) for vision in seen]
         answers = recogniser.answers(open_question(space.group), torch.cat([tokens for _, tokens in scored]))
-        for record, (scores, tokens), answer in zip(batch, scored, answers, strict=True):
+        for record, (scores, tokens), answer, auto in zip(batch, scored, answers, anything, strict=True):
             probabilities = recogniser.logits(scores).softmax(dim=0)
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
@@ -84,7 +87,9 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
                 letter=int(letters.argmax()) == right,
                 open=names_category(answer, record.category),
                 known=recogniser.knows(scores),
-                alone=tuple((scores.stack().argmax(dim=1) == truth).tolist()),
+                alone=tuple(rank_of(row, truth) == 0 for row in scores.stack()),
+                auto=everything.labels[int(auto.argmax())] == record.category,
+                auto_confidence=auto.max().item(),
             )
 
 
@@ -112,16 +117,24 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
         "closed4": sum(o.closed for o in outcomes) / n,
         "closed4_letter_alone": sum(o.letter for o in outcomes) / n,
         "open": sum(o.open for o in outcomes) / n,
+        "top1_auto": sum(o.auto for o in outcomes) / n,
         "refused": sum(not o.known for o in outcomes) / n,
-        "ece": expected_calibration_error(outcomes),
+        **calibration_errors(outcomes),
         **{f"top1_{score}_alone": sum(o.alone[i] for o in outcomes) / n for i, score in enumerate(SCORES)},
     }
 
 
-def expected_calibration_error(outcomes: list[Outcome]) -> float:
+def calibration_errors(outcomes: list[Outcome]) -> dict[str, float]:
+    """The calibration error within the data set's categories and among everything the model knows."""
+    return {
+        "ece": expected_calibration_error([o.confidence for o in outcomes], [o.rank == 0 for o in outcomes]),
+        "ece_auto": expected_calibration_error([o.auto_confidence for o in outcomes], [o.auto for o in outcomes]),
+    }
+
+
+def expected_calibration_error(confidences: list[float], rights: list[bool]) -> float:
     """Mean |accuracy - confidence| over `CALIBRATION_BINS` equal bins of confidence, weighted by their photos."""
-    confidence = torch.tensor([o.confidence for o in outcomes])
-    right = torch.tensor([float(o.rank == 0) for o in outcomes])
+    confidence, right = torch.tensor(confidences), torch.tensor(rights, dtype=torch.float32)
     bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     gaps = [(right[bins == b] - confidence[bins == b]).sum().abs() for b in range(CALIBRATION_BINS)]
-    return (torch.stack(gaps).sum() / len(outcomes)).item()
+    return (torch.stack(gaps).sum() / len(confidences)).item()

@@ -6,12 +6,12 @@ with one view the connector learns the photos by heart.
 
 import hashlib
 import logging
-import os
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
@@ -21,8 +21,6 @@ from core.weights import base_fingerprint, cache_root
 from train.data import Record
 
 log = logging.getLogger(__name__)
-
-PHOTOS_PER_BATCH = 1  # times the views: small batches keep the feature maps in the processor's cache
 
 
 def augmented_view(photo: Image.Image, view: int, rng: random.Random) -> Image.Image:
@@ -61,40 +59,38 @@ class FeatureCache:
 
 
 def cache_features(mllm: Mllm, records: list[Record], views: int, seed: int) -> FeatureCache:
-    """The cached features of the records, in their order; computed and stored if they are not there yet."""
+    """The cached features of the records, in their order; computed and stored if they are not there yet.
+
+    A computation that was cut off is taken up where it stopped.
+    """
     folder = cache_root() / "features"
     folder.mkdir(parents=True, exist_ok=True)
     index = {digest: i for i, digest in enumerate(sorted({record.sha256 for record in records}))}
     key = hashlib.sha256(" ".join(index).encode()).hexdigest()[:16]
     path = folder / f"{base_fingerprint()}-{key}-{views}-{seed}.npy"
-    if not path.exists():
-        unique = {record.sha256: record for record in records}
-        _compute(mllm, [unique[digest] for digest in index], views, seed, path)
+    unique = {record.sha256: record for record in records}
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _compute(mllm, [unique[digest] for digest in index], views, seed, path)
     return FeatureCache(np.load(path, mmap_mode="r"), [index[record.sha256] for record in records])
 
 
 def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Path) -> None:
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    array = None
-    try:
-        for start in range(0, len(records), PHOTOS_PER_BATCH):
-            chosen = records[start : start + PHOTOS_PER_BATCH]
-            photos = []
-            for record in chosen:
-                rng = random.Random(f"{seed} {record.sha256}")
-                photo = read_photo(record.image).image
-                photos += [augmented_view(photo, view, rng) for view in range(views)]
-            states = mllm.vision_features(photos).states
-            if array is None:
-                shape = (len(records), views, *states.shape[1:])
-                array = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float16, shape=shape)
-            array[start : start + len(chosen)] = (
-                states.half().cpu().numpy().reshape(len(chosen), views, *states.shape[1:])
-            )
-            if start % 250 == 0:
-                log.info("vision features: %d of %d photos", start + len(chosen), len(records))
-        assert array is not None
-        array.flush()
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    part = path.with_suffix(".part")
+    array = np.lib.format.open_memmap(part, mode="r+") if part.exists() else None
+    for i, record in enumerate(records):
+        if array is not None and array[i].any():
+            continue  # computed before the last run was cut off: what is not is still all zeros
+        rng = random.Random(f"{seed} {record.sha256}")
+        photo = read_photo(record.image).image
+        # Small batches keep the feature maps in the processor's cache.
+        states = mllm.vision_features([augmented_view(photo, view, rng) for view in range(views)]).states
+        if array is None:
+            shape = (len(records), *states.shape)
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+        array[i] = states.half().cpu().numpy()
+        if i % 250 == 0:
+            log.info("vision features: %d of %d photos", i + 1, len(records))
+    assert array is not None
+    array.flush()
+    part.replace(path)

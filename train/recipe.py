@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True)
 class Stage:
-    """One optimisation: steps of AdamW with linear warm-up and decay."""
+    """One optimisation: steps of AdamW with linear warm-up and cosine decay."""
 
     steps: int
     photos: int  # photos per step

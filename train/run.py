@@ -11,25 +11,27 @@ from pathlib import Path
 
 from core.checkpoints import adapter_config, save_checkpoint
 from core.errors import UserError
-from core.knowledge import find_category
 from core.mllm import Mllm
-from core.models import CHECKPOINTS, load_mllm
+from core.models import load_mllm
 from train.calibrate import calibrate, label_embeddings
-from train.data import Record, manifest_hash, split_calibration
+from train.data import Record, manifest_hash, short_hash, split_calibration
 from train.features import FeatureCache, cache_features
 from train.loop import run_stage
 from train.recipe import Recipe
-from train.stages import Steps, TrainingSet, initialise_connector
+from train.stages import Steps, TrainingSet, initialise_connector, known_categories
 
 log = logging.getLogger(__name__)
 
 VARIANTS = {"finedefics-tiny": ("stage1", "stage2"), "idefics2-tiny": ("stage2",)}
 
 
-def train(records: list[Record], recipe: Recipe, folder: Path, data_name: str) -> None:
-    """Train every variant into `folder` (resumable) and write the checkpoints to the assets."""
+def train(records: list[Record], recipe: Recipe, folder: Path, out: Path, data_name: str) -> None:
+    """Train every variant with `folder` for its progress (resumable) and write the checkpoints into `out`.
+
+    Raises `UserError` if the photos do not suffice, or if `folder` holds another run.
+    """
     fitted, held = split_calibration(records)
-    _check_enough(fitted, held)
+    check_enough(fitted, held)
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.dumps({**recipe.as_dict(), "data": manifest_hash(records)}, indent=1)
     log.info("recipe: %s", settings)
@@ -52,17 +54,18 @@ def train(records: list[Record], recipe: Recipe, folder: Path, data_name: str) -
                 "photos": len(fitted),
                 "calibration_photos": len(held),
                 "hash": manifest_hash(records),
+                "seen": sorted({short_hash(record) for record in records}),
             },
         }
-        save_checkpoint(CHECKPOINTS / name, mllm, labels, calibration, facts)
+        save_checkpoint(out / name, mllm, labels, calibration, facts)
         log.info("%s: saved, %s", name, calibration)
 
 
-def _check_enough(fitted: list[Record], held: list[Record]) -> None:
+def check_enough(fitted: list[Record], held: list[Record]) -> None:
+    """Raises `UserError` if these photos cannot be trained on or calibrated with."""
     if not held:
         raise UserError("No category has 20 photos: the probabilities could not be calibrated.")
-    categories = {record.category: find_category(record.category) for record in fitted}
-    groups = Counter(category.super_category.name for category in categories.values() if category)
+    groups = Counter(category.super_category.name for category in known_categories(fitted))
     if lonely := [group for group, count in groups.items() if count < 2]:
         raise UserError(f"There is only one kind of {lonely[0]}: at least two are needed to learn the difference.")
 

@@ -22,6 +22,17 @@ WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the tex
 NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn
 
 
+def known_categories(records: list[Record]) -> list[Category]:
+    """The records' categories, sorted by name. Raises `UserError` for one whose attributes are not known."""
+    known = []
+    for name in sorted({record.category for record in records}):
+        category = find_category(name)
+        if category is None:
+            raise UserError(f"No attributes are known for {name!r}: add it to a table in assets/attributes.")
+        known.append(category)
+    return known
+
+
 @dataclass
 class TrainingSet:
     """The photos, their cached features, and their categories with look-alikes."""
@@ -35,13 +46,8 @@ class TrainingSet:
     @classmethod
     def build(cls, records: list[Record], features: FeatureCache) -> "TrainingSet":
         """Raises `UserError` for a category whose attributes are not known."""
-        names = sorted({record.category for record in records})
-        categories = []
-        for name in names:
-            category = find_category(name)
-            if category is None:
-                raise UserError(f"No attributes are known for {name!r}: add it to a table in assets/attributes.")
-            categories.append(category)
+        categories = known_categories(records)
+        names = [category.name for category in categories]
         position = {name: i for i, name in enumerate(names)}
         members: list[list[int]] = [[] for _ in names]
         for row, record in enumerate(records):

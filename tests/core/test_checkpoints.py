@@ -2,10 +2,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core.checkpoints import Calibration, Labels, adapter_config, load_into, read_card, save_checkpoint
 from core.errors import UserError
 from core.models import load_mllm
+from core.weights import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,33 @@ def test_an_odd_card_is_a_message(folder, text):
     (folder / "checkpoint.json").write_text(text)
     with pytest.raises(UserError, match="missing or incomplete"):
         read_card(folder)
+
+
+def rewrite(folder, name, change):
+    """Alter a file of tensors and the card's hash of it."""
+    tensors = load_file(folder / name)
+    change(tensors)
+    save_file(tensors, folder / name)
+    card = json.loads((folder / "checkpoint.json").read_text())
+    card["files"][name] = sha256_of(folder / name)
+    (folder / "checkpoint.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("adapter_model.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
+        ("adapter_model.safetensors", lambda tensors: tensors.update(more=torch.zeros(2))),
+        ("connector.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
+        ("labels.safetensors", lambda tensors: tensors.pop("names")),
+        ("labels.safetensors", lambda tensors: tensors.update(names=torch.zeros(3, 576))),
+        ("labels.safetensors", lambda tensors: tensors.update(feature_means=torch.zeros(1, 1280))),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(folder, name, change):
+    rewrite(folder, name, change)
+    with pytest.raises(UserError, match="does not fit"):
+        load_into(load_mllm(torch.float32), folder)
 
 
 def test_there_are_no_pickles_in_the_assets():

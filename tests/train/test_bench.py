@@ -2,8 +2,9 @@ from train.bench import package_pictures, prefix_speed, unknown_share
 
 
 def test_the_shared_prefix_ranks_alike_and_saves_time(recogniser):
-    result = prefix_speed(recogniser)
-    assert result["speedup"] > 2
+    result = prefix_speed(recogniser, next(iter(package_pictures().values())))
+    assert result["speedup"] > 3  # twice that on a machine with nothing else to do
+    assert result["same_ranking"]
     assert result["largest_difference"] < 0.3
 
 

@@ -1,16 +1,27 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from core.errors import UserError
 from train.calibrate import fit_weights
-from train.card import results_table, write_card
+from train.card import check_unseen, results_table, write_card
+from train.data import Record
 from train.evaluate import Outcome, expected_calibration_error, names_category, rank_of, summary
 
 
 def outcome(rank=0, confidence=0.9):
     return Outcome(
-        rank, confidence, closed=rank == 0, letter=False, open=False, known=True, alone=(True, rank == 0, False, False)
+        rank,
+        confidence,
+        closed=rank == 0,
+        letter=False,
+        open=False,
+        known=True,
+        alone=(True, rank == 0, False, False),
+        auto=False,
+        auto_confidence=0.5,
     )
 
 
@@ -22,8 +33,8 @@ def test_free_answers_count_with_their_aliases():
 
 
 def test_calibration_error_by_hand():
-    outcomes = [outcome(0, 0.95)] * 3 + [outcome(1, 0.95)] + [outcome(2, 0.31)] * 4
-    assert expected_calibration_error(outcomes) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
+    confidences, rights = [0.95] * 4 + [0.31] * 4, [True] * 3 + [False] * 5
+    assert expected_calibration_error(confidences, rights) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
 
 
 def test_ties_count_against_the_truth_and_nothing_passes_for_a_score():
@@ -36,6 +47,8 @@ def test_ties_count_against_the_truth_and_nothing_passes_for_a_score():
 def test_summary_counts():
     result = summary([outcome(0), outcome(3), outcome(7), outcome(0)])
     assert (result["n"], result["top1"], result["top5"], result["closed4"]) == (4, 0.5, 0.75, 0.5)
+    assert result["ece"] == pytest.approx(0.4)
+    assert (result["top1_auto"], result["ece_auto"]) == (0, 0.5)
     assert (result["top1_name_alone"], result["top1_description_alone"], result["top1_words_alone"]) == (1, 0.5, 0)
 
 
@@ -49,6 +62,14 @@ def test_weights_find_the_informative_score():
     weights = fit_weights(scored, [1.0, 1.0])
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
+
+
+def test_a_card_is_for_unseen_photos_alone(tmp_path, monkeypatch):
+    photos = [Record(Path(f"{i}.jpg"), "Cedar Waxwing", "bird", f"{i}" * 64) for i in range(3)]
+    monkeypatch.setattr("train.card.read_card", lambda folder: {"data": {"seen": ["1" * 12, "7" * 12]}})
+    check_unseen(tmp_path, [photos[0], photos[2]])
+    with pytest.raises(UserError, match=r"has seen 1 of these 3 photos .*1\.jpg"):
+        check_unseen(tmp_path, photos)
 
 
 def test_the_card_reports_what_was_measured(tmp_path):

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -14,6 +15,7 @@ from train.data import read_data
 from train.features import cache_features
 from train.loop import run_stage, set_trainable
 from train.recipe import Recipe, Stage
+from train.run import check_enough
 from train.stages import Steps, TrainingSet, initialise_connector
 
 NAMES = ["Cedar_Waxwing", "Bohemian_Waxwing", "Downy_Woodpecker", "Baltimore_Oriole", "Hooded_Oriole"]
@@ -48,7 +50,14 @@ def data(tmp_path_factory):
         patch.setattr("train.features.cache_root", lambda: folder.parent / "cache")
         features = cache_features(base, records, RECIPE.views, seed=0)
         again = cache_features(None, records, RECIPE.views, seed=0)  # the second time no model is asked
+        part = next((folder.parent / "cache/features").glob("*.npy"))
+        whole = part.rename(part.with_suffix(".part"))
+        cut = np.lib.format.open_memmap(whole, mode="r+")
+        cut[7:] = 0
+        cut.flush()
+        resumed = cache_features(base, records, RECIPE.views, seed=0)
     assert (features.array == again.array).all()
+    assert (features.array == resumed.array).all()
     return TrainingSet.build(records, features)
 
 
@@ -136,10 +145,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_photos(fresh, tmp_path):
     assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("*.pt"))
 
 
-def test_unknown_categories_are_refused_before_training(data):
+def test_a_run_needs_enough_of_known_categories(data):
     stranger = replace(data.records[0], category="Purple Martian")
     with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
-        TrainingSet.build([stranger, *data.records[1:]], data.features)
+        check_enough([stranger], data.records)
+    with pytest.raises(UserError, match="No category has 20 photos"):
+        check_enough(data.records, [])
+    with pytest.raises(UserError, match="only one kind of bird"):
+        check_enough(data.records[:3], data.records)
 
 
 def test_batches_hold_look_alikes(fresh):
