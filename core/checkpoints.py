@@ -126,7 +126,7 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
     """
     card = read_card(folder)
     try:
-        connector, adapter, labels = (load_file(folder / name) for name in FILES[1:])
+        adapter, connector, labels = (load_file(folder / name) for name in FILES[1:])
         mllm.model.model.connector.load_state_dict({k: v.float() for k, v in connector.items()})
         mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
         expected = get_peft_model_state_dict(mllm.model)

@@ -5,8 +5,10 @@ of the wordings back into a table, also from text that a model wrote.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -87,10 +89,29 @@ def in_super_category(name: str) -> list[Category]:
     return [category for category in categories().values() if category.super_category.name == name]
 
 
+@cache
+def _word_counts(group: SuperCategory) -> Counter[str]:
+    """In how many categories of a super-category a word is part of the name, or of the values."""
+    return Counter(word for category in in_super_category(group.name) for word in set(chain(*_words(category))))
+
+
+def _words(category: Category) -> tuple[list[str], list[str]]:
+    return category.name.split(), " ".join(category.values.values()).split()
+
+
 def words_of(label: str) -> str:
-    """The words that image tokens are compared with: the category's name, then its values where they are known."""
+    """The words that image tokens are compared with: what tells a category from its look-alikes comes first.
+
+    These are the two rarest words of the name (within its super-category), then the words of its values from the
+    rarest on, then the rest of the name. Only the first few count, and in order of their writing those would be the
+    same for three pick-ups of one make. A label that is not known is taken as it is.
+    """
     category = find_category(label)
-    return " ".join([category.name, *category.values.values()]) if category else label
+    if category is None:
+        return label
+    counts = _word_counts(category.super_category)
+    name, values = (sorted(dict.fromkeys(words), key=counts.__getitem__) for words in _words(category))
+    return " ".join([*name[:2], *values, *name[2:]])
 
 
 def clause_start(attribute: str) -> str:

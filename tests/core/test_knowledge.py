@@ -11,6 +11,7 @@ from core.knowledge import (
     normalise,
     parse_description,
     super_categories,
+    words_of,
 )
 from core.similarity import most_similar
 
@@ -66,3 +67,14 @@ def test_look_alikes_are_of_the_same_kind_and_alike():
     for name, row in nearest.items():
         assert name not in row
         assert {categories()[other].super_category for other in row} == {categories()[name].super_category}
+
+
+def test_the_first_words_tell_every_category_from_every_other():
+    first = {tuple(words_of(category.name).split()[:3]) for category in ALL}
+    assert len(first) == len(ALL)
+
+
+def test_rare_words_come_first():
+    assert words_of("Chevrolet_Silverado_1500_Regular_Cab_2012").startswith("Regular ")
+    assert words_of("Cedar Waxwing").startswith("Cedar Waxwing ")
+    assert words_of("purple martian") == "purple martian"
