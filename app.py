@@ -22,7 +22,10 @@ def main() -> None:
         ensure_base(print)
     except UserError as error:
         sys.exit(str(error))
-    launch(build(), options.host, options.port)
+    try:
+        launch(build(), options.host, options.port)
+    except OSError as error:
+        sys.exit(f"The page cannot be served on {options.host}:{options.port}: {error}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ checkpoint.json             what it is: name, base fingerprint, training, calibr
 adapter_config.json         PEFT's LoRA configuration
 adapter_model.safetensors   the LoRA weights
 connector.safetensors       the connector's weights
-labels.safetensors          embeddings of the known categories' names and descriptions, feature statistics
+labels.safetensors          embeddings, words and feature statistics of the known categories
 """
 
 import copy
@@ -34,7 +34,7 @@ class Calibration:
 
     name_weight: float = 0.0  # of o.c, the object-name similarity
     description_weight: float = 0.0  # of o.a, the object-description similarity
-    word_weight: float = 0.0  # of the image tokens' similarity with the words of name and attributes
+    words_weight: float = 0.0  # of the image tokens' similarity with the words of name and attributes
     likelihood_weight: float = 1.0  # of the name's log-likelihood under the open-set question
     letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
     candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
@@ -42,7 +42,7 @@ class Calibration:
 
     def ranking_weights(self) -> Tensor:
         """[4] in the order of `core.identify.SCORES`."""
-        weights = (self.name_weight, self.description_weight, self.word_weight, self.likelihood_weight)
+        weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)
         return torch.tensor(weights, dtype=torch.float32)
 
 
@@ -54,6 +54,7 @@ class Labels:
     names: Tensor  # [C, H] float32
     descriptions: Tensor  # [C, H] float32
     feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
+    words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
 
 
 def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
@@ -69,7 +70,8 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
 
     def write(name: str, tensors: dict[str, Tensor]) -> None:
-        save_file({k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()}, scratch / name)
+        halved = {k: v.detach().half() if v.is_floating_point() else v for k, v in tensors.items()}
+        save_file({k: v.cpu().contiguous() for k, v in halved.items()}, scratch / name)
 
     try:
         config = copy.copy(next(iter(mllm.model.peft_config.values())))
@@ -77,10 +79,7 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         config.save_pretrained(scratch)
         write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
         write("connector.safetensors", mllm.model.model.connector.state_dict())
-        write(
-            "labels.safetensors",
-            {"names": labels.names, "descriptions": labels.descriptions, "feature_means": labels.feature_means},
-        )
+        write("labels.safetensors", {k: v for k, v in vars(labels).items() if k != "categories"})
         card = {
             "base": base_fingerprint(),
             "categories": labels.categories,
@@ -95,7 +94,11 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         replaced = scratch.with_name(f"{scratch.name}.replaced")
         if folder.exists():
             folder.rename(replaced)
-        scratch.rename(folder)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            replaced.rename(folder)
+            raise
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -133,12 +136,13 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
         if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
             raise ValueError("the adapter's tensors are not those of its configuration")
         set_peft_model_state_dict(mllm.model, adapter)
-        known = Labels(card["categories"], **{key: value.float() for key, value in labels.items()})
+        floats = {k: v.float() if v.is_floating_point() else v for k, v in labels.items()}
+        known = Labels(card["categories"], **floats)
         width = mllm.model.config.text_config.hidden_size
         if not known.names.shape == known.descriptions.shape == (len(known.categories), width):
             raise ValueError("the label embeddings are not those of its categories")
-        if len(known.feature_means) != len(known.categories):
-            raise ValueError("the feature means are not those of its categories")
+        if not len(known.feature_means) == len(known.words) == len(known.categories):
+            raise ValueError("the feature means or the words are not those of its categories")
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()

@@ -26,7 +26,7 @@ from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
 from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 
-MAX_LABELS = 10_000
+MAX_LABELS = 2_000
 MAX_LABEL_LENGTH = 200  # characters
 ANSWER_TOKENS = 24
 VALUE_TOKENS = 16  # of one attribute of the description
@@ -81,7 +81,7 @@ class LabelSpace:
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
-    feature_means: Tensor | None  # [N, D], if every label is known to the checkpoint
+    known: bool  # every label is a category that the checkpoint was trained on
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Scores:
     description_similarity: Tensor  # [N] o.a
     word_similarity: Tensor  # [N] of the image tokens with the words of name and attributes
     log_likelihood: Tensor  # [N]; candidates that were not scored have the lowest scored value
-    distance: float  # to the nearest known category, in vision features; -inf where that means nothing
+    distance: float  # to the nearest of all known categories, in vision features; -inf where names are not known
 
     def stack(self) -> Tensor:
         """[4, N]: the rows are those of `SCORES`."""
@@ -123,10 +123,14 @@ class Recogniser:
         self.calibration = calibration
         self._labels = labels
         self._known = {label: i for i, label in enumerate(labels.categories)}
-        self._centre = self._words(labels.categories).mean(dim=(0, 1))
+        self._centre = mllm.word_embeddings(labels.words).mean(dim=(0, 1))
 
     def _words(self, labels: list[str]) -> Tensor:
-        return self.mllm.word_embeddings([words_of(label) for label in labels])
+        ids = self.mllm.word_ids([words_of(label) for label in labels])
+        for row, label in zip(ids, labels, strict=True):
+            if label in self._known:  # as it was when the checkpoint was trained, whatever the tables say now
+                row.copy_(self._labels.words[self._known[label]])
+        return self.mllm.word_embeddings(ids)
 
     def label_space(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
         """The names to choose from: given ones, one super-category's, or everything the checkpoint knows.
@@ -152,10 +156,9 @@ class Recogniser:
             raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
         embeddings = self._label_embeddings(chosen)
         groups = {category.super_category if category else None for category in map(find_category, chosen)}
-        rows = [self._known.get(label) for label in chosen]
-        means = self._labels.feature_means[rows] if None not in rows else None
+        known = all(label in self._known for label in chosen)
         group = groups.pop() if len(groups) == 1 else None
-        return LabelSpace(chosen, group, *embeddings, self._words(chosen), means)
+        return LabelSpace(chosen, group, *embeddings, self._words(chosen), known)
 
     def _label_embeddings(self, labels: list[str]) -> tuple[Tensor, Tensor]:
         fresh = [label for label in labels if label not in self._known]
@@ -189,8 +192,8 @@ class Recogniser:
         log_likelihood = torch.full((len(space.labels),), scored.min().item())
         log_likelihood[kept] = scored
         distance = float("-inf")
-        if space.feature_means is not None:
-            distance = 1 - (space.feature_means @ pooled_features(vision.states)[0].cpu()).max().item()
+        if space.known:
+            distance = 1 - (self._labels.feature_means @ pooled_features(vision.states)[0].cpu()).max().item()
         return replace(first, log_likelihood=log_likelihood, distance=distance), tokens
 
     def logits(self, scores: Scores) -> Tensor:
@@ -206,7 +209,10 @@ class Recogniser:
         return log_probabilities(self.mllm, last)[letters].cpu()
 
     def knows(self, scores: Scores) -> bool:
-        """Whether the photo is near enough to some known category to be one at all."""
+        """Whether the photo is near enough to some known category to be one at all.
+
+        Among names that the checkpoint was not trained on there is nothing to be near to: the answer is yes.
+        """
         return scores.distance <= self.calibration.unknown_distance
 
     def choose(self, scores: Scores, space: LabelSpace, options: list[str], letters: Tensor) -> Tensor:
@@ -222,6 +228,7 @@ class Recogniser:
     def stream(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Iterator[Identification]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
+        An unknown photo is not described, nor one whose first name has no known attributes.
         Closing the iterator stops the work within one token.
         """
         started = time.perf_counter()
@@ -241,7 +248,7 @@ class Recogniser:
             result = grown
             yield result
         category = find_category(species[0].name)
-        if category is None:
+        if category is None or not result.known:
             return
         group = category.super_category
         for grown in self._write(result, "attributes", self._describe(group, tokens)):

@@ -140,7 +140,9 @@ def describe(category: Category, wording: int = 0) -> str:
 def parse_description(text: str, group: SuperCategory) -> dict[str, str]:
     """Attribute -> value, read from a description in any wording; attributes that it does not name are left out."""
     names = "|".join(re.escape(a) for a in sorted(group.attributes, key=len, reverse=True))
-    clause = re.compile(rf"(?:^|[.;:,]\s*)({names}):? (?:(?:is|are) )?([^.;,:]+)", re.IGNORECASE)
+    clause = re.compile(
+        rf"(?:^|[.;:,]\s*)({names}):? (?:(?:is|are)\b ?)?(?!(?:is|are)\b)([^\s.;,:][^.;,:]*)", re.IGNORECASE
+    )
     found: dict[str, str] = {}
     for attribute, value in clause.findall(text):
         found.setdefault(attribute.lower(), value.strip())

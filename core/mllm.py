@@ -1,8 +1,8 @@
 """A multi-modal LLM of the Idefics2 kind, taken apart where the method needs it.
 
 A photo goes through the frozen vision tower once (`VisionFeatures`, cacheable), through the connector (image
-tokens), and through the text model as often as there are texts to relate it to. Everything here works on any
-`Idefics2ForConditionalGeneration`, from the embedded one to the 8B.
+tokens), and through the text model as often as there are texts to relate it to. Nothing here is particular to the
+embedded `Idefics2ForConditionalGeneration`, but a photo is one image: splitting into sub-images must be off.
 """
 
 import re
@@ -144,14 +144,19 @@ class Mllm:
                     rows[i] = row
         return torch.stack(rows)
 
-    def word_embeddings(self, texts: list[str]) -> Tensor:
-        """[N, L, H] float32: input embeddings of each text's first L tokens, zeros behind the end of a shorter text."""
+    def word_ids(self, texts: list[str]) -> Tensor:
+        """[N, L] ids of each text's first L tokens, L being the number of image tokens; -1 behind a shorter text."""
+        rows = torch.full((len(texts), self.processor.image_seq_len), -1)
+        for row, text in zip(rows, texts, strict=True):
+            ids = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids[: len(row)]
+            row[: len(ids)] = torch.tensor(ids, dtype=row.dtype)
+        return rows
+
+    def word_embeddings(self, ids: Tensor) -> Tensor:
+        """[N, L, H] float32: input embeddings of the words given by `word_ids` [N, L], zeros where there is none."""
+        ids = ids.to(self.device)
         table = self.model.get_input_embeddings().weight.detach()
-        words = torch.zeros(len(texts), self.processor.image_seq_len, table.shape[1], device=self.device)
-        for row, text in enumerate(texts):
-            ids = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids[: words.shape[1]]
-            words[row, : len(ids)] = table[ids].float()
-        return words
+        return table[ids.clamp(min=0)].float() * (ids >= 0)[..., None]
 
     def embed_photos(self, image_tokens: Tensor) -> Tensor:
         """[B, H] float32: the object embeddings of photos given as image tokens [B, L, H]."""

@@ -98,11 +98,10 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
 
 def load(name: str) -> "Recogniser":
     """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model."""
-    from core.checkpoints import load_into, read_card
+    from core.checkpoints import load_into
     from core.identify import Recogniser
 
     entry = find_entry(name)
-    read_card(entry.checkpoint)
     mllm = load_mllm()
     labels, calibration = load_into(mllm, entry.checkpoint)
     return Recogniser(name, mllm, labels, calibration)

@@ -15,7 +15,7 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
     """[N] float32: log p(answer, EOS | photo, question) of every answer, summed over its tokens.
 
     `image_tokens` [1, L, H] fill the prompt's placeholders. The key-value cache of the prompt is computed once and
-    cropped back to it between batches of answers.
+    branched for every batch of answers.
     """
     if not answers:
         raise ValueError("There are no answers to score.")

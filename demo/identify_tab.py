@@ -17,8 +17,8 @@ from core.photos import MAX_BYTES, Photo, open_photo
 
 AUTO = "auto"
 PROVENANCE = (
-    "The values are the field marks that the model learned for this kind of object, written by it while looking at "
-    "this photo. They are not measurements."
+    "The values are the model's own words, written while looking at this photo: what it learned as field marks of this "
+    "kind of object, not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
 )
 
 _downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
@@ -62,8 +62,8 @@ def build(models: Models) -> None:
     """Lay out the tab inside the current `gr.Blocks`."""
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
-    if not ready:
-        gr.Markdown("\n".join(f"- **{name}** cannot be loaded: {state}" for name, state in states.items()))
+    if broken := [f"- **{name}** cannot be loaded: {state}" for name, state in states.items() if name not in ready]:
+        gr.Markdown("\n".join(broken))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             photo = photo_input()
@@ -71,10 +71,10 @@ def build(models: Models) -> None:
             with gr.Accordion("Candidate names, model", open=False):
                 labels = gr.Textbox(
                     label="Candidate names (optional, one per line)",
-                    info="Any names: the photo is then ranked against these alone.",
+                    info="The photo is ranked against these alone. Probabilities are calibrated for known categories.",
                     lines=4,
                 )
-                model = gr.Dropdown(list(zoo()), value=DEFAULT, label="Model")
+                model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
             with gr.Row():
                 start = gr.Button("Identify", variant="primary", elem_id="identify")
                 stop = gr.Button("Stop", elem_id="stop")
@@ -107,9 +107,13 @@ def build(models: Models) -> None:
             names = [name for name in (candidates or "").splitlines() if name.strip()]
             if names and super_category != AUTO:
                 raise UserError("Give either candidate names or a kind of thing, not both.")
+            if model_name is None:
+                raise UserError("There is no model: choose one first.")
+            empty: tuple[object, ...] = None, "", [], "", gr.DownloadButton(value=None, interactive=False)
+            yield "Loading the model ...", *empty
             recogniser = models.get(model_name)
             space = recogniser.label_space(names or None, None if super_category == AUTO else super_category)
-            yield "Looking ...", None, "", [], "", gr.DownloadButton(value=None, interactive=False)
+            yield "Looking ...", *empty
             for result in recogniser.stream(opened.image, space):
                 yield *_shown(result, opened.note), gr.skip()
             yield *_shown(result, opened.note), _saved(result, Path(photo_path).name)
@@ -125,7 +129,7 @@ def build(models: Models) -> None:
         concurrency_limit=1,
         show_progress="minimal",
     )
-    stop.click(None, None, None, cancels=[event])
+    stop.click(lambda: "Stopped.", None, status, cancels=[event], api_visibility="private", queue=False)
 
 
 def _opened(path: Path) -> Photo:
@@ -142,7 +146,8 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
     if not result.known:
         lines.append(f"**{UNKNOWN}**")
     elif category:
-        lines.append(f"Looks like a {category.super_category.noun}.")
+        noun = category.super_category.noun
+        lines.append(f"Looks like {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
     lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return (
         "\n\n".join(lines),

@@ -44,12 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from train.data import check_no_leakage, read_data
+    from train.data import check_no_leakage, csv_files, read_data
     from train.recipe import Recipe
     from train.run import train
 
     records = read_data(options.data, options.csv)
-    if any(options.data.glob("**/test.csv")) and options.csv != "test.csv":
+    if csv_files(options.data, "test.csv") and options.csv != "test.csv":
         check_no_leakage(records, read_data(options.data, "test.csv"))
     train(records, Recipe(seed=options.seed), options.work, options.out, options.data.resolve().name)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.checkpoints import Calibration, Labels
-from core.identify import LabelSpace, Recogniser, Scores, pooled_features
-from core.knowledge import WORDINGS, describe, find_category
+from core.identify import SCORES, LabelSpace, Recogniser, Scores, pooled_features
+from core.knowledge import WORDINGS, describe, find_category, words_of
 from core.mllm import Mllm, VisionFeatures
 from core.photos import read_photo
 from core.similarity import most_similar
@@ -23,7 +23,7 @@ REFUSED_SHARE = 0.04  # of calibration photos that the "unknown" threshold may r
 
 
 def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) -> Labels:
-    """Embeddings of every category of the records, and each one's mean vision feature."""
+    """Embeddings and words of every category of the records, and each one's mean vision feature."""
     names = sorted({record.category for record in records})
     known = [find_category(name) for name in names]
     wordings = torch.stack([mllm.embed_texts([describe(c, w) for c in known if c]) for w in range(WORDINGS)])
@@ -38,6 +38,7 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) 
         mllm.embed_texts(names).cpu(),
         F.normalize(wordings.mean(0), dim=-1).cpu(),
         F.normalize(torch.stack(means), dim=-1).cpu(),
+        mllm.word_ids([words_of(name) for name in names]),
     )
 
 
@@ -92,8 +93,7 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
 
 
 def _ranking(weights: Tensor) -> Calibration:
-    name, description, word, likelihood = weights.tolist()
-    return Calibration(name_weight=name, description_weight=description, word_weight=word, likelihood_weight=likelihood)
+    return Calibration(**{f"{score}_weight": w for score, w in zip(SCORES, weights.tolist(), strict=True)})
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:

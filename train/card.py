@@ -47,11 +47,10 @@ def results_table(results: dict) -> str:
 
 def scores_table(results: dict, calibration: dict) -> str:
     """Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
-    names = ("name", "description", "word", "likelihood")
     rows = ["| score | weight | top-1 alone |", "|---|---:|---:|"]
-    for name, score in zip(names, SCORES, strict=True):
+    for score in SCORES:
         alone = results["mean"][f"top1_{score}_alone"]
-        rows.append(f"| {score} | {calibration[f'{name}_weight']:.2f} | {100 * alone:.1f} |")
+        rows.append(f"| {score} | {calibration[f'{score}_weight']:.2f} | {100 * alone:.1f} |")
     return "\n".join(rows)
 
 
@@ -76,8 +75,8 @@ cars and aircraft and writes their field marks.
 
 ## Training
 
-Data: `{data["name"]}` ({data["photos"]} photos, {data["calibration_photos"]} more for calibration; manifest
-`{data["hash"][:16]}`). Seed {training["seed"]}. Command: `make train-tiny DATA=folder`. Stages:
+Data: `{data["name"]}` ({", ".join(data["sets"])}): {data["photos"]} photos, {data["calibration_photos"]} more for
+calibration, manifest `{data["hash"]}`. Seed {training["seed"]}. Command: `make train-tiny DATA=folder`. Stages:
 
 {stages}
 
@@ -101,8 +100,7 @@ What each score of the ranking is worth (mean over the data sets), and the weigh
 ## Limits and licence
 
 It knows its categories and nothing else, is far from the accuracy of the 8 B models it stands in for, and its
-attributes are what it learned for a kind of object, not measurements of the photo. `make train-tiny` was run on
-samples of CUB-200-2011, Stanford Dogs, Oxford-IIIT Pet, Oxford Flowers-102, Stanford Cars and the Civil and Military
-Aircraft Identification Data Set; most of them are for non-commercial research, and their photos stay under their
-owners' copyright: use these weights for research. The base weights are under the Apache License 2.0.
+attributes are what it learned for a kind of object, not measurements of the photo. The photos it was trained on stay
+under their owners' copyright, and photo collections of this kind are mostly for non-commercial research: use these
+weights for research. The base weights are under the Apache License 2.0.
 """)

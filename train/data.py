@@ -57,16 +57,23 @@ def read_class_folders(folder: Path) -> list[Record]:
     return records
 
 
+def csv_files(folder: Path, name: str) -> list[Path]:
+    """The CSV files of that name in a folder or, where it has none, in its sub-folders."""
+    return sorted(folder.glob(name)) or sorted(folder.glob(f"*/{name}"))
+
+
 def read_data(folder: Path, csv_name: str) -> list[Record]:
     """The labelled photos under a folder, in one of three forms.
 
     It holds the CSV; or its sub-folders do (one data set each); or it holds class folders (no CSV anywhere).
-    Raises `UserError` if there is nothing, if a photo is filed under two categories, or if there is but one
-    category.
+    Raises `UserError` if there is nothing, if there are other CSV files alone, if a photo is filed under two
+    categories, or if there is but one category.
     """
     if not folder.is_dir():
         raise UserError(f"There is no data folder {folder}.")
-    files = [folder / csv_name] if (folder / csv_name).is_file() else sorted(folder.glob(f"*/{csv_name}"))
+    files = csv_files(folder, csv_name)
+    if not files and (others := csv_files(folder, "*.csv")):
+        raise UserError(f"There is no {csv_name} in {folder}, but {others[0]}: which one is it?")
     records = [r for file in files for r in read_csv(file)] if files else read_class_folders(folder)
     if len({record.category for record in records}) < 2:
         raise UserError(

@@ -36,7 +36,7 @@ class Outcome:
 
 
 def evaluate(recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0) -> dict:
-    """Results per data set and their unweighted mean (but calibration errors are over all photos), as plain data."""
+    """Results per data set and their unweighted mean, as plain data; `pooled` has the errors over all photos."""
     by_set: dict[str, list[Record]] = {}
     for record in records:
         by_set.setdefault(record.data_set, []).append(record)
@@ -51,9 +51,14 @@ def evaluate(recogniser: Recogniser, records: list[Record], csv_name: str, seed:
         everything += outcomes
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
     mean["n"] = len(everything)
-    mean |= calibration_errors(everything)
-    rounded = {name: _rounded(result) for name, result in sets.items()}
-    return {"model": recogniser.name, "csv": csv_name, "seed": seed, "sets": rounded, "mean": _rounded(mean)}
+    return {
+        "model": recogniser.name,
+        "csv": csv_name,
+        "seed": seed,
+        "sets": {name: _rounded(result) for name, result in sets.items()},
+        "mean": _rounded(mean),
+        "pooled": _rounded(calibration_errors(everything)),
+    }
 
 
 def _rounded(result: dict) -> dict:

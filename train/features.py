@@ -79,8 +79,8 @@ def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Pat
     part = path.with_suffix(".part")
     array = np.lib.format.open_memmap(part, mode="r+") if part.exists() else None
     for i, record in enumerate(records):
-        if array is not None and array[i].any():
-            continue  # computed before the last run was cut off: what is not is still all zeros
+        if array is not None and array[i, -1, -1].any():
+            continue  # written to its end before the last run was cut off: what is not is still zero there
         rng = random.Random(f"{seed} {record.sha256}")
         photo = read_photo(record.image).image
         # Small batches keep the feature maps in the processor's cache.

@@ -4,6 +4,7 @@
 and see the same stage II steps in the same order.
 """
 
+import hashlib
 import json
 import logging
 from collections import Counter
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from core.checkpoints import adapter_config, save_checkpoint
 from core.errors import UserError
+from core.knowledge import describe, words_of
 from core.mllm import Mllm
 from core.models import load_mllm
+from core.weights import base_fingerprint
 from train.calibrate import calibrate, label_embeddings
 from train.data import Record, manifest_hash, short_hash, split_calibration
 from train.features import FeatureCache, cache_features
@@ -33,7 +36,10 @@ def train(records: list[Record], recipe: Recipe, folder: Path, out: Path, data_n
     fitted, held = split_calibration(records)
     check_enough(fitted, held)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps({**recipe.as_dict(), "data": manifest_hash(records)}, indent=1)
+    told = [(words_of(c.name), describe(c)) for c in known_categories(records)]
+    knowledge = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    origin = {"data": manifest_hash(records), "knowledge": knowledge, "base": base_fingerprint()}
+    settings = json.dumps({**recipe.as_dict(), **origin}, indent=1)
     log.info("recipe: %s", settings)
     recorded = folder / "recipe.json"
     if recorded.exists() and recorded.read_text() != settings:
@@ -51,6 +57,7 @@ def train(records: list[Record], recipe: Recipe, folder: Path, out: Path, data_n
             "stages": ["warmup", *stages],
             "data": {
                 "name": data_name,
+                "sets": sorted({record.data_set for record in records}),
                 "photos": len(fitted),
                 "calibration_photos": len(held),
                 "hash": manifest_hash(records),

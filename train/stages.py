@@ -76,7 +76,7 @@ class Steps:
 
     def __init__(self, mllm: Mllm, data: TrainingSet, recipe: Recipe, rehearse: bool = True) -> None:
         self.mllm, self.data, self.recipe, self.rehearse = mllm, data, recipe, rehearse
-        self.words = mllm.word_embeddings([words_of(category.name) for category in data.categories])  # [C, L, H]
+        self.words = mllm.word_embeddings(mllm.word_ids([words_of(c.name) for c in data.categories]))  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
         self.bank: Tensor | None = None
         self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}

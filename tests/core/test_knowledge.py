@@ -78,3 +78,8 @@ def test_rare_words_come_first():
     assert words_of("Chevrolet_Silverado_1500_Regular_Cab_2012").startswith("Regular ")
     assert words_of("Cedar Waxwing").startswith("Cedar Waxwing ")
     assert words_of("purple martian") == "purple martian"
+
+
+@pytest.mark.parametrize("text", ["Bill is", "Bill is.", "Bill is ", "Crown is. Bill: "])
+def test_a_clause_without_a_value_is_no_attribute(text):
+    assert parse_description(text, super_categories()["bird"]) == {}

@@ -137,7 +137,7 @@ def test_word_similarity_by_hand():
 
 def test_word_embeddings_are_those_of_the_first_tokens(mllm):
     long, short = "one two three four five six seven eight nine ten", "one"
-    words = mllm.word_embeddings([long, short])
+    words = mllm.word_embeddings(mllm.word_ids([long, short]))
     ids = mllm.tokenizer(long, add_special_tokens=False).input_ids
     assert words.shape == (2, mllm.processor.image_seq_len, 576)
     torch.testing.assert_close(words[0], mllm.model.get_input_embeddings().weight[ids[:8]].float())

@@ -74,6 +74,12 @@ def test_missing_files_empty_classes_and_single_classes_are_errors(csv_folder, t
         read_data(tmp_path / "nowhere", "none.csv")
 
 
+def test_another_csv_is_not_passed_over(csv_folder):
+    for folder in (csv_folder, csv_folder.parent):
+        with pytest.raises(UserError, match=r"no tset\.csv in .*train\.csv: which one"):
+            read_data(folder, "tset.csv")
+
+
 def test_a_csv_cannot_reach_outside_its_folder(tmp_path):
     (tmp_path / "train.csv").write_text("image_path,label\n../../etc/passwd,bird\n")
     with pytest.raises(UserError, match="outside"):

@@ -76,11 +76,11 @@ def test_the_card_reports_what_was_measured(tmp_path):
     facts = {
         "name": "some-tiny",
         "base": "tiny-base-0",
-        "calibration": {"name_weight": 1, "description_weight": 2, "word_weight": 3, "likelihood_weight": 4},
+        "calibration": {"name_weight": 1, "description_weight": 2, "words_weight": 3, "likelihood_weight": 4},
         "categories": ["a", "b", "c"],
         "stages": ["stage2"],
         "training": {"seed": 3, "stage2": {"steps": 7, "photos": 5}},
-        "data": {"name": "birds", "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
+        "data": {"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
     }
     (tmp_path / "checkpoint.json").write_text(json.dumps(facts))
     measured = summary([outcome(0), outcome(3)])
