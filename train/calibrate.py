@@ -19,6 +19,7 @@ from train.features import FeatureCache
 
 log = logging.getLogger(__name__)
 
+START = [10.0, 10.0, 10.0, 0.5]  # weights that the fit begins with
 REFUSED_SHARE = 0.04  # of calibration photos that the "unknown" threshold may refuse
 
 
@@ -51,7 +52,7 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str, LabelSpace] = {}
-    seen: list[VisionFeatures] = []
+    seen: list[tuple[VisionFeatures, LabelSpace]] = []
     scored: list[tuple[Scores, int]] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
@@ -61,24 +62,27 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
         space = spaces[group]
-        seen.append(mllm.vision_features([read_photo(record.image).image]))
-        scores, tokens = recogniser.score_features(seen[-1], space)
+        vision = mllm.vision_features([read_photo(record.image).image])
+        seen.append((vision, space))
+        scores, tokens = recogniser.score_features(vision, space)
         truth = space.labels.index(record.category)
         scored.append((scores, truth))
         options = [truth, *most_similar(space.labels, 3)[truth]]
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    within = [(scores.stack(), truth) for scores, truth in scored]
-    calibration = _ranking(fit_weights(within, [10.0, 10.0, 10.0, 0.5]))
+    calibration = _ranking(fit_weights([(scores.stack(), truth) for scores, truth in scored], START))
     recogniser.calibration = replace(calibration, candidates=_candidates_needed(calibration, scored))
+
+    def scored_as_used(vision: VisionFeatures, space: LabelSpace, record: Record) -> tuple[Tensor, int]:
+        """With no more names scored by likelihood than there will be."""
+        return recogniser.score_features(vision, space)[0].stack(), space.labels.index(record.category)
+
     everything = recogniser.label_space()
-    among_all = [
-        (recogniser.score_features(vision, everything)[0].stack(), everything.labels.index(record.category))
-        for vision, record in zip(seen, held, strict=True)
-    ]
-    weights = fit_weights(within + among_all, [10.0, 10.0, 10.0, 0.5])
-    ranked = [weights @ scores.stack() for scores, _ in scored]
+    within = [scored_as_used(*looked, record) for looked, record in zip(seen, held, strict=True)]
+    among_all = [scored_as_used(vision, everything, record) for (vision, _), record in zip(seen, held, strict=True)]
+    weights = fit_weights(within + among_all, START)
+    ranked = [weights @ scores for scores, _ in within]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
         [1.0, 0.5],

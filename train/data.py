@@ -105,7 +105,7 @@ def check_no_leakage(train: list[Record], test: list[Record]) -> None:
         )
 
 
-def split_calibration(records: list[Record], share: float = 0.1, least: int = 20) -> tuple[list[Record], list[Record]]:
+def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:
     """(training part, calibration part): a fixed `share` of every category with at least `least` photos.
 
     The choice depends on the photos' content alone. Smaller categories give up nothing.

@@ -71,7 +71,7 @@ def train(records: list[Record], recipe: Recipe, folder: Path, out: Path, data_n
 def check_enough(fitted: list[Record], held: list[Record]) -> None:
     """Raises `UserError` if these photos cannot be trained on or calibrated with."""
     if not held:
-        raise UserError("No category has 20 photos: the probabilities could not be calibrated.")
+        raise UserError("No category has 8 photos: the probabilities could not be calibrated.")
     groups = Counter(category.super_category.name for category in known_categories(fitted))
     if lonely := [group for group, count in groups.items() if count < 2]:
         raise UserError(f"There is only one kind of {lonely[0]}: at least two are needed to learn the difference.")

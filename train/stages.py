@@ -19,6 +19,7 @@ from train.losses import TripleBatch, attribute_category, category_category, obj
 from train.recipe import Recipe
 
 WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
+LABEL_SMOOTHING = 0.1
 NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn
 
 
@@ -81,14 +82,22 @@ class Steps:
         self.bank: Tensor | None = None
         self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
 
-    def _photos(self, rows: list[int], rng: random.Random) -> Tensor:
-        """Image tokens [B, L, H] of random views of the photos, with patches and features dropped."""
+    def _patches(self, rows: list[int], rng: random.Random) -> Tensor:
+        """[B, P', D] a random part of the patches of random views of the photos: the connector sees no others."""
         views = [rng.randrange(self.data.features.views) for _ in rows]
-        vision = self.data.features.get(rows, views, self.mllm.device)
-        keep = torch.rand(vision.mask.shape, device=vision.mask.device) >= self.recipe.patch_dropout
-        keep[:, 0] |= ~keep.any(dim=1)
-        states = F.dropout(vision.states, self.recipe.feature_dropout)
-        return self.mllm.image_tokens(VisionFeatures(states, keep))
+        states = self.data.features.get(rows, views, self.mllm.device).states
+        kept = round((1 - self.recipe.patch_dropout) * states.shape[1])
+        chosen = torch.rand(states.shape[:2], device=states.device).argsort(dim=1)[:, :kept]
+        return states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
+
+    def _image_tokens(self, patches: Tensor) -> Tensor:
+        """[B, L, H] from patches [B, P', D], with features dropped."""
+        mask = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
+        return self.mllm.image_tokens(VisionFeatures(F.dropout(patches, self.recipe.feature_dropout), mask))
+
+    def _photos(self, rows: list[int], rng: random.Random) -> Tensor:
+        """Image tokens [B, L, H] of the photos, with patches and features dropped."""
+        return self._image_tokens(self._patches(rows, rng))
 
     def _names(self, rows: list[int]) -> list[str]:
         return [str(self.data.records[row].image) for row in rows]
@@ -100,15 +109,36 @@ class Steps:
         return [rng.choice(self.data.members[category]) for category in chosen]
 
     def warm_up(self, rng: random.Random) -> tuple[dict[str, Tensor], list[str]]:
-        """The connector alone, without the text model."""
+        """The connector alone, without the text model.
+
+        In a share of the steps every photo has some of its patches replaced by another's, and both are its truth, in
+        proportion: without that the connector learns the photos by heart.
+        """
         rows = self._balanced_rows(self.recipe.warmup.photos, rng)
-        return self._anchor(self._photos(rows, rng), [self.category_of[row] for row in rows]), self._names(rows)
+        patches = self._patches(rows, rng)
+        own = [self.category_of[row] for row in rows]
+        if rng.random() >= self.recipe.mixed_share:
+            return self._anchor(self._image_tokens(patches), own), self._names(rows)
+        other = torch.randperm(len(rows), device=patches.device)
+        share = torch.rand(len(rows), 1, device=patches.device)
+        kept = torch.rand(patches.shape[:2], device=patches.device) < share  # [B, P']
+        similarity = self._word_similarity(self._image_tokens(torch.where(kept[..., None], patches, patches[other])))
+        targets = torch.tensor(own, device=patches.device)
+        first, second = (
+            F.cross_entropy(similarity, truth, label_smoothing=LABEL_SMOOTHING, reduction="none")
+            for truth in (targets, targets[other])
+        )
+        share = kept.float().mean(dim=1)
+        return {"mixed_naming": (share * first + (1 - share) * second).mean()}, self._names(rows)
+
+    def _word_similarity(self, image_tokens: Tensor) -> Tensor:
+        """[B, C] logits of image tokens [B, L, H] over the categories' words."""
+        return word_similarity(image_tokens, self.words, self.centre) / self.recipe.temperature
 
     def _anchor(self, image_tokens: Tensor, categories: list[int]) -> dict[str, Tensor]:
         """Image tokens are drawn to their category's words, in direction and length, away from every other's."""
         targets = torch.tensor(categories, device=image_tokens.device)
-        similarity = word_similarity(image_tokens, self.words, self.centre)
-        naming = F.cross_entropy(similarity / self.recipe.temperature, targets, label_smoothing=0.1)
+        naming = F.cross_entropy(self._word_similarity(image_tokens), targets, label_smoothing=LABEL_SMOOTHING)
         apart = (image_tokens.float() - self.words[targets]).pow(2).sum(-1).mean()
         distance = apart / self.words.pow(2).sum(-1).mean()
         return {"naming": naming, "distance": distance}
@@ -226,6 +256,6 @@ class Steps:
                 [mllm.question_ids(q) for q in questions[part]], [mllm.answer_ids(a) for a in answers[part]], photos
             )
         if self.rehearse:
-            rehearsed = recipe.rehearsed_photos
-            losses["description"] = self._description_loss(own[-rehearsed:], image_tokens[-rehearsed:])
+            described = slice(len(rows) - recipe.rehearsed_photos, None)
+            losses["description"] = self._description_loss(own[described], image_tokens[described])
         return losses, self._names(rows)

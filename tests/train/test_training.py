@@ -149,7 +149,7 @@ def test_a_run_needs_enough_of_known_categories(data):
     stranger = replace(data.records[0], category="Purple Martian")
     with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
         check_enough([stranger], data.records)
-    with pytest.raises(UserError, match="No category has 20 photos"):
+    with pytest.raises(UserError, match="No category has 8 photos"):
         check_enough(data.records, [])
     with pytest.raises(UserError, match="only one kind of bird"):
         check_enough(data.records[:3], data.records)
