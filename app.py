@@ -21,7 +21,7 @@ def main() -> None:
     try:
         ensure_base(print)
     except UserError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)  # the page says so too
     try:
         launch(build(), options.host, options.port)
     except OSError as error:

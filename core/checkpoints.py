@@ -9,6 +9,7 @@ labels.safetensors          embeddings, words and feature statistics of the know
 
 import copy
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -90,6 +91,8 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         (scratch / "checkpoint.json").write_text(json.dumps(card, indent=1))
         for path in scratch.iterdir():
             path.chmod(0o644)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         scratch.chmod(0o755)
         replaced = scratch.with_name(f"{scratch.name}.replaced")
         if folder.exists():
@@ -97,7 +100,8 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         try:
             scratch.rename(folder)
         except OSError:
-            replaced.rename(folder)
+            if replaced.exists():
+                replaced.rename(folder)
             raise
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
@@ -141,8 +145,11 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
         width = mllm.model.config.text_config.hidden_size
         if not known.names.shape == known.descriptions.shape == (len(known.categories), width):
             raise ValueError("the label embeddings are not those of its categories")
-        if not len(known.feature_means) == len(known.words) == len(known.categories):
-            raise ValueError("the feature means or the words are not those of its categories")
+        features = mllm.model.config.vision_config.hidden_size
+        if known.feature_means.shape != (len(known.categories), features):
+            raise ValueError("the feature means are not those of its categories")
+        if known.words.shape != (len(known.categories), mllm.processor.image_seq_len):
+            raise ValueError("the words are not those of its categories")
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def identify(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
     from core.photos import read_photo
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("core").setLevel(logging.INFO)  # the first start assembles the model and says so
     try:
         labels = _read_labels(options.labels) if options.labels is not None else None
         recogniser = load(options.model)
@@ -38,11 +41,13 @@ def identify(options: argparse.Namespace) -> int:
         except UserError as error:
             failed = True
             print(error, file=sys.stderr)
+            if options.json:
+                print(json.dumps({"photo": path, "error": str(error)}), flush=True)
             continue
         if photo.note:
             print(f"{path}: {photo.note}", file=sys.stderr)
         result = recogniser.identify(photo.image, space, options.top)
-        print(json.dumps(result.as_dict(path)) if options.json else _text(path, result))
+        print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return int(failed)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import StoppingCriteria, TextIteratorStreamer
@@ -27,7 +27,8 @@ from core.prompts import LETTERS, closed_question, description_question, open_qu
 from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 
 MAX_LABELS = 2_000
-MAX_LABEL_LENGTH = 200  # characters
+MAX_LABEL_LENGTH = 100  # characters
+MAX_LABEL_CHARACTERS = 30_000  # of all names together: what a laptop embeds in half a minute
 ANSWER_TOKENS = 24
 VALUE_TOKENS = 16  # of one attribute of the description
 END_OF_CLAUSE = "."
@@ -76,7 +77,8 @@ class Identification:
 class LabelSpace:
     """The names a photo is ranked against, with their embeddings."""
 
-    labels: list[str]
+    labels: list[str]  # as they were given
+    categories: list[str]  # the same, as the model learned them: a label may be another spelling
     group: SuperCategory | None  # the super-category that all labels share, if they do
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
@@ -125,23 +127,24 @@ class Recogniser:
         self._known = {label: i for i, label in enumerate(labels.categories)}
         self._centre = mllm.word_embeddings(labels.words).mean(dim=(0, 1))
 
-    def _words(self, labels: list[str]) -> Tensor:
-        ids = self.mllm.word_ids([words_of(label) for label in labels])
-        for row, label in zip(ids, labels, strict=True):
-            if label in self._known:  # as it was when the checkpoint was trained, whatever the tables say now
-                row.copy_(self._labels.words[self._known[label]])
+    def _words(self, names: list[str]) -> Tensor:
+        ids = self.mllm.word_ids([words_of(name) for name in names])
+        for row, name in zip(ids, names, strict=True):
+            if name in self._known:  # as it was when the checkpoint was trained, whatever the tables say now
+                row.copy_(self._labels.words[self._known[name]])
         return self.mllm.word_embeddings(ids)
 
     def label_space(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
         """The names to choose from: given ones, one super-category's, or everything the checkpoint knows.
 
-        Given names may be unknown to the checkpoint: they are embedded by the text side (zero-shot). Raises
-        `UserError` for fewer than two distinct names, more than `MAX_LABELS`, or one over `MAX_LABEL_LENGTH`.
+        Given names may be unknown to the checkpoint: they are embedded by the text side (zero-shot). Of several
+        spellings of one name the first is kept, as it was given. Raises `UserError` for fewer than two distinct names,
+        more than `MAX_LABELS`, one over `MAX_LABEL_LENGTH`, or more than `MAX_LABEL_CHARACTERS` in all.
         """
         if labels is not None:
             distinct: dict[str, str] = {}
-            for name in map(canonical_name, labels):
-                distinct.setdefault(name.casefold(), name)
+            for label in labels:
+                distinct.setdefault(canonical_name(label).casefold(), " ".join(label.replace("_", " ").split()))
             distinct.pop("", None)
             chosen = list(distinct.values())
         elif super_category:
@@ -152,48 +155,59 @@ class Recogniser:
             raise UserError("Give at least two different candidate names.")
         if len(chosen) > MAX_LABELS:
             raise UserError(f"There are {len(chosen)} candidate names: the limit is {MAX_LABELS}.")
-        if too_long := [name for name in chosen if len(name) > MAX_LABEL_LENGTH]:
+        if too_long := [label for label in chosen if len(label) > MAX_LABEL_LENGTH]:
             raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
-        embeddings = self._label_embeddings(chosen)
-        groups = {category.super_category if category else None for category in map(find_category, chosen)}
-        known = all(label in self._known for label in chosen)
+        if sum(map(len, chosen)) > MAX_LABEL_CHARACTERS:
+            raise UserError(f"The candidate names have more than {MAX_LABEL_CHARACTERS} characters in all: give fewer.")
+        names = [canonical_name(label) for label in chosen]
+        groups = {category.super_category if category else None for category in map(find_category, names)}
         group = groups.pop() if len(groups) == 1 else None
-        return LabelSpace(chosen, group, *embeddings, self._words(chosen), known)
+        known = all(name in self._known for name in names)
+        return LabelSpace(chosen, names, group, *self._label_embeddings(names), self._words(names), known)
 
-    def _label_embeddings(self, labels: list[str]) -> tuple[Tensor, Tensor]:
-        fresh = [label for label in labels if label not in self._known]
+    def _label_embeddings(self, names: list[str]) -> tuple[Tensor, Tensor]:
+        fresh = [name for name in names if name not in self._known]
         new = dict(zip(fresh, self.mllm.embed_texts(fresh).cpu(), strict=True)) if fresh else {}
-        names = [new[x] if x in new else self._labels.names[self._known[x]] for x in labels]
-        descriptions = [new[x] if x in new else self._labels.descriptions[self._known[x]] for x in labels]
-        return torch.stack(names), torch.stack(descriptions)
+        rows = [self._known.get(name) for name in names]
+        return (
+            torch.stack([new[n] if i is None else self._labels.names[i] for n, i in zip(names, rows, strict=True)]),
+            torch.stack(
+                [new[n] if i is None else self._labels.descriptions[i] for n, i in zip(names, rows, strict=True)]
+            ),
+        )
 
     @torch.no_grad()
     def score(self, photo: Image.Image, space: LabelSpace) -> tuple[Scores, Tensor]:
         """The raw scores of a photo, and its image tokens [1, L, H] for whatever is asked next."""
-        vision = self.mllm.vision_features([photo])
-        return self.score_features(vision, space)
+        return self.score_features(self.look(photo), space)
+
+    def look(self, photo: Image.Image) -> VisionFeatures:
+        """Vision features [2, P, D] of a photo and of its mirror image."""
+        return self.mllm.vision_features([photo, ImageOps.mirror(photo)])
 
     @torch.no_grad()
     def score_features(self, vision: VisionFeatures, space: LabelSpace) -> tuple[Scores, Tensor]:
-        """`score` from the vision features of one photo."""
-        tokens = self.mllm.image_tokens(vision)
-        embedding = self.mllm.embed_photos(tokens)[0].cpu()
+        """`score` from what `look` returns: similarities are means over both images, likelihoods are the photo's."""
+        both = self.mllm.image_tokens(vision)
+        embedding = self.mllm.embed_photos(both).mean(dim=0).cpu()
         name_similarity = space.names @ embedding
         description_similarity = space.descriptions @ embedding
-        words = word_similarity(tokens, space.words, self._centre)[0].cpu()
+        words = word_similarity(both, space.words, self._centre).mean(dim=0).cpu()
+        tokens = both[:1]
         first = Scores(name_similarity, description_similarity, words, torch.zeros(len(space.labels)), distance=0.0)
         kept = self.logits(first).topk(min(self.calibration.candidates, len(space.labels))).indices
         scored = answer_log_likelihoods(
             self.mllm,
             self.mllm.question_ids(open_question(space.group)),
             tokens,
-            [space.labels[i] for i in kept.tolist()],
+            [space.categories[i] for i in kept.tolist()],
         ).cpu()
         log_likelihood = torch.full((len(space.labels),), scored.min().item())
         log_likelihood[kept] = scored
         distance = float("-inf")
         if space.known:
-            distance = 1 - (self._labels.feature_means @ pooled_features(vision.states)[0].cpu()).max().item()
+            features = pooled_features(vision.states).mean(dim=0).cpu()
+            distance = 1 - (self._labels.feature_means @ features).max().item()
         return replace(first, log_likelihood=log_likelihood, distance=distance), tokens
 
     def logits(self, scores: Scores) -> Tensor:
@@ -327,7 +341,7 @@ class Recogniser:
                 failure.append(error)
                 streamer.end()
 
-        worker = threading.Thread(target=work, daemon=True)
+        worker = threading.Thread(target=work, name="writing", daemon=True)
         worker.start()
         try:
             yield from streamer

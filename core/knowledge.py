@@ -52,7 +52,7 @@ def categories() -> dict[str, Category]:
         table = yaml.safe_load(path.read_text())
         group = SuperCategory(table["super_category"], table["noun"], table["rank"], tuple(table["attributes"]))
         for name, entry in table["categories"].items():
-            known[name] = Category(name, group, tuple(entry["aliases"]), entry["values"])
+            known[name] = Category(name, group, tuple(entry.get("aliases", [])), entry["values"])
     return known
 
 

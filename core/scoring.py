@@ -20,7 +20,7 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
     if not answers:
         raise ValueError("There are no answers to score.")
     cache = DynamicCache(config=mllm.text_model.config)
-    first = log_probabilities(mllm, mllm.hidden_states([prompt], image_tokens, cache)[:, -1:])  # [1, 1, V]
+    first = log_probabilities(mllm, mllm.hidden_states([prompt], image_tokens, cache)[0, -1])  # [V]
     sequences = [mllm.answer_ids(answer) for answer in answers]
     scores = []
     for start in range(0, len(sequences), CANDIDATES_PER_BATCH):
@@ -28,13 +28,13 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
         branch = DynamicCache(config=mllm.text_model.config)
         for layer, entry in enumerate(cache.layers):
             branch.update(entry.keys.expand(len(batch), -1, -1, -1), entry.values.expand(len(batch), -1, -1, -1), layer)
-        rest = [sequence[:-1] for sequence in batch]
-        later = log_probabilities(mllm, mllm.hidden_states(rest, cache=branch))
-        for row, sequence in enumerate(batch):
-            tokens = torch.tensor(sequence, device=later.device)
-            follow = later[row, : len(sequence) - 1].gather(1, tokens[1:, None]).sum()
-            scores.append(first[0, 0, tokens[0]] + follow)
-    return torch.stack(scores)
+        states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=branch)  # [n, T, H]
+        rows = torch.tensor([row for row, sequence in enumerate(batch) for _ in sequence[1:]], device=states.device)
+        columns = [column for sequence in batch for column in range(len(sequence) - 1)]
+        targets = torch.tensor([token for sequence in batch for token in sequence[1:]], device=states.device)
+        follow = -F.cross_entropy(mllm.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
+        scores.append(first[[sequence[0] for sequence in batch]].index_add(0, rows, follow))
+    return torch.cat(scores)
 
 
 def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tensor:

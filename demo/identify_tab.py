@@ -6,11 +6,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import gradio as gr
+from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.errors import UserError
-from core.identify import UNKNOWN, Identification, Recogniser
+from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import MAX_BYTES, Photo, open_photo
@@ -21,29 +23,24 @@ PROVENANCE = (
     "kind of object, not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
 )
 
-_downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
-
-
-def photo_input() -> gr.Image:
-    """An image input that hands over the path of the untouched upload: only `core.photos` ever parses it."""
-    image = gr.Image(
-        type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
-    )
-    image.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
-    return image
-
 
 class Models:
     """Loaded models by name; each is loaded once, when it is first asked for."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Recogniser] = {}
+        self._lock = Lock()
 
-    def get(self, name: str) -> Recogniser:
-        """The `Recogniser`, loaded if need be. Raises `UserError` if the model cannot be loaded."""
-        if name not in self._loaded:
-            self._loaded[name] = load(name)
-        return self._loaded[name]
+    def prepare(self, name: str, labels: list[str] | None, super_category: str | None) -> tuple[Recogniser, LabelSpace]:
+        """The `Recogniser`, loaded if need be, and its label space.
+
+        One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
+        Raises `UserError` if the model cannot be loaded or the names cannot be used.
+        """
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = load(name)
+            return self._loaded[name], self._loaded[name].label_space(labels, super_category)
 
 
 def example_photos() -> list[str]:
@@ -60,13 +57,16 @@ def example_photos() -> list[str]:
 
 def build(models: Models) -> None:
     """Lay out the tab inside the current `gr.Blocks`."""
+    downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
     if broken := [f"- **{name}** cannot be loaded: {state}" for name, state in states.items() if name not in ready]:
         gr.Markdown("\n".join(broken))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
-            photo = photo_input()
+            photo = gr.Image(
+                type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
+            )
             group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
             with gr.Accordion("Candidate names, model", open=False):
                 labels = gr.Textbox(
@@ -97,26 +97,25 @@ def build(models: Models) -> None:
             download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
 
     def run(
-        photo_path: str | None, super_category: str, candidates: str, model_name: str
+        photo: dict | None, super_category: str | None, candidates: str | None, model_name: str | None
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo and write down its attributes."""
         try:
-            if not photo_path:
-                raise UserError("There is no photo: choose one first.")
-            opened = _opened(Path(photo_path))
+            path = _uploaded(photo)
+            opened = _opened(path)
+            kind = None if super_category == AUTO else super_category
             names = [name for name in (candidates or "").splitlines() if name.strip()]
-            if names and super_category != AUTO:
+            if names and kind:
                 raise UserError("Give either candidate names or a kind of thing, not both.")
             if model_name is None:
                 raise UserError("There is no model: choose one first.")
             empty: tuple[object, ...] = None, "", [], "", gr.DownloadButton(value=None, interactive=False)
             yield "Loading the model ...", *empty
-            recogniser = models.get(model_name)
-            space = recogniser.label_space(names or None, None if super_category == AUTO else super_category)
+            recogniser, space = models.prepare(model_name, names or None, kind)
             yield "Looking ...", *empty
             for result in recogniser.stream(opened.image, space):
                 yield *_shown(result, opened.note), gr.skip()
-            yield *_shown(result, opened.note), _saved(result, Path(photo_path).name)
+            yield *_shown(result, opened.note), _saved(result, path.name, downloads.name)
         except UserError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
@@ -128,8 +127,19 @@ def build(models: Models) -> None:
         concurrency_id="model",
         concurrency_limit=1,
         show_progress="minimal",
+        preprocess=False,  # the photo stays the untouched upload: only `core.photos` ever parses it
     )
     stop.click(lambda: "Stopped.", None, status, cancels=[event], api_visibility="private", queue=False)
+
+
+def _uploaded(photo: dict | None) -> Path:
+    """The file of a photo as the browser describes it. It is believed of uploads alone, not of the server's files."""
+    path = (photo or {}).get("path")
+    if not path:
+        raise UserError("There is no photo: choose one first.")
+    if not is_in_or_equal(path, get_upload_folder()):
+        raise UserError("The photo was not uploaded: choose it again.")
+    return Path(path)
 
 
 def _opened(path: Path) -> Photo:
@@ -158,7 +168,7 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
     )
 
 
-def _saved(result: Identification, photo: str) -> object:
-    path = Path(tempfile.mkdtemp(dir=_downloads.name)) / "identification.json"
-    path.write_text(json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False))
+def _saved(result: Identification, photo: str, folder: str) -> object:
+    path = Path(tempfile.mkdtemp(dir=folder)) / "identification.json"
+    path.write_text(json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False), encoding="utf-8")
     return gr.DownloadButton(value=str(path), interactive=True)

@@ -1,6 +1,11 @@
 """The page: a header and its tabs."""
 
 import gradio as gr
+import httpx
+from gradio import processing_utils
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.photos import MAX_BYTES
 from demo import identify_tab
@@ -10,6 +15,20 @@ CSS = """
 .note { opacity: .75; font-size: .85em }
 #photo img { object-fit: contain }
 """
+
+
+class NoForeignFiles:
+    """Answers 403 where Gradio would fetch a web address for a client (`/gradio_api/file=http://...`)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The request goes on unless it asks for a file by a web address."""
+        if scope["type"] == "http" and "file=http" in scope["path"].lower():
+            await PlainTextResponse("Web addresses are not fetched.", 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def build() -> gr.Blocks:
@@ -25,7 +44,8 @@ def build() -> gr.Blocks:
 
 
 def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
-    """Serve the page; uploads are limited to the size that `core.photos` accepts."""
+    """Serve the page; uploads are limited to the size that `core.photos` accepts, and no web address is ever fetched."""
+    processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
     return page.launch(
         server_name=host,
         server_port=port,
@@ -34,6 +54,7 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         show_error=True,
         footer_links=["api"],
         ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(NoForeignFiles)]},
         theme=gr.themes.Soft(),
         css=CSS,
     )

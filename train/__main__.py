@@ -55,16 +55,23 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from core.errors import UserError
     from core.models import find_entry, load
-    from train.card import check_unseen, write_card
+    from train.card import seen_photos, write_card
     from train.data import read_data
     from train.evaluate import evaluate
 
     folder = find_entry(options.model).checkpoint
     records = read_data(options.data, options.csv)
-    if options.card:
-        check_unseen(folder, records)
-    results = evaluate(load(options.model), records, options.csv, options.seed)
+    if seen := seen_photos(folder, records):
+        warning = (
+            f"{options.model} has seen {len(seen)} of these {len(records)} photos in training (for example "
+            f"{seen[0].image}): accuracy on them says nothing about others."
+        )
+        if options.card:
+            raise UserError(f"{warning} A model card reports unseen ones.")
+        print(warning, file=sys.stderr)
+    results = {**evaluate(load(options.model), records, options.csv, options.seed), "seen": len(seen)}
     if options.card:
         write_card(folder, results)
     if options.json:

@@ -62,7 +62,7 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
         space = spaces[group]
-        vision = mllm.vision_features([read_photo(record.image).image])
+        vision = recogniser.look(read_photo(record.image).image)
         seen.append((vision, space))
         scores, tokens = recogniser.score_features(vision, space)
         truth = space.labels.index(record.category)

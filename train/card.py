@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from core.checkpoints import read_card
-from core.errors import UserError
 from core.identify import SCORES
 from train.data import Record, short_hash
 
@@ -22,15 +21,10 @@ COLUMNS = {  # of a results table, by the key in `evaluate`'s results
 }
 
 
-def check_unseen(folder: Path, records: list[Record]) -> None:
-    """Raises `UserError` if the checkpoint in `folder` was trained or calibrated with any of the photos."""
+def seen_photos(folder: Path, records: list[Record]) -> list[Record]:
+    """The photos that the checkpoint in `folder` was trained or calibrated with."""
     seen = set(read_card(folder)["data"]["seen"])
-    known = [record for record in records if short_hash(record) in seen]
-    if known:
-        raise UserError(
-            f"{folder.name} has seen {len(known)} of these {len(records)} photos in training (for example "
-            f"{known[0].image}): a model card reports unseen ones."
-        )
+    return [record for record in records if short_hash(record) in seen]
 
 
 def results_table(results: dict) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from core.identify import SCORES, Recogniser
-from core.knowledge import canonical_name, find_category, normalise
+from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
 from core.similarity import most_similar
@@ -73,7 +73,7 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):
         batch = records[start : start + PHOTOS_PER_BATCH]
-        seen = [recogniser.mllm.vision_features([read_photo(record.image).image]) for record in batch]
+        seen = [recogniser.look(read_photo(record.image).image) for record in batch]
         scored = [recogniser.score_features(vision, space) for vision in seen]
         anything = [recogniser.logits(recogniser.score_features(vision, everything)[0]).softmax(0) for vision in seen]
         answers = recogniser.answers(open_question(space.group), torch.cat([tokens for _, tokens in scored]))
@@ -107,9 +107,7 @@ def rank_of(scores: torch.Tensor, truth: int) -> int:
 
 def names_category(answer: str, category: str) -> bool:
     """Whether a free answer is the category's name or one of its aliases (capitals and punctuation aside)."""
-    known = find_category(category)
-    spellings = {category, *(known.aliases if known else ())}
-    return normalise(answer) in {normalise(spelling) for spelling in spellings} or canonical_name(answer) == category
+    return canonical_name(answer.strip(" .")).casefold() == category.casefold()
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, float]:

@@ -26,7 +26,7 @@ def trained():
 @pytest.fixture
 def folder(trained, tmp_path):
     torch.manual_seed(2)
-    words = torch.tensor([[40_000, 3], [7, -1]])
+    words = torch.tensor([[40_000, 3, *[-1] * 6], [7, *[-1] * 7]])
     labels = Labels(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280), words)
     save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), {"name": "one"})
     return tmp_path / "one"
@@ -39,7 +39,7 @@ def test_round_trip_is_exact(trained, folder):
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, stored[name]), name
     assert labels.categories == ["A", "B"]
-    assert labels.words.tolist() == [[40_000, 3], [7, -1]]
+    assert labels.words.tolist() == [[40_000, 3, *[-1] * 6], [7, *[-1] * 7]]
     assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)
 
 
@@ -101,7 +101,8 @@ def rewrite(folder, name, change):
         ("labels.safetensors", lambda tensors: tensors.pop("names")),
         ("labels.safetensors", lambda tensors: tensors.update(names=torch.zeros(3, 576))),
         ("labels.safetensors", lambda tensors: tensors.update(feature_means=torch.zeros(1, 1280))),
-        ("labels.safetensors", lambda tensors: tensors.update(words=torch.zeros(1, 2))),
+        ("labels.safetensors", lambda tensors: tensors.update(words=torch.zeros(1, 8))),
+        ("labels.safetensors", lambda tensors: tensors.update(words=torch.zeros(2, 3))),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(folder, name, change):

@@ -57,7 +57,9 @@ def test_a_bad_photo_does_not_stop_the_others(capsys, tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     assert main(["identify", str(tmp_path / "bad.jpg"), str(tmp_path / "none.jpg"), FLOWER, "--json"]) == 1
     captured = capsys.readouterr()
-    assert len(captured.out.splitlines()) == 1
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [Path(line["photo"]).name for line in lines] == ["bad.jpg", "none.jpg", "flower.jpg"]
+    assert ["error" in line for line in lines] == [True, True, False]
     errors = [line for line in captured.err.splitlines() if str(tmp_path) in line]
     assert "not a readable image" in errors[0]
     assert "cannot be read" in errors[1]

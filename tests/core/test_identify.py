@@ -1,10 +1,13 @@
 """The committed checkpoint on photos that come with installed packages."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as pictures
 
+from core import identify as recogniser_module
 from core.errors import UserError
 from core.knowledge import super_categories
 
@@ -50,14 +53,17 @@ def test_the_same_photo_gives_the_same_answer(recogniser, identified, cat):
     assert again.as_dict("x") | {"seconds": 0} == identified.as_dict("x") | {"seconds": 0}
 
 
-def test_closing_the_stream_stops_the_work(recogniser, cat):
-    import threading
-
-    before = threading.active_count()
-    stream = recogniser.stream(cat)
-    next(stream), next(stream)
-    stream.close()
-    assert threading.active_count() == before
+def test_closing_the_stream_stops_the_work(recogniser, cat, monkeypatch):
+    steps = []
+    stop = recogniser_module._Stop.__call__
+    monkeypatch.setattr(recogniser_module._Stop, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
+    tokens = recogniser.mllm.image_tokens(recogniser.mllm.vision_features([cat]))
+    pieces = recogniser.generate("Count to a thousand.", tokens, 1000, "one two three four")
+    next(pieces)
+    pieces.close()
+    done = len(steps)
+    time.sleep(0.5)
+    assert len(steps) == done < 500
 
 
 @pytest.mark.parametrize("kind", ["noise", "white", "black", "grey"])
@@ -76,7 +82,9 @@ def test_typed_names_are_the_only_choice(recogniser, cat):
 
 
 def test_spellings_of_one_category_are_one_choice(recogniser):
-    assert recogniser.label_space(["Cedar_Waxwing", "cedar waxwing", "Crow", "crow"]).labels == ["Cedar Waxwing", "Crow"]
+    space = recogniser.label_space(["cedar_waxwing", "Cedar Waxwing", "Crow", "crow"])
+    assert space.labels == ["cedar waxwing", "Crow"]
+    assert space.categories == ["Cedar Waxwing", "Crow"]
 
 
 @pytest.mark.parametrize("labels", [[], ["crow"], ["crow", "crow", " "]])
@@ -91,8 +99,13 @@ def test_too_many_names_are_refused(recogniser):
 
 
 def test_a_very_long_name_is_refused(recogniser):
-    with pytest.raises(UserError, match="longer than 200 characters"):
-        recogniser.label_space(["crow", "x" * 201])
+    with pytest.raises(UserError, match="longer than 100 characters"):
+        recogniser.label_space(["crow", "x" * 101])
+
+
+def test_too_much_text_is_refused(recogniser):
+    with pytest.raises(UserError, match="more than 30000 characters"):
+        recogniser.label_space([f"{i} {'x' * 90}" for i in range(400)])
 
 
 def test_names_of_no_letters_are_left_out(recogniser, cat):

@@ -1,7 +1,9 @@
 """The page through its HTTP interface, as another program would use it."""
 
 import http.client
+import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -81,7 +83,7 @@ def test_files_that_are_no_photos_are_one_sentence(client, photo, name, data):
 
 
 def test_markup_in_candidate_names_comes_back_inert(client, photo):
-    status, species, *_ = client.predict(
+    _, species, *_ = client.predict(
         photo("a.png", Image.new("RGB", (64, 64), "green")),
         "auto",
         "<script>alert(1)</script>\n<image>",
@@ -89,7 +91,34 @@ def test_markup_in_candidate_names_comes_back_inert(client, photo):
         api_name="/identify",
     )
     assert {entry["label"] for entry in species["confidences"]} == {"<script>alert(1)</script>", "<image>"}
-    assert "<script" not in status
+
+
+def test_stop_stops_the_writing(client):
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    job = client.submit(handle_file(cat), "auto", "", "finedefics-tiny", api_name="/identify")
+    deadline = time.monotonic() + 60
+    while not writers() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert writers()
+    job.cancel()
+    stopped = time.monotonic() + 2
+    while writers() and time.monotonic() < stopped:
+        time.sleep(0.01)
+    assert not writers()
+
+
+def writers():
+    return [thread for thread in threading.enumerate() if thread.name == "writing"]
+
+
+def test_two_people_get_their_own_results(address, photo):
+    flower, cat = (Client(address, verbose=False) for _ in range(2))
+    jobs = [
+        who.submit(handle_file(path), kind, "", "finedefics-tiny", api_name="/identify")
+        for who, path, kind in zip((flower, cat), example_photos(), ("flower", "cat"), strict=True)
+    ]
+    attributes = [{row[0] for row in job.result(timeout=120)[3]["data"]} for job in jobs]
+    assert attributes == [set(super_categories()[kind].attributes) for kind in ("flower", "cat")]
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd"])
@@ -104,18 +133,42 @@ def test_files_of_the_server_are_out_of_reach(address, path):
 
 def identify_by_http(address, photo):
     """The server's events for a photo given as a raw file description, past the client's own uploading."""
-    data = [{**photo, "meta": {"_type": "gradio.FileData"}}, "auto", "", "finedefics-tiny"]
+    data = [photo, "auto", "", "finedefics-tiny"]
     started = httpx.post(f"{address}gradio_api/call/identify", json={"data": data}, timeout=30)
     if started.status_code != 200:
         return "event: error"
     return httpx.get(f"{address}gradio_api/call/identify/{started.json()['event_id']}", timeout=60).text
 
 
-def test_a_picture_on_the_server_that_was_not_uploaded_is_refused(address, tmp_path):
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}, {"meta": {"_type": "x"}}, {"meta": None}])
+def test_a_picture_on_the_server_that_was_not_uploaded_is_refused(address, tmp_path, meta):
     Image.new("RGB", (64, 64), "green").save(tmp_path / "private.png")
-    events = identify_by_http(address, {"path": str(tmp_path / "private.png")})
+    os.mkfifo(tmp_path / "pipe")  # opening it would block for ever
+    for name in ("private.png", "pipe"):
+        events = identify_by_http(address, {"path": str(tmp_path / name), **meta})
+        assert "event: error" in events
+        assert "event: complete" not in events
+
+
+def test_an_example_leaves_the_checks_in_place(client, photo):
+    """Gradio builds the photo's input anew for a session in which an example was clicked."""
+    example = next(i for i, f in enumerate(client.config["dependencies"]) if f["api_name"] == "load_example")
+    client.predict(0, fn_index=example)
+    with pytest.raises(AppError, match="not a readable image"):
+        client.predict(photo("diary.jpg", data=b"Dear diary"), "auto", "", "finedefics-tiny", api_name="/identify")
+    header = b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + (9000).to_bytes(4, "little") * 2 + b"\1\0\x18\0" + bytes(24)
+    with pytest.raises(AppError, match="more than 50 million pixels"):
+        client.predict(photo("huge.bmp", data=header), "auto", "", "finedefics-tiny", api_name="/identify")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "169.254.169.254", "100.100.100.200", "[::1]"])
+def test_no_web_address_is_handed_through(address, host):
+    for path in (f"http://{host}/latest/meta-data", f"HTTP%3A//{host}/"):
+        assert httpx.get(f"{address}gradio_api/file={path}", timeout=10).status_code == 403
+    started = time.monotonic()
+    events = identify_by_http(address, {"path": f"http://{host}/a.png", "meta": {"_type": "gradio.FileData"}})
     assert "event: error" in events
-    assert "event: complete" not in events
+    assert time.monotonic() - started < 5
 
 
 def test_addresses_inside_the_network_are_never_fetched(address, encode):
@@ -132,8 +185,9 @@ def test_addresses_inside_the_network_are_never_fetched(address, encode):
     with ThreadingHTTPServer(("127.0.0.1", 0), Inside) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/secret.png"
-        for payload in ({"path": url}, {"path": "x.png", "url": url}, {"path": url, "url": url}):
-            assert "event: error" in identify_by_http(address, payload)
+        for payload in ({"path": url}, {"path": "x.png", "url": url}, {"path": url, "url": url}, {"url": url}):
+            for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+                assert "event: error" in identify_by_http(address, {**payload, **meta})
         server.shutdown()
     assert not hits
 

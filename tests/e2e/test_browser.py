@@ -84,6 +84,17 @@ def test_a_picture_of_nothing_gets_no_heading(tab, tmp_path):
     tab.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
+def test_markup_is_shown_as_text(tab):
+    upload(tab)
+    tab.get_by_text("Candidate names, model").click()
+    typed = "<img src=x onerror=window.hit=1>"
+    tab.get_by_label("Candidate names (optional").fill(f"{typed}\n<b>tabby</b>")
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.locator("#species")).to_contain_text(typed, timeout=120_000)
+    expect(tab.locator("#species")).to_contain_text("<b>tabby</b>")
+    assert tab.evaluate("window.hit") is None
+
+
 def test_without_a_photo_the_page_says_so_and_lives_on(tab):
     tab.get_by_role("button", name="Identify").click()
     expect(tab.get_by_text("There is no photo: choose one first.")).to_be_visible(timeout=30_000)

@@ -65,6 +65,7 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     results = json.loads(capsys.readouterr().out)
     assert set(results["sets"]) == {"bird"}
     assert results["mean"]["n"] == 6
+    assert results["seen"] == 0
     assert {"top1", "top5", "closed4", "open", "top1_auto", "refused", "ece", "ece_auto"} <= set(results["mean"])
     assert all(0 <= value <= 1 for key, value in results["mean"].items() if key != "n")
     assert results["mean"]["top5"] == 1
@@ -77,6 +78,10 @@ def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, ca
     monkeypatch.setattr("core.models.CHECKPOINTS", trained)
     assert main(["evaluate", "--data", str(data), "--csv", "train.csv", "--card"]) == 1
     assert "has seen 42 of these 42 photos" in capsys.readouterr().err
+    assert main(["evaluate", "--data", str(data), "--csv", "train.csv", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "has seen 42 of these 42 photos" in captured.err
+    assert json.loads(captured.out)["seen"] == 42
 
 
 def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, capsys):

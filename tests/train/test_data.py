@@ -42,8 +42,7 @@ def test_the_calibration_part_is_fixed_and_spares_small_categories(class_folders
     records = read_data(class_folders, "none.csv")
     fitted, held = split_calibration(records)
     assert split_calibration(records[::-1])[1] == held[::-1]
-    assert len(held) == 2
-    assert {record.category for record in held} == {"Cedar Waxwing"}
+    assert [record.category for record in held] == ["Cedar Waxwing"] * 2  # a tenth of 25, nothing of 5
     assert not {r.sha256 for r in fitted} & {r.sha256 for r in held}
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.errors import UserError
 from train.calibrate import fit_weights
-from train.card import check_unseen, results_table, write_card
+from train.card import results_table, seen_photos, write_card
 from train.data import Record
 from train.evaluate import Outcome, expected_calibration_error, names_category, rank_of, summary
 
@@ -64,12 +63,10 @@ def test_weights_find_the_informative_score():
     assert weights[1].item() < 0.3
 
 
-def test_a_card_is_for_unseen_photos_alone(tmp_path, monkeypatch):
+def test_photos_of_the_training_are_recognised(tmp_path, monkeypatch):
     photos = [Record(Path(f"{i}.jpg"), "Cedar Waxwing", "bird", f"{i}" * 64) for i in range(3)]
     monkeypatch.setattr("train.card.read_card", lambda folder: {"data": {"seen": ["1" * 12, "7" * 12]}})
-    check_unseen(tmp_path, [photos[0], photos[2]])
-    with pytest.raises(UserError, match=r"has seen 1 of these 3 photos .*1\.jpg"):
-        check_unseen(tmp_path, photos)
+    assert seen_photos(tmp_path, photos) == [photos[1]]
 
 
 def test_the_card_reports_what_was_measured(tmp_path):

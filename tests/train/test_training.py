@@ -87,7 +87,16 @@ def test_gradients_reach_the_connector_and_the_adapter_alone(fresh, kind):
     losses, _ = getattr(steps, kind)(random.Random(0))
     torch.stack(list(losses.values())).sum().backward()
     reached = {n for n, p in mllm.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert reached == set(parameters)
+    projections = ["self_attn." + x for x in ("q_proj", "k_proj", "v_proj", "o_proj")]
+    projections += ["mlp." + x for x in ("gate_proj", "up_proj", "down_proj")]
+    assert {name for name in reached if "lora" in name} == {
+        f"model.text_model.layers.{layer}.{projection}.lora_{half}.default.weight"
+        for layer in range(30)
+        for projection in projections
+        for half in "AB"
+    }
+    connector = {f"model.connector.{name}" for name, _ in mllm.model.model.connector.named_parameters()}
+    assert {name for name in reached if "lora" not in name} == connector
 
 
 def test_training_changes_what_it_should(fresh, tmp_path):
@@ -142,6 +151,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_photos(fresh, tmp_path):
     mllm, _ = fresh()
     with pytest.raises(UserError, match=r"not finite at step 0.*bird\.png"):
         run_stage("bad", mllm, STAGE, 0, tmp_path, lambda rng: ({"loss": torch.tensor(torch.nan)}, ["bird.png"]))
+    parameter = next(iter(set_trainable(mllm).values()))
+    with pytest.raises(UserError, match=r"a gradient is not finite at step 0.*bird\.png"):
+        run_stage("bad", mllm, STAGE, 0, tmp_path, lambda rng: ({"loss": (parameter * 0).sum().sqrt()}, ["bird.png"]))
     assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("*.pt"))
 
 
