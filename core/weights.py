@@ -133,10 +133,14 @@ def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 if not folder.is_dir():
+                    for half_built in folder.parent.glob(f"{folder.name}.*/"):  # by a process that was killed
+                        shutil.rmtree(half_built, ignore_errors=True)
                     _assemble_atomically(folder, progress)
         except OSError as error:
+            if error.errno is None:  # not the file system's
+                raise
             raise UserError(
-                f"The weights cannot be written to {folder.parent} ({error.strerror or error}): make room there, or "
+                f"The weights cannot be written to {folder.parent} ({error.strerror}): make room there, or "
                 f"name another folder in the environment variable {CACHE_VARIABLE}."
             ) from error
     _check(folder)

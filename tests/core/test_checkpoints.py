@@ -38,6 +38,7 @@ def test_round_trip_is_exact(trained, folder):
     stored = dict(fresh.model.named_parameters())
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, stored[name]), name
+    assert torch.equal(trained.embed_texts(["Cedar Waxwing"]), fresh.embed_texts(["Cedar Waxwing"]))
     assert labels.categories == ["A", "B"]
     assert labels.words.tolist() == [[40_000, 3, *[-1] * 6], [7, *[-1] * 7]]
     assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)

@@ -39,6 +39,24 @@ def test_json_has_one_line_per_photo(capsys):
     assert set(result["species"][0]) == {"name", "probability"}
 
 
+def test_nothing_needs_the_network(capsys, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert main(["identify", FLOWER]) == 0
+    assert "%" in capsys.readouterr().out
+
+
+def test_a_missing_checkpoint_is_said(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.count("missing or incomplete") == 2
+    assert main(["identify", FLOWER]) == 1
+    assert "The checkpoint finedefics-tiny is missing or incomplete" in capsys.readouterr().err
+
+
 def test_text_names_species_and_attributes(capsys):
     assert main(["identify", FLOWER, "--super-category", "flower"]) == 0
     out = capsys.readouterr().out

@@ -38,6 +38,14 @@ def test_an_interrupted_assembly_leaves_nothing(half_built):
     assert not [path for path in half_built.iterdir() if path.is_dir()]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(weights, "_assemble", lambda folder, _: (folder / "config.json").write_text("{}"))
+    (tmp_path / f"{weights.base_folder().name}.x7/half").mkdir(parents=True)
+    folder = weights.ensure_base()
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+
+
 def test_damaged_files_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(weights, "_assemble", lambda folder, _: (folder / "config.json").write_text("{}"))

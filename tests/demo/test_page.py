@@ -7,6 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
@@ -48,6 +49,14 @@ def photo(tmp_path):
 def test_the_interface_has_one_clean_name(client):
     names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert list(names) == ["/identify"]
+
+
+def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):
+    from demo.page import build
+
+    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
+    said = [block.value for block in build().blocks.values() if isinstance(block, gr.Markdown)]
+    assert any("**finedefics-tiny** cannot be loaded: The checkpoint finedefics-tiny is missing" in s for s in said)
 
 
 def test_a_photo_is_identified(client):
