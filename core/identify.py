@@ -22,7 +22,7 @@ from core.knowledge import (
     parse_description,
     words_of,
 )
-from core.mllm import Mllm, VisionFeatures
+from core.mllm import Mllm
 from core.prompts import LETTERS, closed_question, description_question, open_question
 from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 
@@ -84,6 +84,20 @@ class LabelSpace:
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
     known: bool  # every label is a category that the checkpoint was trained on
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model sees in a photo and in its mirror image; similarities are means over both."""
+
+    image_tokens: Tensor  # [2, L, H], the photo's first
+    embedding: Tensor  # [H] mean of both object embeddings
+    features: Tensor  # [D] mean of both pooled vision features
+
+    @property
+    def tokens(self) -> Tensor:
+        """[1, L, H] the photo's own image tokens, for whatever is asked about it."""
+        return self.image_tokens[:1]
 
 
 @dataclass(frozen=True)
@@ -177,38 +191,40 @@ class Recogniser:
         )
 
     @torch.no_grad()
-    def score(self, photo: Image.Image, space: LabelSpace) -> tuple[Scores, Tensor]:
-        """The raw scores of a photo, and its image tokens [1, L, H] for whatever is asked next."""
-        return self.score_features(self.look(photo), space)
+    def look(self, photo: Image.Image) -> Look:
+        """The photo and its mirror image, through the tower, the connector and the text model."""
+        vision = self.mllm.vision_features([photo, ImageOps.mirror(photo)])
+        tokens = self.mllm.image_tokens(vision)
+        embedding = self.mllm.embed_photos(tokens).mean(dim=0).cpu()
+        return Look(tokens, embedding, pooled_features(vision.states).mean(dim=0).cpu())
 
-    def look(self, photo: Image.Image) -> VisionFeatures:
-        """Vision features [2, P, D] of a photo and of its mirror image."""
-        return self.mllm.vision_features([photo, ImageOps.mirror(photo)])
-
-    @torch.no_grad()
-    def score_features(self, vision: VisionFeatures, space: LabelSpace) -> tuple[Scores, Tensor]:
-        """`score` from what `look` returns: similarities are means over both images, likelihoods are the photo's."""
-        both = self.mllm.image_tokens(vision)
-        embedding = self.mllm.embed_photos(both).mean(dim=0).cpu()
-        name_similarity = space.names @ embedding
-        description_similarity = space.descriptions @ embedding
-        words = word_similarity(both, space.words, self._centre).mean(dim=0).cpu()
-        tokens = both[:1]
-        first = Scores(name_similarity, description_similarity, words, torch.zeros(len(space.labels)), distance=0.0)
-        kept = self.logits(first).topk(min(self.calibration.candidates, len(space.labels))).indices
-        scored = answer_log_likelihoods(
-            self.mllm,
-            self.mllm.question_ids(open_question(space.group)),
-            tokens,
-            [space.categories[i] for i in kept.tolist()],
-        ).cpu()
-        log_likelihood = torch.full((len(space.labels),), scored.min().item())
-        log_likelihood[kept] = scored
+    def compare(self, look: Look, space: LabelSpace) -> Scores:
+        """The similarities of a photo with every name; no likelihoods yet (all zero)."""
         distance = float("-inf")
         if space.known:
-            features = pooled_features(vision.states).mean(dim=0).cpu()
-            distance = 1 - (self._labels.feature_means @ features).max().item()
-        return replace(first, log_likelihood=log_likelihood, distance=distance), tokens
+            distance = 1 - (self._labels.feature_means @ look.features).max().item()
+        return Scores(
+            space.names @ look.embedding,
+            space.descriptions @ look.embedding,
+            word_similarity(look.image_tokens, space.words, self._centre).mean(dim=0).cpu(),
+            torch.zeros(len(space.labels)),
+            distance,
+        )
+
+    @torch.no_grad()
+    def score(self, look: Look, space: LabelSpace) -> Scores:
+        """The raw scores of a photo: similarities, and log-likelihoods of the names that these put first."""
+        scores = self.compare(look, space)
+        kept = self.logits(scores).topk(min(self.calibration.candidates, len(space.labels))).indices
+        likely = answer_log_likelihoods(
+            self.mllm,
+            self.mllm.question_ids(open_question(space.group)),
+            look.tokens,
+            [space.categories[i] for i in kept.tolist()],
+        ).cpu()
+        log_likelihood = torch.full((len(space.labels),), likely.min().item())
+        log_likelihood[kept] = likely
+        return replace(scores, log_likelihood=log_likelihood)
 
     def logits(self, scores: Scores) -> Tensor:
         """[N] weighted sums of the scores; their softmax over a label space is calibrated."""
@@ -247,7 +263,8 @@ class Recogniser:
         """
         started = time.perf_counter()
         space = space or self.label_space()
-        scores, tokens = self.score(photo, space)
+        look = self.look(photo)
+        scores = self.score(look, space)
         probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
         species = [
             Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
@@ -257,7 +274,7 @@ class Recogniser:
         )
         yield result
 
-        answer = self.generate(open_question(space.group), tokens, ANSWER_TOKENS)
+        answer = self.generate(open_question(space.group), look.tokens, ANSWER_TOKENS)
         for grown in self._write(result, "answer", answer):
             result = grown
             yield result
@@ -265,7 +282,7 @@ class Recogniser:
         if category is None or not result.known:
             return
         group = category.super_category
-        for grown in self._write(result, "attributes", self._describe(group, tokens)):
+        for grown in self._write(result, "attributes", self._describe(group, look.tokens)):
             yield replace(grown, attributes=parse_description(grown.description, group))
 
     def _describe(self, group: SuperCategory, tokens: Tensor) -> Iterator[str]:

@@ -116,7 +116,11 @@ def unknown_share(recogniser: Recogniser) -> dict:
     """How many pictures of non-categories are refused as unknown, and which are not."""
     space = recogniser.label_space()
     pictures = package_pictures()
-    missed = [name for name, picture in pictures.items() if recogniser.knows(recogniser.score(picture, space)[0])]
+    missed = [
+        name
+        for name, picture in pictures.items()
+        if recogniser.knows(recogniser.compare(recogniser.look(picture), space))
+    ]
     return {"pictures": len(pictures), "detected": round(1 - len(missed) / len(pictures), 3), "missed": missed}
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.checkpoints import Calibration, Labels
-from core.identify import SCORES, LabelSpace, Recogniser, Scores, pooled_features
+from core.identify import SCORES, LabelSpace, Look, Recogniser, pooled_features
 from core.knowledge import WORDINGS, describe, find_category, words_of
-from core.mllm import Mllm, VisionFeatures
+from core.mllm import Mllm
 from core.photos import read_photo
 from core.similarity import most_similar
 from train.data import Record
@@ -46,14 +46,13 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) 
 def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
     """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
 
-    The ranking is fitted within super-categories first, which tells how many names are worth scoring by likelihood;
-    then once more, with every photo also ranked among everything the checkpoint knows.
+    The similarities are fitted first, which tells how many names are worth scoring by likelihood; then all scores are,
+    as they will be used, with every photo ranked within its super-category and among everything the checkpoint knows.
     """
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str, LabelSpace] = {}
-    seen: list[tuple[VisionFeatures, LabelSpace]] = []
-    scored: list[tuple[Scores, int]] = []
+    looks: list[tuple[Look, LabelSpace, str]] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
         category = find_category(record.category)
@@ -62,32 +61,29 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
         space = spaces[group]
-        vision = recogniser.look(read_photo(record.image).image)
-        seen.append((vision, space))
-        scores, tokens = recogniser.score_features(vision, space)
+        look = recogniser.look(read_photo(record.image).image)
+        looks.append((look, space, record.category))
         truth = space.labels.index(record.category)
-        scored.append((scores, truth))
         options = [truth, *most_similar(space.labels, 3)[truth]]
         order = rng.sample(range(len(options)), len(options))
-        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, tokens)
+        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, look.tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    calibration = _ranking(fit_weights([(scores.stack(), truth) for scores, truth in scored], START))
-    recogniser.calibration = replace(calibration, candidates=_candidates_needed(calibration, scored))
-
-    def scored_as_used(vision: VisionFeatures, space: LabelSpace, record: Record) -> tuple[Tensor, int]:
-        """With no more names scored by likelihood than there will be."""
-        return recogniser.score_features(vision, space)[0].stack(), space.labels.index(record.category)
-
+    compared = [(recogniser.compare(look, space).stack()[:-1], space.labels.index(name)) for look, space, name in looks]
+    similarities = fit_weights(compared, START[:-1])
+    recogniser.calibration = replace(
+        _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
+    )
+    log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
     everything = recogniser.label_space()
-    within = [scored_as_used(*looked, record) for looked, record in zip(seen, held, strict=True)]
-    among_all = [scored_as_used(vision, everything, record) for (vision, _), record in zip(seen, held, strict=True)]
-    weights = fit_weights(within + among_all, START)
+    within = [(recogniser.score(look, space).stack(), space.labels.index(name)) for look, space, name in looks]
+    among_all = [(recogniser.score(look, everything), everything.labels.index(name)) for look, _, name in looks]
+    weights = fit_weights([*within, *((scores.stack(), truth) for scores, truth in among_all)], START)
     ranked = [weights @ scores for scores, _ in within]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
         [1.0, 0.5],
     )
-    distances = torch.tensor([scores.distance for scores, _ in scored])
+    distances = torch.tensor([scores.distance for scores, _ in among_all])
     return replace(
         _ranking(weights),
         candidates=recogniser.calibration.candidates,
@@ -116,11 +112,10 @@ def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
     return F.softplus(raw).detach()
 
 
-def _candidates_needed(calibration: Calibration, scored: list[tuple[Scores, int]]) -> int:
-    """How many names the embeddings must keep so that the truth is among them for 99 % of the photos, at least 12."""
-    weights = calibration.ranking_weights()[:-1]
+def _candidates_needed(weights: Tensor, compared: list[tuple[Tensor, int]]) -> int:
+    """How many names the similarities must keep so that the truth is among them for 95 % of the photos, at least 5."""
     ranks = []
-    for scores, truth in scored:
-        first = weights @ scores.stack()[:-1]
+    for similarities, truth in compared:
+        first = weights @ similarities
         ranks.append(float((first > first[truth]).sum() + 1))
-    return max(12, round(torch.tensor(ranks).quantile(0.99).item()))
+    return max(5, round(torch.tensor(ranks).quantile(0.95).item()))

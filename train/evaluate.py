@@ -73,16 +73,16 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):
         batch = records[start : start + PHOTOS_PER_BATCH]
-        seen = [recogniser.look(read_photo(record.image).image) for record in batch]
-        scored = [recogniser.score_features(vision, space) for vision in seen]
-        anything = [recogniser.logits(recogniser.score_features(vision, everything)[0]).softmax(0) for vision in seen]
-        answers = recogniser.answers(open_question(space.group), torch.cat([tokens for _, tokens in scored]))
-        for record, (scores, tokens), answer, auto in zip(batch, scored, answers, anything, strict=True):
+        looks = [recogniser.look(read_photo(record.image).image) for record in batch]
+        answers = recogniser.answers(open_question(space.group), torch.cat([look.tokens for look in looks]))
+        for record, look, answer in zip(batch, looks, answers, strict=True):
+            scores = recogniser.score(look, space)
+            auto = recogniser.logits(recogniser.score(look, everything)).softmax(dim=0)
             probabilities = recogniser.logits(scores).softmax(dim=0)
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
             rng.shuffle(options)
-            letters = recogniser.letter_scores(options, space.group, tokens)
+            letters = recogniser.letter_scores(options, space.group, look.tokens)
             closed = recogniser.choose(scores, space, options, letters)
             right = options.index(record.category)
             yield Outcome(

@@ -72,7 +72,7 @@ def test_pictures_of_nothing_are_unknown(recogniser, kind):
     shade = {"white": 255, "black": 0, "grey": 127}
     photo = Image.fromarray(noise) if kind == "noise" else Image.new("RGB", (300, 300), (shade[kind],) * 3)
     space = recogniser.label_space()
-    assert not recogniser.knows(recogniser.score(photo, space)[0])
+    assert not recogniser.knows(recogniser.compare(recogniser.look(photo), space))
 
 
 def test_typed_names_are_the_only_choice(recogniser, cat):
@@ -128,8 +128,9 @@ def test_an_unknown_super_category_is_refused(recogniser):
 
 def test_a_closed_set_answer_is_among_its_options(recogniser, cat):
     space = recogniser.label_space(super_category="cat")
-    scores, tokens = recogniser.score(cat, space)
+    look = recogniser.look(cat)
+    scores = recogniser.score(look, space)
     options = [space.labels[i] for i in (0, 3, 5, 7)]
-    chosen = recogniser.choose(scores, space, options, recogniser.letter_scores(options, space.group, tokens))
+    chosen = recogniser.choose(scores, space, options, recogniser.letter_scores(options, space.group, look.tokens))
     assert chosen.shape == (4,)
     assert chosen.sum().item() == pytest.approx(1, abs=1e-5)
