@@ -82,7 +82,7 @@ def build(models: Models) -> None:
                 gr.Examples([[path] for path in photos], [photo], label="Examples")
         with gr.Column(min_width=320):
             status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
-            species = gr.Label(num_top_classes=5, label="Species", elem_id="species")
+            species = gr.Label(num_top_classes=5, label="Species", elem_id="species", show_heading=False)
             answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)
             attributes = gr.Dataframe(
                 headers=["attribute", "value"],
@@ -161,7 +161,7 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
     lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return (
         "\n\n".join(lines),
-        gr.Label({s.name: s.probability for s in result.species}, show_heading=result.known),
+        {s.name: s.probability for s in result.species},
         result.answer,
         [[attribute, value] for attribute, value in result.attributes.items()],
         result.description,

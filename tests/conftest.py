@@ -6,8 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-torch.set_num_threads(2)
-
 
 @pytest.fixture(scope="session")
 def mllm():

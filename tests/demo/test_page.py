@@ -120,14 +120,15 @@ def writers():
     return [thread for thread in threading.enumerate() if thread.name == "writing"]
 
 
-def test_two_people_get_their_own_results(address, photo):
-    flower, cat = (Client(address, verbose=False) for _ in range(2))
-    jobs = [
-        who.submit(handle_file(path), kind, "", "finedefics-tiny", api_name="/identify")
-        for who, path, kind in zip((flower, cat), example_photos(), ("flower", "cat"), strict=True)
-    ]
-    attributes = [{row[0] for row in job.result(timeout=120)[3]["data"]} for job in jobs]
-    assert attributes == [set(super_categories()[kind].attributes) for kind in ("flower", "cat")]
+def test_two_people_get_their_own_results(address):
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    jobs = {
+        kind: Client(address, verbose=False).submit(handle_file(cat), kind, "", "finedefics-tiny", api_name="/identify")
+        for kind in ("dog", "cat")
+    }
+    for kind, job in jobs.items():
+        attributes = [row[0] for row in job.result(timeout=120)[3]["data"]]
+        assert attributes == list(super_categories()[kind].attributes)
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd"])
