@@ -118,7 +118,7 @@ def read_card(folder: Path) -> dict:
         base, _, _ = card["base"], card["categories"], Calibration(**card["calibration"])
         damaged = [n for n in FILES if not (folder / n).is_file() or sha256_of(folder / n) != card["files"][n]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"The checkpoint {folder.name} is missing or incomplete ({folder}).") from None
+        raise UserError(f"The checkpoint {folder.name} is missing or incomplete.") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
     if base != base_fingerprint():

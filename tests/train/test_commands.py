@@ -78,10 +78,12 @@ def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, ca
     monkeypatch.setattr("core.models.CHECKPOINTS", trained)
     assert main(["evaluate", "--data", str(data), "--csv", "train.csv", "--card"]) == 1
     assert "has seen 42 of these 42 photos" in capsys.readouterr().err
-    assert main(["evaluate", "--data", str(data), "--csv", "train.csv", "--json"]) == 0
+    few = "Cedar_Waxwing/5.png,Cedar_Waxwing\nDowny_Woodpecker/0.png,Downy_Woodpecker\n"
+    (data / "bird" / "few.csv").write_text(f"image_path,label\n{few}")
+    assert main(["evaluate", "--data", str(data), "--csv", "few.csv", "--json"]) == 0
     captured = capsys.readouterr()
-    assert "has seen 42 of these 42 photos" in captured.err
-    assert json.loads(captured.out)["seen"] == 42
+    assert "has seen 1 of these 2 photos" in captured.err
+    assert json.loads(captured.out)["seen"] == 1
 
 
 def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, capsys):
