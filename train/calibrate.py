@@ -20,7 +20,7 @@ from train.features import FeatureCache
 log = logging.getLogger(__name__)
 
 START = [10.0, 10.0, 10.0, 0.5]  # weights that the fit begins with
-REFUSED_SHARE = 0.04  # of calibration photos that the "unknown" threshold may refuse
+REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may refuse
 
 
 def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) -> Labels:
