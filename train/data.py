@@ -22,7 +22,8 @@ class Record:
     sha256: str
 
 
-def _record(image: Path, label: str, data_set: str) -> Record:
+def record(image: Path, label: str, data_set: str) -> Record:
+    """The record of a photo under any spelling of its category. Raises `UserError` if there is no such file."""
     if not image.is_file():
         raise UserError(f"The photo {image} is listed but missing.")
     return Record(image, canonical_name(label), data_set, hashlib.sha256(image.read_bytes()).hexdigest())
@@ -43,7 +44,7 @@ def read_csv(file: Path) -> list[Record]:
             raise UserError(f"{file}, line {line}: image_path or label is empty.")
         if not (folder / row["image_path"]).resolve().is_relative_to(folder):
             raise UserError(f"{file} lists {row['image_path']!r}, which lies outside its folder.")
-    return [_record(folder / row["image_path"], row["label"], folder.name) for row in rows]
+    return [record(folder / row["image_path"], row["label"], folder.name) for row in rows]
 
 
 def read_class_folders(folder: Path) -> list[Record]:
@@ -53,7 +54,7 @@ def read_class_folders(folder: Path) -> list[Record]:
         photos = sorted(p for p in class_folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
         if not photos:
             raise UserError(f"The class folder {class_folder} holds no photos.")
-        records += [_record(photo, class_folder.name, folder.name) for photo in photos]
+        records += [record(photo, class_folder.name, folder.name) for photo in photos]
     return records
 
 

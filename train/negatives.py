@@ -1,0 +1,118 @@
+"""Hard negatives: the categories that look most like each one, by their descriptions, their photos, or both."""
+
+import hashlib
+import json
+
+import numpy as np
+from scipy.stats import rankdata
+
+from core.errors import UserError
+from core.knowledge import Category, find_category
+from core.similarity import description_similarity
+from core.weights import cache_root
+from train.data_sets import write_atomically
+
+SOURCES = ("descriptions", "photos", "both")
+
+
+def category_means(embeddings: np.ndarray, categories: list[str], names: list[str]) -> np.ndarray:
+    """[N, D] mean of the L2-normalised photo embeddings [photos, D] of every one of N categories.
+
+    `categories` holds the category of each photo. Raises `UserError` for a category without photos.
+    """
+    unit = _normalised(embeddings)
+    of_photo = np.array(categories)
+    if missing := sorted(set(names) - set(categories)):
+        raise UserError(f"There are no photos of {missing[0]} to compare it with others.")
+    return np.stack([unit[of_photo == name].mean(0) for name in names])
+
+
+def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None) -> np.ndarray:
+    """[N, N] symmetric similarity of categories, at most 1, by one of `SOURCES`.
+
+    "descriptions": cosine of their attribute words. "photos": cosine of `photo_means` [N, D]. "both": the mean of the
+    two after each is replaced by its rank among the pairs, scaled to (0, 1], because cosines of words and of photos do
+    not have the same range. Raises `UserError` for fewer than two categories or another `by`, `ValueError` if photos
+    are asked for and `photo_means` is missing or of another shape.
+    """
+    if len(names) < 2:
+        raise UserError("Look-alikes need at least two categories.")
+    if by not in SOURCES:
+        raise UserError(f"Categories cannot be compared by {by!r}: choose one of {', '.join(SOURCES)}.")
+    if by == "descriptions":
+        return description_similarity(names)
+    if photo_means is None or photo_means.ndim != 2 or len(photo_means) != len(names):
+        raise ValueError(f"by={by!r} needs photo_means [{len(names)}, D]")
+    unit = _normalised(photo_means)
+    photos = unit @ unit.T
+    return photos if by == "photos" else (_ranks(description_similarity(names)) + _ranks(photos)) / 2
+
+
+def hard_negatives(
+    names: list[str],
+    k: int,
+    by: str = "descriptions",
+    photo_means: np.ndarray | None = None,
+    within: bool = True,
+) -> list[list[int]]:
+    """For each of N categories, the indices of its (at most) k most similar others, best first, ties in list order.
+
+    With `within`, they are of the category's own super-category if that has k others in the list, and of all
+    otherwise. The result is cached by the content of the inputs, the attribute values among them. Raises what
+    `similarity` raises, and `ValueError` for k < 1.
+    """
+    key = _key(names, k, by, photo_means, within)
+    path = cache_root() / "negatives" / f"{key}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    negatives = _nearest(names, similarity(names, by, photo_means), k, within)
+    write_atomically(path, json.dumps(negatives).encode())
+    return negatives
+
+
+def report(names: list[str], similarities: np.ndarray, k: int, within: bool = True) -> str:
+    """One line per category: its look-alikes as `hard_negatives` chooses them, with their similarities [N, N]."""
+    return "\n".join(
+        f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in nearest)
+        for i, (name, nearest) in enumerate(zip(names, _nearest(names, similarities, k, within), strict=True))
+    )
+
+
+def _nearest(names: list[str], similarities: np.ndarray, k: int, within: bool) -> list[list[int]]:
+    if k < 1:
+        raise ValueError(f"k={k}")
+    groups = [category.super_category.name if category else None for category in map(find_category, names)]
+    chosen = []
+    for i, row in enumerate(similarities):
+        others = [j for j in range(len(names)) if j != i]
+        alike = [j for j in others if groups[i] is not None and groups[j] == groups[i]]
+        candidates = np.array(alike if within and len(alike) >= k else others)
+        chosen.append(candidates[np.argsort(-row[candidates], kind="stable")[:k]].tolist())
+    return chosen
+
+
+def _normalised(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    if not (np.isfinite(lengths).all() and lengths.all()):
+        raise ValueError("embeddings must be finite and not zero")
+    return vectors / lengths
+
+
+def _ranks(similarities: np.ndarray) -> np.ndarray:
+    """Every pair's rank among all pairs of different categories, scaled to (0, 1]; 1 on the diagonal."""
+    ranks = np.ones_like(similarities)
+    pairs = ~np.eye(len(similarities), dtype=bool)
+    ranks[pairs] = rankdata(similarities[pairs].round(9)) / pairs.sum()  # the same pair, rounded otherwise, is a tie
+    return ranks
+
+
+def _key(names: list[str], k: int, by: str, photo_means: np.ndarray | None, within: bool) -> str:
+    known = [_content(category) if (category := find_category(name)) else None for name in names]
+    content = hashlib.sha256(json.dumps([names, known, k, by, within]).encode())
+    if photo_means is not None:
+        content.update(str(photo_means.shape).encode() + photo_means.astype(np.float64).tobytes())
+    return content.hexdigest()[:16]
+
+
+def _content(category: Category) -> list[object]:
+    return [category.super_category.name, category.values]
