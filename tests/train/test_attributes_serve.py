@@ -1,0 +1,144 @@
+"""Attribute descriptions from a real server, `transformers serve`, with the embedded text model.
+
+135 M parameters seldom write what is asked for: what counts here is that nothing is lost, repeated or let through.
+"""
+
+import json
+import logging
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from train.__main__ import main
+from train.attributes.sources import load_descriptions
+
+START_SECONDS = 60
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SEEN = {"cap": "red with white spots", "stem": "white and thick", "gills": "pale cream"}
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """The embedded text model as a folder of its own."""
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from core.models import load_mllm
+
+    mllm, folder = load_mllm(torch.float32), tmp_path_factory.mktemp("text-model")
+    model = LlamaForCausalLM(mllm.model.config.text_config)
+    model.model.load_state_dict(mllm.text_model.state_dict())
+    model.tie_weights()
+    model.generation_config.repetition_penalty = 1.15  # so small a model goes round in circles without
+    model.save_pretrained(folder)
+    names = {name: getattr(mllm.tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=mllm.tokenizer.backend_tokenizer, **names)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    yield str(folder)
+    shutil.rmtree(folder)  # half a gigabyte
+
+
+@pytest.fixture(scope="module")
+def served(text_model, tmp_path_factory):
+    """The address of the server."""
+    host, port = free_address().split(":")
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    command = [Path(sys.executable).with_name("transformers"), "serve", text_model, "--host", host, "--port", port]
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file, env=os.environ)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.skip(f"transformers serve does not start here: {log.read_text()[-300:]}")
+                time.sleep(0.2)
+        yield f"http://{host}:{port}/v1"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def endpoint(served, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", served)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def work(tmp_path):
+    folder = tmp_path / "work" / "mushroom"
+    folder.mkdir(parents=True)
+    marks = ", ".join([*SEEN, "ring", "flesh"])
+    (folder / "super_category.yaml").write_text(f"noun: mushroom\nrank: species\nattributes: [{marks}]\n")
+    return folder
+
+
+def run(step: str, work: Path, *arguments: str) -> int:
+    return main(["attributes", step, "--super-category", work.name, "--work", str(work.parent), *arguments])
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_values_that_are_no_json_are_quarantined_and_not_asked_for_again(
+    endpoint, text_model, work, tmp_path, monkeypatch, capsys
+):
+    rng = random.Random(0)
+    for name in ("Fly_Agaric", "Death_Cap"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.frombytes("RGB", (64, 64), rng.randbytes(64 * 64 * 3)).save(tmp_path / "photos" / name / "0.png")
+    arguments = ["--data", str(tmp_path / "photos"), "--vlm-model", text_model, "--max-tokens", "25", "--tries", "2"]
+    assert run("extract", work, *arguments) == 1
+    assert "None of 2 answers can be used" in capsys.readouterr().err
+    assert all(entry["reason"].startswith("after 2 tries: it ") for entry in lines(work / "quarantine.jsonl"))
+
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://{free_address()}/v1")  # where nobody could be asked
+    assert run("extract", work, *arguments) == 1
+    assert "None of 2 answers can be used" in capsys.readouterr().err
+    assert len(lines(work / "quarantine.jsonl")) == 2
+
+
+def test_descriptions_are_kept_or_quarantined(endpoint, text_model, work, caplog):
+    caplog.set_level(logging.INFO)
+    categories = ["Fly Agaric", "Mushroom"]  # the second one cannot be described without being named
+    photos = [{"sha256": f"{i:064x}", "category": c, "attributes": SEEN} for i, c in enumerate(categories)]
+    (work / "values.jsonl").write_text("".join(json.dumps(photo) + "\n" for photo in photos))
+    run("summarise", work, "--llm-model", text_model, "--max-tokens", "200", "--tries", "1", "--concurrency", "1")
+    assert re.search(r"used [1-9]\d* tokens in, [1-9]\d* out", caplog.text)  # as the server counted them
+    kept, refused = lines(work / "descriptions.jsonl"), lines(work / "quarantine.jsonl")
+    assert sorted(entry["category"] for entry in (*kept, *refused)) == categories
+    assert "Mushroom" in [entry["category"] for entry in refused]
+    if kept:
+        assert "mushroom" in load_descriptions(work / "descriptions.jsonl")[photos[0]["sha256"]].lower()
+
+
+def test_a_model_that_is_not_served_stops_the_run(endpoint, work, capsys):
+    (work / "super_category.yaml").unlink()
+    assert run("discover", work, "--llm-model", "another") == 1
+    assert "400: " in capsys.readouterr().err
+    assert not (work / "quarantine.jsonl").exists()

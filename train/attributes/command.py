@@ -1,0 +1,141 @@
+"""`python -m train attributes discover|extract|summarise|table`: the arguments, and what each command reads."""
+
+import argparse
+import json
+import logging
+import re
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from train.data import Record
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the four commands to the parser of `python -m train attributes`."""
+    steps = parser.add_subparsers(dest="step", required=True)
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--super-category", required=True, help="the kind of object, such as bird, or one of your own")
+    common.add_argument("--work", type=Path, default=Path("runs/attributes"), help="a folder in it keeps the answers")
+
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--concurrency", type=_positive, default=4, help="questions under way at a time")
+    asking.add_argument("--tries", type=_positive, default=3, help="for an answer that can be used")
+    asking.add_argument("--retries", type=_natural, default=5, help="after 429, 5xx, time-outs and dropped connections")
+    asking.add_argument("--timeout", type=float, default=120.0, help="seconds for one answer")
+    asking.add_argument("--max-tokens", type=_positive, default=1000, help="of one answer")
+    asking.add_argument("--price-in", type=float, default=0.0, help="of a million tokens sent, for the estimate")
+    asking.add_argument("--price-out", type=float, default=0.0, help="of a million tokens received")
+    asking.add_argument("--dry-run", action="store_true", help="print the estimate and one prompt; ask nothing")
+
+    discover = steps.add_parser("discover", parents=[common, asking], help="which attributes tell categories apart")
+    discover.add_argument("--llm-model", required=True, help="a model of the endpoint")
+    discover.add_argument("--noun", help="what one calls such an object (default: the super-category)")
+    discover.add_argument("--rank", help="what one asks for: species, breed, model, ... (default: kind)")
+    discover.add_argument("--force", action="store_true", help="replace super_category.yaml")
+
+    extract = steps.add_parser("extract", parents=[common, asking], help="their values in every photo")
+    extract.add_argument("--vlm-model", required=True, help="a model of the endpoint, zoo:NAME, or knowledge")
+    extract.add_argument("--data", required=True, help="labelled photos, as for `python -m train run`")
+    extract.add_argument("--csv", default="train.csv", help="name of the CSV files that list the photos")
+    extract.add_argument("--limit", type=_positive, help="only the first so many photos of each category")
+
+    summarise = steps.add_parser("summarise", parents=[common, asking], help="a description of every photo")
+    summarise.add_argument("--llm-model", required=True, help="a model of the endpoint, or template")
+
+    table = steps.add_parser("table", parents=[common], help="a knowledge table from the values of all photos")
+    table.add_argument("--out", type=Path, required=True, help="YAML file, in assets/attributes for the app to read it")
+    table.add_argument("--force", action="store_true", help="replace the file")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run one of the commands. Raises `UserError` if nothing came of it, or if another one is at work there."""
+    from filelock import FileLock, Timeout
+
+    from core.errors import UserError
+
+    if not re.fullmatch(r"\w[\w -]*", options.super_category):  # it names a folder
+        raise UserError("The super-category's name may have letters, digits, spaces, - and _ alone.")
+    folder = options.work / options.super_category
+    for name in ("httpx", "httpx2"):  # a line for every request
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if options.step != "table" and options.dry_run:  # writes nothing, the lock included
+        _run_step(folder, options)
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"Another command is at work in {folder}: wait for it.") from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
+    with lock:
+        _run_step(folder, options)
+
+
+def _run_step(folder: Path, options: argparse.Namespace) -> None:
+    from core.knowledge import super_categories
+    from train.attributes.journal import write_atomically
+    from train.attributes.models import Asking
+    from train.attributes.steps import discover, extract, find_group, summarise, write_table
+
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    settings = {name: value if isinstance(value, int | float) else str(value) for name, value in given.items()}
+    log.info("settings: %s", settings)
+    if options.step == "table":
+        write_table(folder, find_group(folder, options.super_category), options.out, options.force)
+        return
+    if not options.dry_run:
+        write_atomically(folder / f"{options.step}.settings.json", json.dumps(settings, indent=1))
+    asking = Asking(**{field.name: getattr(options, field.name) for field in fields(Asking)})
+    if options.step == "discover":
+        known = super_categories().get(options.super_category)
+        noun = options.noun or (known.noun if known else options.super_category)
+        rank = options.rank or (known.rank if known else "kind")
+        discover(folder, options.super_category, noun, rank, options.llm_model, asking, options.force)
+        return
+    group = find_group(folder, options.super_category)
+    if options.step == "extract":
+        extract(folder, group, _photos(options), options.vlm_model, asking)
+    else:
+        summarise(folder, group, options.llm_model, asking)
+
+
+def _photos(options: argparse.Namespace) -> "list[Record]":
+    """The photos of the super-category: those of its categories, and of categories that no table knows."""
+    from core.errors import UserError
+    from core.knowledge import find_category
+    from train.commands import labelled
+
+    chosen: list[Record] = []
+    counts: Counter[str] = Counter()
+    others = 0
+    for record in labelled(options.data, options.csv, "train"):
+        known = find_category(record.category)
+        if known and known.super_category.name != options.super_category:
+            others += 1
+            continue
+        counts[record.category] += 1
+        if not options.limit or counts[record.category] <= options.limit:
+            chosen.append(record)
+    log.info("%d photos; %d of other super-categories are left out", len(chosen), others)
+    if not chosen:
+        raise UserError(f"{options.data} has no photos of the super-category {options.super_category!r}.")
+    return chosen
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (number := _natural(text)):
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

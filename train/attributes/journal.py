@@ -1,0 +1,59 @@
+"""Files that survive being killed, or a full disk, in the middle of a write."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+
+
+class Journal:
+    """An append-only file of JSON objects, one per line, that survives being killed in the middle of a write.
+
+    Every object has a `key` and the field named `value`; `entries` are those that were there when it was opened.
+    Raises `UserError` for a complete line that is no such object.
+    """
+
+    def __init__(self, path: Path, value: str) -> None:
+        self.path = path
+        data = path.read_bytes() if path.exists() else b""
+        self._end = data.rfind(b"\n") + 1  # what follows was cut off: it is overwritten
+        self.entries: list[dict[str, Any]] = []
+        for number, line in enumerate(data[: self._end].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            if not isinstance(entry, dict) or not {"key", value} <= set(entry):
+                raise UserError(f"{path}, line {number} is damaged: delete that line, and it is asked again.")
+            self.entries.append(entry)
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write an object and see it to the disk. Raises `UserError` if it cannot be written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            with self.path.open("r+b") as file:
+                file.seek(self._end)
+                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+                self._end = file.tell()
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written ({error.strerror}): what was answered is kept.") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file by a temporary one beside it. Raises `UserError` if it cannot be written."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error

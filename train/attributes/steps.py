@@ -1,0 +1,193 @@
+"""The steps: what each asks about, and the file it writes from the answers.
+
+A super-category has a folder with super_category.yaml (discover), values.jsonl (extract) and descriptions.jsonl
+(summarise) beside the journals of the answers.
+"""
+
+import logging
+from collections import Counter
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import UserError
+from core.knowledge import SuperCategory, find_category, super_categories
+from core.prompts import description_question
+from train.attributes.answers import (
+    Discovery,
+    read_description,
+    read_json,
+    read_values,
+    response_format,
+    spellings,
+    values_model,
+)
+from train.attributes.journal import write_atomically
+from train.attributes.models import Asking, endpoint, zoo, zoo_version
+from train.attributes.prompts import (
+    FEWEST_ATTRIBUTES,
+    MOST_ATTRIBUTES,
+    NOT_VISIBLE,
+    discovery_prompt,
+    extraction_prompt,
+    summary_prompt,
+)
+from train.attributes.runner import Ask, Item, Run, estimate
+from train.attributes.sources import PhotoDescription, PhotoValues, in_template, known_values, read_lines, write_lines
+from train.data import Record
+
+log = logging.getLogger(__name__)
+
+ZOO = "zoo:"  # before the name of a model of the zoo, which is asked in this process
+KNOWLEDGE = "knowledge"  # in place of a model: the values of the knowledge tables
+TEMPLATE = "template"  # in place of a model: the values in a fixed wording
+
+GROUP_FILE, VALUES_FILE, DESCRIPTIONS_FILE = "super_category.yaml", "values.jsonl", "descriptions.jsonl"
+
+
+def find_group(folder: Path, name: str) -> SuperCategory:
+    """The super-category of `super_category.yaml`, or else of the knowledge tables. Raises `UserError`."""
+    path = folder / GROUP_FILE
+    if not path.exists():
+        if name in super_categories():
+            return super_categories()[name]
+        raise UserError(f"The attributes of {name!r} are not known: run `python -m train attributes discover` first.")
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        attributes = Discovery(attributes=table["attributes"]).attributes
+        return SuperCategory(name, str(table["noun"]), str(table["rank"]), tuple(attributes))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        wanted = f"noun, rank and {FEWEST_ATTRIBUTES} to {MOST_ATTRIBUTES} attributes"
+        raise UserError(f"{path} does not hold {wanted}, as `discover` writes them: correct or delete it.") from error
+
+
+def discover(folder: Path, name: str, noun: str, rank: str, model: str, asking: Asking, force: bool = False) -> None:
+    """Step 1: write the super-category with its attributes to `super_category.yaml`, which people may then edit."""
+    path = folder / GROUP_FILE
+    if path.exists() and not force:
+        log.info("%s is there already: give --force to replace it", path)
+        return
+    read = partial(read_json, model=Discovery)
+    item = Item({"super_category": name}, discovery_prompt(noun, rank), read, response_format(Discovery))
+    run = Run("discover", model, folder)
+    if _perform(run, [item], asking, endpoint(model, asking), output_tokens=100):
+        attributes = run.answers[run.key(item)]["attributes"]
+        write_atomically(path, _yaml({"super_category": name, "noun": noun, "rank": rank, "attributes": attributes}))
+        log.info("%s: %s", path, ", ".join(attributes))
+
+
+def extract(folder: Path, group: SuperCategory, records: list[Record], model: str, asking: Asking) -> None:
+    """Step 2: write every photo's attribute values to `values.jsonl`.
+
+    `model` is one of the endpoint, `zoo:NAME`, or `knowledge` for what the tables say of the photo's category.
+    """
+    records = list({record.sha256: record for record in records}.values())
+    if model == KNOWLEDGE:
+        _write_without_model(folder / VALUES_FILE, [known_values(record, group) for record in records], asking)
+        return
+    source, version, prompt = endpoint(model, asking), model, extraction_prompt(group)
+    if model.startswith(ZOO):
+        name = model.removeprefix(ZOO)
+        source, version, prompt = zoo(name, group), zoo_version(name), description_question(group)
+        asking = replace(asking, concurrency=1)  # it uses all cores as it is
+    form = values_model(group)
+    items = [
+        Item(
+            {"sha256": record.sha256, "category": record.category},
+            prompt,
+            partial(read_values, model=form, names=spellings(record.category)),
+            response_format(form),
+            record.image,
+        )
+        for record in records
+    ]
+    run = Run("extract", version, folder)
+    if _perform(run, items, asking, source, output_tokens=10 + 12 * len(group.attributes)):
+        values = [PhotoValues(**item.subject, attributes=answer) for item in items if (answer := run.answer(item))]
+        write_lines(folder / VALUES_FILE, values)
+
+
+def summarise(folder: Path, group: SuperCategory, model: str, asking: Asking) -> None:
+    """Step 3: write every photo's description to `descriptions.jsonl`.
+
+    `model` is one of the endpoint, or `template` for the first wording of `core.knowledge.describe`.
+    """
+    photos = read_lines(folder / VALUES_FILE, PhotoValues)
+    if model == TEMPLATE:
+        _write_without_model(folder / DESCRIPTIONS_FILE, [in_template(photo, group) for photo in photos], asking)
+        return
+    items = [
+        Item(
+            {"sha256": photo.sha256, "category": photo.category},
+            summary_prompt(group, photo.attributes),
+            partial(read_description, names=spellings(photo.category)),
+        )
+        for photo in photos
+    ]
+    run = Run("summarise", model, folder)
+    if _perform(run, items, asking, endpoint(model, asking), output_tokens=150):
+        described = [
+            PhotoDescription(**photo.model_dump(), **answer)
+            for photo, item in zip(photos, items, strict=True)
+            if (answer := run.answer(item))
+        ]
+        write_lines(folder / DESCRIPTIONS_FILE, described)
+
+
+def write_table(folder: Path, group: SuperCategory, out: Path, force: bool = False) -> None:
+    """Write the most frequent values of every category as a knowledge table in the form of `assets/attributes`.
+
+    Of equally frequent values the first in the alphabet is taken, and "not visible" only where there is no other.
+    Raises `UserError` if `out` exists (without `force`) or the values are of other attributes.
+    """
+    if out.exists() and not force:
+        raise UserError(f"{out} exists already: give --force to replace it.")
+    seen: dict[str, dict[str, Counter[str]]] = {}
+    for photo in read_lines(folder / VALUES_FILE, PhotoValues):
+        if set(photo.attributes) != set(group.attributes):
+            raise UserError("The photos' values are of other attributes than the super-category's: run extract again.")
+        counters = seen.setdefault(photo.category, {attribute: Counter() for attribute in group.attributes})
+        for attribute, value in photo.attributes.items():
+            counters[attribute][value] += value != NOT_VISIBLE
+    categories: dict[str, dict[str, Any]] = {}
+    for name, counters in sorted(seen.items()):
+        values = {a: min(counter, key=lambda v: (-counter[v], v)) for a, counter in counters.items()}
+        known = find_category(name)
+        categories[name] = {"aliases": list(known.aliases)} if known and known.aliases else {}
+        categories[name]["values"] = values
+        if missing := [attribute for attribute, value in values.items() if value == NOT_VISIBLE]:
+            log.warning("%s: no photo shows its %s: fill in what is known", name, ", ".join(missing))
+    header = {"super_category": group.name, "noun": group.noun, "rank": group.rank, "attributes": list(group.attributes)}
+    write_atomically(out, _yaml({**header, "categories": categories}))
+    log.info("%s: %d categories", out, len(categories))
+
+
+def _perform(
+    run: Run, items: list[Item], asking: Asking, source: AbstractContextManager[Ask], output_tokens: int
+) -> bool:
+    """Print the estimate and ask about the items that are left; after a dry run, which only shows a prompt, False."""
+    left = run.left(items)
+    print(f"{run.step} with {run.model}: {estimate(left, output_tokens, asking.price_in, asking.price_out)}")
+    if asking.dry_run:
+        for item in left[:1]:
+            print(f"\nThe first prompt{f', with the photo {item.photo}' if item.photo else ''}:\n\n{item.prompt}")
+        return False
+    if left:
+        with source as ask:
+            run.perform(left, ask, asking.concurrency)
+    run.report(items)
+    return True
+
+
+def _write_without_model(path: Path, lines: list[Any], asking: Asking) -> None:
+    print(f"{path}: {len(lines)} photos, without a model")
+    if not asking.dry_run:
+        write_lines(path, lines)
+
+
+def _yaml(table: dict[str, Any]) -> str:
+    return yaml.safe_dump(table, sort_keys=False, allow_unicode=True, width=121)
