@@ -1,10 +1,13 @@
-"""A trained checkpoint of the embedded model: adapter + connector + label embeddings on top of a base.
+"""A trained checkpoint: what was trained on top of a base, or a whole merged model, and the label embeddings.
 
-checkpoint.json             what it is: name, base fingerprint, training, calibration, file hashes
-adapter_config.json         PEFT's LoRA configuration
-adapter_model.safetensors   the LoRA weights
-connector.safetensors       the connector's weights
+checkpoint.json             what it is: name, base, training, calibration, file hashes
+adapter_config.json         PEFT's configuration of the adapter
+adapter_model.safetensors   the adapter's weights
+connector.safetensors       the connector's weights, where it was trained itself
 labels.safetensors          embeddings, words and feature statistics of the known categories
+
+A merged checkpoint has no adapter: it is a model folder as the hub knows it, with checkpoint.json and
+labels.safetensors beside the weights.
 """
 
 import copy
@@ -17,16 +20,20 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.bases import EMBEDDED, base_id, open_base
 from core.errors import UserError
 from core.mllm import Mllm
-from core.weights import base_fingerprint, sha256_of
+from core.weights import sha256_of
 
-ADAPTED = r".*text_model.*\.(q|k|v|o|gate|up|down)_proj"  # modules of the text model that get an adapter
-FILES = ("adapter_config.json", "adapter_model.safetensors", "connector.safetensors", "labels.safetensors")
+MERGED = "merged"  # in place of a base: the folder holds the whole model
+LABELS = "labels.safetensors"
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+CONNECTOR = "connector.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,15 +65,11 @@ class Labels:
     words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
 
 
-def adapter_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
-    """The LoRA configuration of the embedded checkpoints."""
-    return LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED, init_lora_weights="gaussian"
-    )
-
-
 def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict) -> None:
-    """Write a checkpoint folder in half precision: all of it beside `folder` first, then put in its place."""
+    """Write a checkpoint folder in half precision: all of it beside `folder` first, then put in its place.
+
+    A model without an adapter is written whole. `facts` go into checkpoint.json as they are.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
 
@@ -75,17 +78,25 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         save_file({k: v.cpu().contiguous() for k, v in halved.items()}, scratch / name)
 
     try:
-        config = copy.copy(next(iter(mllm.model.peft_config.values())))
-        config.base_model_name_or_path = f"tiny-base-{base_fingerprint()}"  # not where this machine keeps it
-        config.save_pretrained(scratch)
-        write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
-        write("connector.safetensors", mllm.model.model.connector.state_dict())
-        write("labels.safetensors", {k: v for k, v in vars(labels).items() if k != "categories"})
+        adapters = getattr(mllm.model, "peft_config", None)
+        if adapters:
+            config = copy.copy(next(iter(adapters.values())))
+            config.base_model_name_or_path = base_name(mllm.base)  # not where this machine keeps it
+            config.save_pretrained(scratch)
+            write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
+            connector = mllm.model.model.connector.state_dict()
+            if not any("lora_" in name for name in connector):  # with adapters on it, its own weights are the base's
+                write(CONNECTOR, connector)
+        else:
+            mllm.model.save_pretrained(scratch)
+            mllm.processor.save_pretrained(scratch)
+        write(LABELS, {k: v for k, v in vars(labels).items() if k != "categories"})
         card = {
-            "base": base_fingerprint(),
+            "base": base_name(mllm.base) if adapters else MERGED,
+            "base_id": base_id(mllm.base) if adapters else "",
             "categories": labels.categories,
             "calibration": asdict(calibration),
-            "files": {name: sha256_of(scratch / name) for name in FILES},
+            "files": {path.name: sha256_of(path) for path in sorted(scratch.iterdir())},
             **facts,
         }
         (scratch / "checkpoint.json").write_text(json.dumps(card, indent=1))
@@ -108,38 +119,72 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def base_name(source: str) -> str:
+    """A base as a checkpoint names it: a folder by its last part, whose path says nothing on another machine."""
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
 def read_card(folder: Path) -> dict:
-    """`checkpoint.json`, after checking that the folder is complete, undamaged and made for this base.
+    """`checkpoint.json`, after checking that the folder is complete, undamaged and (if so) made for the embedded base.
 
     Raises `UserError` with the reason otherwise.
     """
     try:
         card = json.loads((folder / "checkpoint.json").read_text())
-        base, _, _ = card["base"], card["categories"], Calibration(**card["calibration"])
-        damaged = [n for n in FILES if not (folder / n).is_file() or sha256_of(folder / n) != card["files"][n]]
-    except (OSError, ValueError, KeyError, TypeError):
+        base, files, _, _ = card["base"], card["files"], card["categories"], Calibration(**card["calibration"])
+        needed = {LABELS} if base == MERGED else {LABELS, *ADAPTER}
+        if not needed <= files.keys() or any(Path(name).name != name for name in files):
+            raise ValueError
+        damaged = [n for n in files if not (folder / n).is_file() or sha256_of(folder / n) != files[n]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"The checkpoint {folder.name} is missing or incomplete.") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
-    if base != base_fingerprint():
-        raise UserError(f"The checkpoint {folder.name} was made for the base {base}, not for {base_fingerprint()}.")
+    if base == EMBEDDED:
+        _check_base(folder, card, EMBEDDED)
     return card
 
 
+def _check_base(folder: Path, card: dict, base: str) -> None:
+    if card["base_id"] != base_id(base):
+        raise UserError(
+            f"The checkpoint {folder.name} was made for the base {card['base_id']}, not for {base_id(base)}."
+        )
+
+
+def open_checkpoint(folder: Path, base: str = "", four_bit: bool = False) -> tuple[Mllm, Labels, Calibration]:
+    """The model of a checkpoint, on its base: the one it names, unless `base` says where that is.
+
+    Raises `UserError` if the base cannot be had or is another one, or if the checkpoint is damaged.
+    """
+    card = read_card(folder)
+    if card["base"] == MERGED:
+        mllm = open_base(str(folder), four_bit)
+    else:
+        mllm = open_base(base or card["base"], four_bit)
+        _check_base(folder, card, mllm.base)
+    labels, calibration = load_into(mllm, folder)
+    return mllm, labels, calibration
+
+
 def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
-    """Put the adapter and the connector of a checked checkpoint on top of a base model.
+    """Put what a checkpoint trained on top of its base.
 
     Raises `UserError` if a tensor is missing, left over or of another shape than the base or the categories ask for.
     """
     card = read_card(folder)
     try:
-        adapter, connector, labels = (load_file(folder / name) for name in FILES[1:])
-        mllm.model.model.connector.load_state_dict({k: v.float() for k, v in connector.items()})
-        mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
-        expected = get_peft_model_state_dict(mllm.model)
-        if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
-            raise ValueError("the adapter's tensors are not those of its configuration")
-        set_peft_model_state_dict(mllm.model, adapter)
+        labels = load_file(folder / LABELS)
+        if CONNECTOR in card["files"]:
+            connector = {k: v.float() for k, v in load_file(folder / CONNECTOR).items()}
+            mllm.model.model.connector.load_state_dict(connector)
+        if card["base"] != MERGED:
+            adapter = load_file(folder / "adapter_model.safetensors")
+            mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
+            expected = get_peft_model_state_dict(mllm.model)
+            if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
+                raise ValueError("the adapter's tensors are not those of its configuration")
+            set_peft_model_state_dict(mllm.model, adapter)
         floats = {k: v.float() if v.is_floating_point() else v for k, v in labels.items()}
         known = Labels(card["categories"], **floats)
         width = mllm.model.config.text_config.hidden_size
@@ -154,3 +199,19 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()
     return known, Calibration(**card["calibration"])
+
+
+def merge_adapter(mllm: Mllm) -> None:
+    """Put the adapter's weights into those that it adapts, and take it away. Weights shared with others are copied.
+
+    Not for a base in 4 bits, which would round the adapter away.
+    """
+    for name, module in list(mllm.model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            layer = module.get_base_layer()
+            layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+            module.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(mllm.model.get_submodule(parent), child, layer)
+    del mllm.model.peft_config
+    mllm.model._hf_peft_config_loaded = False

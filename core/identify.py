@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.checkpoints import Calibration, Labels
@@ -24,7 +23,7 @@ from core.knowledge import (
 )
 from core.mllm import Mllm
 from core.prompts import LETTERS, closed_question, description_question, open_question
-from core.scoring import answer_log_likelihoods, log_probabilities, word_similarity
+from core.scoring import answer_log_likelihoods, log_probabilities, pooled_features, word_similarity
 
 MAX_LABELS = 2_000
 MAX_LABEL_LENGTH = 100  # characters
@@ -32,6 +31,7 @@ MAX_LABEL_CHARACTERS = 30_000  # of all names together: what a laptop embeds in 
 ANSWER_TOKENS = 24
 VALUE_TOKENS = 16  # of one attribute of the description
 END_OF_CLAUSE = "."
+MIDDLE = 0.9  # of each side of a photo
 UNKNOWN = (
     "I don't know this one: it resembles none of the categories I was trained on. What follows only tells which of "
     "them is nearest."
@@ -88,11 +88,11 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class Look:
-    """What a model sees in a photo and in its mirror image; similarities are means over both."""
+    """What a model sees in the `views` of a photo; similarities are means over them."""
 
-    image_tokens: Tensor  # [2, L, H], the photo's first
-    embedding: Tensor  # [H] mean of both object embeddings
-    features: Tensor  # [D] mean of both pooled vision features
+    image_tokens: Tensor  # [V, L, H], the photo's own first
+    embedding: Tensor  # [H] mean of their object embeddings
+    features: Tensor  # [D] mean of their pooled vision features
 
     @property
     def tokens(self) -> Tensor:
@@ -125,9 +125,11 @@ class _Stop(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
 
 
-def pooled_features(states: Tensor) -> Tensor:
-    """[B, P, D] patch states -> [B, D] float32 mean over patches, L2-normalised."""
-    return F.normalize(states.float().mean(dim=1), dim=-1)
+def views(photo: Image.Image) -> list[Image.Image]:
+    """The photo, its middle, and the mirror images of both: together they are named more surely than one alone."""
+    left, top = (round(side * (1 - MIDDLE) / 2) for side in photo.size)
+    middle = photo.crop((left, top, photo.width - left, photo.height - top))
+    return [view for picture in (photo, middle) for view in (picture, ImageOps.mirror(picture))]
 
 
 class Recogniser:
@@ -182,21 +184,19 @@ class Recogniser:
     def _label_embeddings(self, names: list[str]) -> tuple[Tensor, Tensor]:
         fresh = [name for name in names if name not in self._known]
         new = dict(zip(fresh, self.mllm.embed_texts(fresh).cpu(), strict=True)) if fresh else {}
-        rows = [self._known.get(name) for name in names]
-        return (
-            torch.stack([new[n] if i is None else self._labels.names[i] for n, i in zip(names, rows, strict=True)]),
-            torch.stack(
-                [new[n] if i is None else self._labels.descriptions[i] for n, i in zip(names, rows, strict=True)]
-            ),
-        )
+
+        def rows(known: Tensor) -> Tensor:
+            return torch.stack([known[self._known[name]] if name in self._known else new[name] for name in names])
+
+        return rows(self._labels.names), rows(self._labels.descriptions)
 
     @torch.no_grad()
     def look(self, photo: Image.Image) -> Look:
-        """The photo and its mirror image, through the tower, the connector and the text model."""
-        vision = self.mllm.vision_features([photo, ImageOps.mirror(photo)])
+        """The photo's views, through the tower, the connector and the text model."""
+        vision = self.mllm.vision_features(views(photo))
         tokens = self.mllm.image_tokens(vision)
         embedding = self.mllm.embed_photos(tokens).mean(dim=0).cpu()
-        return Look(tokens, embedding, pooled_features(vision.states).mean(dim=0).cpu())
+        return Look(tokens, embedding, pooled_features(vision).mean(dim=0).cpu())
 
     def compare(self, look: Look, space: LabelSpace) -> Scores:
         """The similarities of a photo with every name; no likelihoods yet (all zero)."""

@@ -2,7 +2,8 @@
 
 A photo goes through the frozen vision tower once (`VisionFeatures`, cacheable), through the connector (image
 tokens), and through the text model as often as there are texts to relate it to. Nothing here is particular to the
-embedded `Idefics2ForConditionalGeneration`, but a photo is one image: splitting into sub-images must be off.
+embedded model: any Idefics2 will do, and any Idefics3 (SmolVLM), whose connector and prompt differ a little. A photo is
+one image: splitting into sub-images must be off.
 """
 
 import re
@@ -13,7 +14,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, Idefics2ForConditionalGeneration, Idefics2Processor
+from transformers import (
+    DynamicCache,
+    Idefics2ForConditionalGeneration,
+    Idefics2Processor,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+)
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,17 @@ class VisionFeatures:
 
 
 class Mllm:
-    """An Idefics2-like model with its processor."""
+    """An Idefics2-like model with its processor. `base` is the source that `core.bases.open_base` was given."""
 
-    def __init__(self, model: Idefics2ForConditionalGeneration, processor: Idefics2Processor) -> None:
+    def __init__(
+        self,
+        model: Idefics2ForConditionalGeneration | Idefics3ForConditionalGeneration,
+        processor: Idefics2Processor | Idefics3Processor,
+        base: str,
+    ) -> None:
         self.model = model
         self.processor = processor
+        self.base = base
         self.tokenizer = processor.tokenizer
         self.image_token = model.config.image_token_id
         self.text_model = model.model.text_model
@@ -46,25 +59,36 @@ class Mllm:
         """Text that cannot end a turn or stand for a photo: special tokens typed by a user are broken up."""
         return self._special.sub(lambda match: match.group()[0] + " " + match.group()[1:], text)
 
-    def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
-        """The vision tower on RGB photos (the first half of Idefics2's `get_image_features`)."""
+    def pixels(self, photos: list[Image.Image]) -> tuple[Tensor, Tensor]:
+        """RGB photos as the tower takes them: pixel values [B, 3, H, W] and patch mask [B, H/p, W/p], on the CPU."""
         inputs = self.processor.image_processor([[photo] for photo in photos], return_tensors="pt")
-        tower = self.model.model.vision_model
-        pixels = inputs["pixel_values"][:, 0].to(self.device, next(tower.parameters()).dtype)  # [B, 3, H, W]
+        pixels = inputs["pixel_values"][:, 0]
         pixel_mask = inputs.get("pixel_attention_mask")
         if pixel_mask is None:
             pixel_mask = torch.ones(pixels.shape[0], 1, *pixels.shape[2:])
         patch = self.model.config.vision_config.patch_size
-        patches = pixel_mask[:, 0].to(self.device).unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
-        patch_mask = patches.sum(dim=(-1, -2)) == patch * patch
-        with torch.no_grad():
-            states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
+        patches = pixel_mask[:, 0].unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
+        return pixels, patches.sum(dim=(-1, -2)) == patch * patch
+
+    @torch.no_grad()
+    def tower(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
+        """The frozen vision tower on `pixels` (the first half of the model's `get_image_features`)."""
+        tower = self.model.model.vision_model
+        pixels = pixels.to(self.device, next(tower.parameters()).dtype)
+        patch_mask = patch_mask.to(self.device)
+        states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
         return VisionFeatures(states, patch_mask.flatten(1))
+
+    def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
+        """What the tower says of RGB photos."""
+        return self.tower(*self.pixels(photos))
 
     def image_tokens(self, vision: VisionFeatures) -> Tensor:
         """The connector: -> [B, L, H], one row of L image tokens per photo."""
         connector = self.model.model.connector
         states = vision.states.to(next(connector.parameters()).dtype)
+        if isinstance(self.model, Idefics3ForConditionalGeneration):
+            return connector(states)  # its photos are squares: no patch is padding
         return connector(states, attention_mask=vision.mask)
 
     def text_ids(self, text: str) -> list[int]:
@@ -83,6 +107,9 @@ class Mllm:
         """The chat prompt that asks `question` about one photo, up to where the answer starts."""
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self.escape(question)}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        if isinstance(self.processor, Idefics3Processor):  # it makes room for an image only when it is given one
+            image = self.processor.replace_image_token({"rows": [[0]], "cols": [[0]]}, 0)
+            return self.tokenizer(prompt.replace(self.processor.image_token, image)).input_ids
         return self.processor(text=[prompt])["input_ids"][0]
 
     def answer_ids(self, answer: str) -> list[int]:
@@ -129,6 +156,18 @@ class Mllm:
         eos = self.tokenizer.eos_token_id
         if any(not sequence or sequence[-1] != eos for sequence in sequences):
             raise ValueError("A sequence to embed must end in the end-of-sequence token.")
+        if image_tokens is not None:  # photos are all of one length
+            return self._at_eos(sequences, image_tokens)
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        groups: list[list[int]] = [[]]
+        for i in order:  # texts of like length go together: padding costs as much as words
+            if groups[-1] and len(sequences[i]) > 1.3 * len(sequences[groups[-1][0]]) + 2:
+                groups.append([])
+            groups[-1].append(i)
+        rows = torch.cat([self._at_eos([sequences[i] for i in group]) for group in groups])
+        return rows[torch.tensor(order, device=rows.device).argsort()]
+
+    def _at_eos(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
         states = self.hidden_states(sequences, image_tokens)
         last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)
         return F.normalize(states[torch.arange(len(sequences)), last].float(), dim=-1)
@@ -136,13 +175,12 @@ class Mllm:
     def embed_texts(self, texts: list[str], batch: int = 32) -> Tensor:
         """[N, H] float32: the embeddings of texts (category names or descriptions), without gradients."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        rows: list[Tensor] = [torch.empty(0)] * len(texts)
         with torch.no_grad():
-            for start in range(0, len(order), batch):
-                chosen = order[start : start + batch]
-                for i, row in zip(chosen, self.embed([self.text_ids(texts[i]) for i in chosen]), strict=True):
-                    rows[i] = row
-        return torch.stack(rows)
+            rows = [
+                self.embed([self.text_ids(texts[i]) for i in order[start : start + batch]])
+                for start in range(0, len(order), batch)
+            ]
+        return torch.cat(rows)[torch.tensor(order).argsort()]
 
     def word_ids(self, texts: list[str]) -> Tensor:
         """[N, L] ids of each text's first L tokens, L being the number of image tokens; -1 behind a shorter text."""

@@ -27,17 +27,22 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of `assets/models.yaml`."""
+    """One model of the zoo."""
 
     name: str
-    checkpoint: Path  # folder of the checkpoint on top of the embedded base
+    checkpoint: Path  # its folder
     size: str  # what it takes on disk, for people
 
 
 def zoo() -> dict[str, Entry]:
-    """The models by name, in the order of `assets/models.yaml`."""
+    """The models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
     table = yaml.safe_load((ASSETS / "models.yaml").read_text())
-    return {name: Entry(name, CHECKPOINTS / entry["checkpoint"], entry["size"]) for name, entry in table.items()}
+    entries = {name: Entry(name, CHECKPOINTS / entry["checkpoint"], entry["size"]) for name, entry in table.items()}
+    for card in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
+        folder = card.parent
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        entries.setdefault(folder.name, Entry(folder.name, folder, f"{size:.0f} MB, trained here"))
+    return entries
 
 
 def find_entry(name: str) -> Entry:
@@ -50,12 +55,13 @@ def find_entry(name: str) -> Entry:
 
 def availability(entry: Entry) -> str:
     """ "ready", or one sentence that says why the model cannot be loaded here."""
+    from core.bases import EMBEDDED
     from core.checkpoints import read_card
     from core.weights import check_base
 
     try:
-        read_card(entry.checkpoint)
-        check_base()
+        if read_card(entry.checkpoint)["base"] == EMBEDDED:
+            check_base()
     except UserError as error:
         return str(error)
     return "ready"
@@ -82,6 +88,7 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
     """
     from transformers import Idefics2Processor
 
+    from core.bases import EMBEDDED
     from core.devices import default_device, fast_dtype
     from core.mllm import Mllm
     from core.weights import ensure_base
@@ -93,15 +100,12 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
         tensors = [*base.named_parameters(), *base.named_buffers()]
         shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
         model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
-    return Mllm(model, Idefics2Processor.from_pretrained(folder))
+    return Mllm(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
 
 
 def load(name: str) -> "Recogniser":
     """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model."""
-    from core.checkpoints import load_into
+    from core.checkpoints import open_checkpoint
     from core.identify import Recogniser
 
-    entry = find_entry(name)
-    mllm = load_mllm()
-    labels, calibration = load_into(mllm, entry.checkpoint)
-    return Recogniser(name, mllm, labels, calibration)
+    return Recogniser(name, *open_checkpoint(find_entry(name).checkpoint))

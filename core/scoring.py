@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from core.mllm import Mllm
+from core.mllm import Mllm, VisionFeatures
 
 CANDIDATES_PER_BATCH = 24
 
@@ -46,6 +46,12 @@ def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tens
     directions = F.normalize(words - centre, dim=-1) * present[..., None]
     tokens = F.normalize(image_tokens.float() - centre, dim=-1)
     return torch.einsum("blh,nlh->bn", tokens, directions) / present.sum(dim=-1).clamp(min=1)
+
+
+def pooled_features(vision: VisionFeatures) -> Tensor:
+    """[B, D] float32, L2-normalised: the mean over the patches that are not padding."""
+    weights = vision.mask.float()[..., None]
+    return F.normalize((vision.states.float() * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
 
 
 def log_probabilities(mllm: Mllm, states: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""Which categories look alike: from their attribute descriptions."""
+"""Which categories look alike, and how far photos lie from their names."""
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+from torch.nn import functional as F
 
 from core.knowledge import find_category, normalise
 
@@ -34,3 +36,11 @@ def most_similar(names: list[str], k: int) -> list[list[int]]:
     similarity = description_similarity(names)
     np.fill_diagonal(similarity, -1)
     return [[int(i) for i in np.argsort(-row, kind="stable")[:k]] for row in similarity]
+
+
+def modality_gap(objects: Tensor, names: Tensor) -> float:
+    """Distance of the centroids of normalised embeddings [N, H] of photos and [M, H] of names (Liang et al. 2022).
+
+    0 when the two clouds lie over each other, 2 when they are opposite points of the sphere.
+    """
+    return (F.normalize(objects, dim=-1).mean(0) - F.normalize(names, dim=-1).mean(0)).norm().item()

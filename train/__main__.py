@@ -1,92 +1,92 @@
-"""`python -m train run|evaluate|bench`: make checkpoints, measure models."""
+"""`python -m train ...`: make checkpoints, measure models."""
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
 
 from core.models import CHECKPOINTS
+from train import attributes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; exit status 0, or 1 after one sentence that says what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="train the embedded checkpoints from labelled photos (resumes)")
-    run.add_argument("--data", type=Path, required=True, help="folder of data sets, of class folders, or with a CSV")
-    run.add_argument("--csv", default="train.csv", help="name of the CSV files that list the training photos")
-    run.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for progress and logs")
-    run.add_argument("--out", type=Path, default=CHECKPOINTS, help="folder for the checkpoints (default: the app's)")
+
+    run = commands.add_parser("run", help="train a checkpoint from labelled photos (resumes)")
+    _add_data(run, "train.csv")
+    run.add_argument("--preset", default="tiny-cpu", help="a recipe of train/presets, or a YAML file of that form")
+    run.add_argument("--name", required=True, help="what the checkpoint, and its model in the app, is called")
+    run.add_argument("--variant", default="full", help="full, finetune (no stage I) or object-category")
+    run.add_argument("--base", help="in place of the preset's: a folder or a hub repository")
+    run.add_argument("--descriptions", type=Path, help="descriptions of single photos, from `train attributes`")
+    run.add_argument("--work", type=Path, help="folder for progress and logs (default: runs/PRESET-SEED)")
+    run.add_argument("--out", type=Path, default=CHECKPOINTS, help="folder for the checkpoint (default: the app's)")
     run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--dry-run", action="store_true", help="show sample batches, lengths and memory; train nothing")
+
     measure = commands.add_parser("evaluate", help="accuracy of a model, per data set")
     measure.add_argument("--model", default="finedefics-tiny")
-    measure.add_argument("--data", type=Path, required=True)
-    measure.add_argument("--csv", default="test.csv")
+    _add_data(measure, "test.csv")
     measure.add_argument("--seed", type=int, default=0, help="of the shuffled options")
     measure.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     measure.add_argument("--card", action="store_true", help="write the results into the checkpoint's model card")
+
+    compare = commands.add_parser("ablation", help="train and measure the variants of the paper's figure (resumes)")
+    _add_data(compare, "train.csv")
+    compare.add_argument("--test-csv", default="test.csv")
+    compare.add_argument("--preset", default="tiny-cpu")
+    compare.add_argument("--variants", nargs="+", default=["finetune", "object-category", "full"])
+    compare.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    compare.add_argument("--work", type=Path, default=Path("runs/ablation"))
+
+    negatives = commands.add_parser("negatives", help="print every category's look-alikes")
+    _add_data(negatives, "train.csv")
+    negatives.add_argument("--by", default="descriptions", help="descriptions, photos or both")
+    negatives.add_argument("--top", type=int, default=3)
+
+    merge = commands.add_parser("export", help="merge a checkpoint into its base: a folder as the hub knows it")
+    merge.add_argument("--model", required=True, help="a name that `python -m core models` lists")
+    merge.add_argument("--base", default="", help="where the base is, if not where the checkpoint says")
+    merge.add_argument("--out", type=Path, required=True)
+
+    attributes.add_arguments(commands.add_parser("attributes", help="make attribute descriptions of photos"))
+
     speed = commands.add_parser("bench", help="speed, memory, and pictures of other things")
     speed.add_argument(
         "--models", nargs="+", default=["finedefics-tiny", "idefics2-tiny"], help="the first is measured, all are loaded"
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
     from core.errors import UserError
+    from train import commands as does
 
     try:
-        {"run": _run, "evaluate": _evaluate, "bench": _bench}[options.command](options)
+        {
+            "run": does.run,
+            "evaluate": does.evaluate,
+            "ablation": does.ablation,
+            "negatives": does.negatives,
+            "export": does.export,
+            "attributes": attributes.run,
+            "bench": does.bench,
+        }[options.command](options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
-    from train.data import check_no_leakage, csv_files, read_data
-    from train.recipe import Recipe
-    from train.run import train
-
-    records = read_data(options.data, options.csv)
-    if csv_files(options.data, "test.csv") and options.csv != "test.csv":
-        check_no_leakage(records, read_data(options.data, "test.csv"))
-    train(records, Recipe(seed=options.seed), options.work, options.out, options.data.resolve().name)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from core.errors import UserError
-    from core.models import find_entry, load
-    from train.card import seen_photos, write_card
-    from train.data import read_data
-    from train.evaluate import evaluate
-
-    folder = find_entry(options.model).checkpoint
-    records = read_data(options.data, options.csv)
-    if seen := seen_photos(folder, records):
-        warning = (
-            f"{options.model} has seen {len(seen)} of these {len(records)} photos in training (for example "
-            f"{seen[0].image}): accuracy on them says nothing about others."
-        )
-        if options.card:
-            raise UserError(f"{warning} A model card reports unseen ones.")
-        print(warning, file=sys.stderr)
-    results = {**evaluate(load(options.model), records, options.csv, options.seed), "seen": len(seen)}
-    if options.card:
-        write_card(folder, results)
-    if options.json:
-        print(json.dumps(results))
-        return
-    columns = list(results["mean"])
-    print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
-    for name, row in {**results["sets"], "mean": results["mean"]}.items():
-        print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from train.bench import bench
-
-    print(json.dumps(bench(options.models), indent=1))
+def _add_data(parser: argparse.ArgumentParser, csv: str) -> None:
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="class folders, a folder with a CSV (or of such folders), an official data set, or hf:OWNER/NAME",
+    )
+    parser.add_argument("--csv", default=csv, help="name of the CSV files that list the photos")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from core.models import load
 from core.photos import open_photo
 from core.prompts import open_question
 from core.scoring import answer_log_likelihoods
+from train.throughput import throughput
 
 NAMES = 20
 REPEATS = 5
@@ -133,6 +134,7 @@ def bench(names: list[str]) -> dict:
         "prefix": prefix_speed(models[0], photo),
         "seconds": latency(models[0], photo),
         "unknown": unknown_share(models[0]),
+        "training": throughput(),
         "loaded": names,
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }

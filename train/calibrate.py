@@ -2,20 +2,20 @@
 
 import logging
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from core.checkpoints import Calibration, Labels
-from core.identify import SCORES, LabelSpace, Look, Recogniser, pooled_features
+from core.identify import SCORES, LabelSpace, Look, Recogniser, Scores
 from core.knowledge import WORDINGS, describe, find_category, words_of
 from core.mllm import Mllm
 from core.photos import read_photo
 from core.similarity import most_similar
 from train.data import Record
-from train.features import FeatureCache
+from train.features import FeatureCache, mean_features
 
 log = logging.getLogger(__name__)
 
@@ -23,36 +23,42 @@ START = [10.0, 10.0, 10.0, 0.5]  # weights that the fit begins with
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may refuse
 
 
-def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache) -> Labels:
+def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache | None) -> Labels:
     """Embeddings and words of every category of the records, and each one's mean vision feature."""
     names = sorted({record.category for record in records})
     known = [find_category(name) for name in names]
     wordings = torch.stack([mllm.embed_texts([describe(c, w) for c in known if c]) for w in range(WORDINGS)])
-    rows: dict[str, list[int]] = {name: [] for name in names}
-    for row, record in enumerate(records):
-        rows[record.category].append(row)
-    means = [
-        pooled_features(features.get(rows[name], [0] * len(rows[name]), mllm.device).states).mean(0) for name in names
-    ]
     return Labels(
         names,
         mllm.embed_texts(names).cpu(),
         F.normalize(wordings.mean(0), dim=-1).cpu(),
-        F.normalize(torch.stack(means), dim=-1).cpu(),
+        mean_features(mllm, records, features, names).cpu(),
         mllm.word_ids([words_of(name) for name in names]),
     )
 
 
-def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
+@dataclass(frozen=True)
+class Held:
+    """A calibration photo: what the model sees in it, the label space of its kind, and where the truth is in it."""
+
+    look: Look
+    space: LabelSpace
+    truth: int
+
+
+def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], aligned: bool, seed: int = 0) -> Calibration:
     """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
 
-    The similarities are fitted first, which tells how many names are worth scoring by likelihood; then all scores are,
-    as they will be used, with every photo ranked within its super-category and among everything the checkpoint knows.
+    A model that was not `aligned` by stage I is ranked by what it would say alone, as a language model is asked.
+    Otherwise the similarities are fitted first, which tells how many names are worth scoring by likelihood; then all
+    scores are, as they will be used, with every photo ranked within its super-category and among everything the
+    checkpoint knows.
     """
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str, LabelSpace] = {}
-    looks: list[tuple[Look, LabelSpace, str]] = []
+    near: dict[str, list[list[int]]] = {}
+    seen: list[Held] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
         category = find_category(record.category)
@@ -60,25 +66,27 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         group = category.super_category.name
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
+            near[group] = most_similar(spaces[group].labels, 3)
         space = spaces[group]
-        look = recogniser.look(read_photo(record.image).image)
-        looks.append((look, space, record.category))
         truth = space.labels.index(record.category)
-        options = [truth, *most_similar(space.labels, 3)[truth]]
+        look = recogniser.look(read_photo(record.image).image)
+        seen.append(Held(look, space, truth))
+        options = [truth, *near[group][truth]]
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, look.tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    compared = [(recogniser.compare(look, space).stack()[:-1], space.labels.index(name)) for look, space, name in looks]
-    similarities = fit_weights(compared, START[:-1])
-    recogniser.calibration = replace(
-        _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
-    )
-    log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
+    if aligned:
+        compared = [(recogniser.compare(h.look, h.space).stack()[:-1], h.truth) for h in seen]
+        similarities = fit_weights(compared, START[:-1])
+        recogniser.calibration = replace(
+            _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
+        )
+        log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
     everything = recogniser.label_space()
-    within = [(recogniser.score(look, space).stack(), space.labels.index(name)) for look, space, name in looks]
-    among_all = [(recogniser.score(look, everything), everything.labels.index(name)) for look, _, name in looks]
-    weights = fit_weights([*within, *((scores.stack(), truth) for scores, truth in among_all)], START)
-    ranked = [weights @ scores for scores, _ in within]
+    within = [(recogniser.score(h.look, h.space), h.truth) for h in seen]
+    among_all = [(recogniser.score(h.look, everything), everything.labels.index(h.space.labels[h.truth])) for h in seen]
+    weights = _fit_ranking([*within, *among_all], aligned)
+    ranked = [weights @ scores.stack() for scores, _ in within]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
         [1.0, 0.5],
@@ -90,6 +98,13 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )
+
+
+def _fit_ranking(scored: list[tuple[Scores, int]], aligned: bool) -> Tensor:
+    if aligned:
+        return fit_weights([(scores.stack(), truth) for scores, truth in scored], START)
+    likelihood = fit_weights([(scores.stack()[-1:], truth) for scores, truth in scored], START[-1:])
+    return torch.cat([torch.zeros(len(SCORES) - 1), likelihood])
 
 
 def _ranking(weights: Tensor) -> Calibration:

@@ -1,9 +1,8 @@
 """The model card of a checkpoint: what it is, how it was made, what it reaches."""
 
-import json
 from pathlib import Path
 
-from core.checkpoints import read_card
+from core.checkpoints import MERGED, read_card
 from core.identify import SCORES
 from train.data import Record, short_hash
 
@@ -48,37 +47,16 @@ def scores_table(results: dict, calibration: dict) -> str:
     return "\n".join(rows)
 
 
-def write_card(folder: Path, results: dict) -> None:
-    """Write `README.md` into a checkpoint's folder, from its `checkpoint.json` and `evaluate`'s results."""
-    facts = json.loads((folder / "checkpoint.json").read_text())
+def write_card(folder: Path, results: dict | None = None) -> None:
+    """Write a checkpoint's `README.md`, from its `checkpoint.json` and, if it was measured, `evaluate`'s results."""
+    facts = read_card(folder)
     training, data = facts["training"], facts["data"]
-    stages = "\n".join(
-        f"- {stage}: {training[stage]['steps']} steps of {training[stage]['photos']} photos" for stage in facts["stages"]
-    )
-    (folder / "README.md").write_text(f"""---
-license: other
-license_name: research-data
-library_name: transformers
----
-
-# {facts["name"]}
-
-LoRA adapter and connector on top of the embedded base `{facts["base"]}` (SmolLM2-135M-Instruct,
-EfficientNet-Lite2 and an Idefics2 connector). It names {len(facts["categories"])} kinds of birds, dogs, cats, flowers,
-cars and aircraft and writes their field marks.
-
-## Training
-
-Data: `{data["name"]}` ({", ".join(data["sets"])}): {data["photos"]} photos, {data["calibration_photos"]} more for
-calibration, manifest `{data["hash"]}`. Seed {training["seed"]}. Command: `make train-tiny DATA=folder`. Stages:
-
-{stages}
-
-`checkpoint.json` has every number of the recipe and the fitted calibration.
-
-## Results
-
-`python -m train evaluate --model {facts["name"]} --data folder --csv {results["csv"]}` (seed {results["seed"]}),
+    stages = "\n".join(f"- {stage}: {_stage_line(training[stage])}" for stage in facts["stages"])
+    command = f"python -m train evaluate --model {facts['name']} --data folder"
+    if results is None:
+        measured = f"Not measured yet: `{command} --csv test.csv --card`."
+    else:
+        measured = f"""`{command} --csv {results["csv"]}` (seed {results["seed"]}),
 photos that were used neither for training nor for calibration:
 
 {results_table(results)}
@@ -89,12 +67,40 @@ when it is asked for A, B, C or D.
 
 What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
 
-{scores_table(results, facts["calibration"])}
+{scores_table(results, facts["calibration"])}"""
+    whole = facts["base"] == MERGED
+    what = "A merged model, trained from" if whole else "Adapter and connector on top of"
+    (folder / "README.md").write_text(f"""---
+license: other
+license_name: research-data
+library_name: transformers
+---
+
+# {facts["name"]}
+
+{what} the base `{training["base"]}`{"" if whole else f" ({facts['base_id']})"}.
+It names {len(facts["categories"])} categories and writes their field marks.
+`checkpoint.json` has every number of the recipe and the fitted calibration.
+
+## Training
+
+Variant `{training["variant"]}`, seed {training["seed"]}. Data: `{data["name"]}` ({", ".join(data["sets"])}):
+{data["photos"]} photos, {data["calibration_photos"]} more for calibration, manifest `{data["hash"]}`. Stages:
+
+{stages}
+
+## Results
+
+{measured}
 
 ## Limits and licence
 
-It knows its categories and nothing else, is far from the accuracy of the 8 B models it stands in for, and its
-attributes are what it learned for a kind of object, not measurements of the photo. The photos it was trained on stay
-under their owners' copyright, and photo collections of this kind are mostly for non-commercial research: use these
-weights for research. The base weights are under the Apache License 2.0.
+It knows its categories and nothing else, and its attributes are what it learned for a kind of object, not measurements
+of the photo. The photos it was trained on stay under their owners' copyright, and photo collections of this kind are
+mostly for non-commercial research: use these weights for research. The base's licence holds for what is the base's.
 """)
+
+
+def _stage_line(stage: dict) -> str:
+    length = f"{stage['steps']} steps" if stage["steps"] else f"{stage['epochs']} epochs"
+    return f"{length}, {stage['photos']} photos per step"

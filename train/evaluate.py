@@ -11,7 +11,7 @@ from core.identify import SCORES, Recogniser
 from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
-from core.similarity import most_similar
+from core.similarity import modality_gap, most_similar
 from train.data import Record
 
 log = logging.getLogger(__name__)
@@ -33,21 +33,29 @@ class Outcome:
     alone: tuple[bool, ...]  # each of `SCORES` alone would have ranked the truth first
     auto: bool  # the truth is first among everything the model knows
     auto_confidence: float  # probability of the first name there
+    embedding: torch.Tensor  # [H] of the photo
 
 
-def evaluate(recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0) -> dict:
-    """Results per data set and their unweighted mean, as plain data; `pooled` has the errors over all photos."""
+def evaluate(
+    recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0, among_all: bool = True
+) -> dict:
+    """Results per data set and their unweighted mean, as plain data; `pooled` has the errors over all photos.
+
+    `among_all=False` leaves out the ranking among everything the model knows, which takes as long as all the rest.
+    """
     by_set: dict[str, list[Record]] = {}
     for record in records:
         by_set.setdefault(record.data_set, []).append(record)
     sets, everything = {}, []
     for name, records in by_set.items():
         outcomes = []
-        for outcome in outcomes_of(recogniser, records, seed):
+        for outcome in outcomes_of(recogniser, records, seed, among_all):
             outcomes.append(outcome)
             if len(outcomes) % 50 == 0:
                 log.info("%s: %d of %d photos", name, len(outcomes), len(records))
-        sets[name] = summary(outcomes)
+        names = recogniser.label_space(sorted({record.category for record in records})).names
+        gap = modality_gap(torch.stack([outcome.embedding for outcome in outcomes]), names)
+        sets[name] = {**summary(outcomes), "gap": gap}
         everything += outcomes
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
     mean["n"] = len(everything)
@@ -65,10 +73,11 @@ def _rounded(result: dict) -> dict:
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Iterator[Outcome]:
+def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int, among_all: bool = True) -> Iterator[Outcome]:
     """One outcome per record; the label space is the records' categories, and for `auto` all that the model knows."""
     labels = sorted({record.category for record in records})
-    space, everything = recogniser.label_space(labels), recogniser.label_space()
+    space = recogniser.label_space(labels)
+    everything = recogniser.label_space() if among_all else None
     look_alikes = most_similar(labels, 3)
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):
@@ -77,7 +86,11 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
         answers = recogniser.answers(open_question(space.group), torch.cat([look.tokens for look in looks]))
         for record, look, answer in zip(batch, looks, answers, strict=True):
             scores = recogniser.score(look, space)
-            auto = recogniser.logits(recogniser.score(look, everything)).softmax(dim=0)
+            auto, auto_confidence = False, 0.0
+            if everything:
+                among = recogniser.logits(recogniser.score(look, everything)).softmax(dim=0)
+                auto = everything.labels[int(among.argmax())] == record.category
+                auto_confidence = among.max().item()
             probabilities = recogniser.logits(scores).softmax(dim=0)
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
@@ -93,8 +106,9 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int) -> Ite
                 open=names_category(answer, record.category),
                 known=recogniser.knows(scores),
                 alone=tuple(rank_of(row, truth) == 0 for row in scores.stack()),
-                auto=everything.labels[int(auto.argmax())] == record.category,
-                auto_confidence=auto.max().item(),
+                auto=auto,
+                auto_confidence=auto_confidence,
+                embedding=look.embedding,
             )
 
 

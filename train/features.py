@@ -1,7 +1,7 @@
 """Vision features of training photos, computed once: the tower is frozen in both stages.
 
 A few augmented views per photo are cached with it (the whole photo, its mirror image, random crops), because
-with one view the connector learns the photos by heart.
+with one view the connector learns the photos by heart. This is for towers that see every photo in one size.
 """
 
 import hashlib
@@ -14,13 +14,19 @@ import torch
 from filelock import FileLock
 from PIL import Image, ImageEnhance
 from torch import Tensor
+from torch.nn import functional as F
 
+from core.bases import base_id
+from core.errors import UserError
 from core.mllm import Mllm, VisionFeatures
 from core.photos import read_photo
-from core.weights import base_fingerprint, cache_root
+from core.scoring import pooled_features
+from core.weights import cache_root
 from train.data import Record
 
 log = logging.getLogger(__name__)
+
+PHOTOS_AT_ONCE = 16
 
 
 def augmented_view(photo: Image.Image, view: int, rng: random.Random) -> Image.Image:
@@ -67,7 +73,7 @@ def cache_features(mllm: Mllm, records: list[Record], views: int, seed: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     index = {digest: i for i, digest in enumerate(sorted({record.sha256 for record in records}))}
     key = hashlib.sha256(" ".join(index).encode()).hexdigest()[:16]
-    path = folder / f"{base_fingerprint()}-{key}-{views}-{seed}.npy"
+    path = folder / f"{base_id(mllm.base)}-{key}-{views}-{seed}.npy"
     unique = {record.sha256: record for record in records}
     with FileLock(f"{path}.lock"):
         if not path.exists():
@@ -94,3 +100,23 @@ def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Pat
     assert array is not None
     array.flush()
     part.replace(path)
+
+
+def mean_features(mllm: Mllm, records: list[Record], features: FeatureCache | None, names: list[str]) -> Tensor:
+    """[N, D] float32 normalised mean of the pooled vision features of every category's photos, from the cache if any.
+
+    Raises `UserError` for a category without photos.
+    """
+    sums: dict[str, Tensor] = {}
+    for start in range(0, len(records), PHOTOS_AT_ONCE):
+        rows = range(start, min(start + PHOTOS_AT_ONCE, len(records)))
+        if features:
+            vision = features.get(list(rows), [0] * len(rows), mllm.device)
+        else:
+            vision = mllm.vision_features([read_photo(records[row].image).image for row in rows])
+        for row, pooled in zip(rows, pooled_features(vision), strict=True):
+            name = records[row].category
+            sums[name] = sums.get(name, torch.zeros_like(pooled)) + pooled
+    if missing := [name for name in names if name not in sums]:
+        raise UserError(f"There are no photos of {missing[0]}.")
+    return F.normalize(torch.stack([sums[name] for name in names]), dim=-1)

@@ -1,28 +1,84 @@
 """The contrastive losses of stage I, as pure functions of embeddings.
 
-`objects`, `descriptions` and `names` are o, a and c of the method: [B, d], L2-normalised, row i from photo i.
-`Sim(x, y) = x.y / temperature`. All losses are means over the batch and
-computed in the embeddings' own precision, also under autocast. A pair of one and the same category is never
-a negative: such pairs are masked in the batch and among the hard negatives.
+`objects`, `descriptions` and `names` are o, a and c of the method: [b, d], L2-normalised, row i from photo i.
+`Sim(x, y) = x.y / temperature`. All losses are means over the batch, computed in the embeddings' own precision, also
+under autocast. A pair of one and the same category is never a negative: such pairs are masked in the batch and among
+the hard negatives.
+
+With several processes every row is contrasted with the rows of all of them (`gather_columns`). The mean of the
+processes' losses is then the loss of the whole batch, and so is the mean of their gradients.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed._functional_collectives import all_gather_single
 
 
 @dataclass(frozen=True)
-class TripleBatch:
-    """Embeddings of B photos, of their descriptions and names, and of K hard negatives per photo."""
+class Columns:
+    """What rows are contrasted with in the batch: the embeddings of all B rows, the own ones from `first` on."""
 
     objects: Tensor  # [B, d]
     descriptions: Tensor  # [B, d]
     names: Tensor  # [B, d]
-    categories: Tensor  # [B] integer identity of the category
-    negative_descriptions: Tensor  # [B, K, d]
-    negative_names: Tensor  # [B, K, d]
-    negative_categories: Tensor  # [B, K]
+    categories: Tensor  # [B]
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class TripleBatch:
+    """Embeddings of b photos, of their descriptions and names, and of K hard negatives per photo."""
+
+    objects: Tensor  # [b, d]
+    descriptions: Tensor  # [b, d]
+    names: Tensor  # [b, d]
+    categories: Tensor  # [b] integer identity of the category
+    negative_descriptions: Tensor  # [b, K, d]
+    negative_names: Tensor  # [b, K, d]
+    negative_categories: Tensor  # [b, K]
+    others: Columns | None = None  # the rows of all processes, where there are several
+
+    @property
+    def columns(self) -> Columns:
+        """The rows to contrast with."""
+        return self.others or Columns(self.objects, self.descriptions, self.names, self.categories)
+
+
+def gather_columns(objects: Tensor, descriptions: Tensor, names: Tensor, categories: Tensor) -> Columns | None:
+    """The rows of all processes, with gradients to those that made them; None where there is one process.
+
+    Every process must bring the same number of rows.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return None
+    group = dist.group.WORLD
+    assert group is not None
+    rows = torch.stack([objects, descriptions, names], dim=1)  # [b, 3, d]: one exchange instead of three
+    every_object, every_description, every_name = all_gather_single(rows, 0, group).unbind(dim=1)
+    every_category = all_gather_single(categories, 0, group)
+    return Columns(every_object, every_description, every_name, every_category, dist.get_rank() * len(categories))
+
+
+class Temperature(nn.Module):
+    """tau: fixed, or learned (as its logarithm) inside [0.001, 0.5]."""
+
+    LOWEST, HIGHEST = 0.001, 0.5
+
+    def __init__(self, start: float, learned: bool) -> None:
+        super().__init__()
+        if not self.LOWEST <= start <= self.HIGHEST:
+            raise ValueError(f"A temperature of {start} is outside [{self.LOWEST}, {self.HIGHEST}].")
+        self.logarithm = nn.Parameter(torch.tensor(start).log(), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        """The temperature, scalar. One that has left its bounds is put back, where it still has a gradient."""
+        with torch.no_grad():
+            self.logarithm.clamp_(math.log(self.LOWEST), math.log(self.HIGHEST))
+        return self.logarithm.exp()
 
 
 def _products(equation: str, left: Tensor, right: Tensor) -> Tensor:
@@ -34,61 +90,50 @@ def contrast(
     anchors: Tensor,
     targets: Tensor,
     categories: Tensor,
-    temperature: float,
+    target_categories: Tensor,
+    temperature: float | Tensor,
+    first: int = 0,
     negatives: Tensor | None = None,
     negative_categories: Tensor | None = None,
 ) -> Tensor:
     """mean_i -log( exp Sim(x_i, y_i) / (sum_j exp Sim(x_i, y_j) + sum_w exp Sim(x_i, w)) ), scalar.
 
-    j runs over i and the batch's other categories; w over `negatives` [B, K, d] of row i, if given.
+    y_i is row `first` + i of `targets` [B, d]. j runs over it and the targets of other categories; w over `negatives`
+    [b, K, d] of row i, if given.
     """
-    logits = _products("bd,cd->bc", anchors, targets) / temperature  # [B, B]
-    same = categories[:, None] == categories[None, :]
-    own = torch.eye(len(categories), dtype=torch.bool, device=logits.device)
+    logits = _products("bd,cd->bc", anchors, targets) / temperature  # [b, B]
+    same = categories[:, None] == target_categories[None, :]
+    rows = torch.arange(len(anchors), device=logits.device)
+    own = torch.zeros_like(same)
+    own[rows, rows + first] = True
     logits = logits.masked_fill(same & ~own, -torch.inf)
+    positives = logits[rows, rows + first]
     if negatives is not None and negative_categories is not None:
-        hard = _products("bd,bkd->bk", anchors, negatives) / temperature  # [B, K]
+        hard = _products("bd,bkd->bk", anchors, negatives) / temperature  # [b, K]
         hard = hard.masked_fill(negative_categories == categories[:, None], -torch.inf)
         logits = torch.cat([logits, hard], dim=1)
-    return (logits.logsumexp(dim=1) - logits.diagonal()).mean()
+    return (logits.logsumexp(dim=1) - positives).mean()
 
 
-def object_attribute(batch: TripleBatch, temperature: float) -> Tensor:
+def object_attribute(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_OAC = (L_OA(hn) + L_AO) / 2."""
-    to_descriptions = contrast(
-        batch.objects,
-        batch.descriptions,
-        batch.categories,
-        temperature,
-        batch.negative_descriptions,
-        batch.negative_categories,
-    )
-    to_objects = contrast(batch.descriptions, batch.objects, batch.categories, temperature)
-    return (to_descriptions + to_objects) / 2
+    columns = batch.columns
+    hard = batch.negative_descriptions, batch.negative_categories
+    place = batch.categories, columns.categories, temperature, columns.first
+    to_descriptions = contrast(batch.objects, columns.descriptions, *place, *hard)
+    return (to_descriptions + contrast(batch.descriptions, columns.objects, *place)) / 2
 
 
-def attribute_category(batch: TripleBatch, temperature: float) -> Tensor:
+def attribute_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_ACC = (L_AC(hn) + L_CA(hn)) / 2."""
-    to_names = contrast(
-        batch.descriptions,
-        batch.names,
-        batch.categories,
-        temperature,
-        batch.negative_names,
-        batch.negative_categories,
-    )
-    to_descriptions = contrast(
-        batch.names,
-        batch.descriptions,
-        batch.categories,
-        temperature,
-        batch.negative_descriptions,
-        batch.negative_categories,
-    )
-    return (to_names + to_descriptions) / 2
+    columns = batch.columns
+    place = batch.categories, columns.categories, temperature, columns.first
+    to_names = contrast(batch.descriptions, columns.names, *place, batch.negative_names, batch.negative_categories)
+    hard = batch.negative_descriptions, batch.negative_categories
+    return (to_names + contrast(batch.names, columns.descriptions, *place, *hard)) / 2
 
 
-def category_category(batch: TripleBatch, temperature: float) -> Tensor:
+def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_CCC = mean_i log sum_{k in C_hn(i)} exp Sim(c_i, c_k): a name is pushed from its look-alikes' names."""
     similarity = _products("bd,bkd->bk", batch.names, batch.negative_names) / temperature
     same = batch.negative_categories == batch.categories[:, None]
@@ -97,14 +142,9 @@ def category_category(batch: TripleBatch, temperature: float) -> Tensor:
     return similarity.masked_fill(same, -torch.inf).logsumexp(dim=1).mean()
 
 
-def object_category(batch: TripleBatch, temperature: float) -> Tensor:
-    """(L_OC(hn) + L_CO) / 2: objects against names directly, without the attribute bridge."""
-    to_names = contrast(
-        batch.objects,
-        batch.names,
-        batch.categories,
-        temperature,
-        batch.negative_names,
-        batch.negative_categories,
-    )
-    return (to_names + contrast(batch.names, batch.objects, batch.categories, temperature)) / 2
+def object_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
+    """(L_OC(hn) + L_CO) / 2: objects against names directly, without the attribute bridge (for the ablation)."""
+    columns = batch.columns
+    place = batch.categories, columns.categories, temperature, columns.first
+    to_names = contrast(batch.objects, columns.names, *place, batch.negative_names, batch.negative_categories)
+    return (to_names + contrast(batch.names, columns.objects, *place)) / 2

@@ -1,93 +1,155 @@
-"""Train the two embedded checkpoints: warm-up, stage I, stage II, calibration.
-
-`finedefics-tiny` goes through all of it, `idefics2-tiny` skips stage I; both start from one warmed-up connector
-and see the same stage II steps in the same order.
-"""
+"""From labelled photos to a checkpoint: features, the stages of a recipe, calibration, and the checkpoint's card."""
 
 import hashlib
 import json
 import logging
-from collections import Counter
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import adapter_config, save_checkpoint
+from filelock import FileLock
+
+from core.bases import base_id, open_base
+from core.checkpoints import Calibration, Labels, save_checkpoint
 from core.errors import UserError
 from core.knowledge import describe, words_of
 from core.mllm import Mllm
-from core.models import load_mllm
-from core.weights import base_fingerprint
+from train.batches import TrainingSet, known_categories
 from train.calibrate import calibrate, label_embeddings
+from train.card import write_card
 from train.data import Record, manifest_hash, short_hash, split_calibration
-from train.features import FeatureCache, cache_features
-from train.loop import run_stage
+from train.features import FeatureCache, cache_features, mean_features
+from train.negatives import hard_negatives
 from train.recipe import Recipe
-from train.stages import Steps, TrainingSet, initialise_connector, known_categories
+from train.stages import initialise_connector, processes
+from train.trainer import dtype_of, run_stage
 
 log = logging.getLogger(__name__)
 
-VARIANTS = {"finedefics-tiny": ("stage1", "stage2"), "idefics2-tiny": ("stage2",)}
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a run, in a part to train on and one to calibrate with, and descriptions of single photos."""
+
+    name: str  # of the data, for the model card
+    fitted: list[Record]
+    held: list[Record]
+    descriptions: dict[str, str]  # by content hash; empty: the categories' own
+
+    @classmethod
+    def of(cls, name: str, records: list[Record], descriptions: dict[str, str] | None = None) -> "Photos":
+        """Raises `UserError` if the photos do not suffice."""
+        fitted, held = split_calibration(records)
+        if not held:
+            raise UserError("No category has 8 photos: the probabilities could not be calibrated.")
+        return cls(name, fitted, held, descriptions or {})
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them."""
+        return [*self.fitted, *self.held]
 
 
-def train(records: list[Record], recipe: Recipe, folder: Path, out: Path, data_name: str) -> None:
-    """Train every variant with `folder` for its progress (resumable) and write the checkpoints into `out`.
+def check_name(name: str) -> None:
+    """Raises `UserError` for a name that cannot be that of a folder and a model."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(f"{name!r} cannot name a checkpoint: use letters, digits, dots, hyphens and underscores.")
 
-    Raises `UserError` if the photos do not suffice, or if `folder` holds another run.
-    """
-    fitted, held = split_calibration(records)
-    check_enough(fitted, held)
+
+def run_facts(photos: Photos, recipe: Recipe) -> dict:
+    """What a run depends on: two runs whose facts are equal may share a folder (variants share one, too)."""
+    told = [(words_of(c.name), describe(c)) for c in known_categories(photos.records)]
+    knowledge = hashlib.sha256(json.dumps([told, photos.descriptions], sort_keys=True).encode()).hexdigest()[:16]
+    settings = {k: v for k, v in recipe.as_dict().items() if k != "variant"}
+    return {**settings, "data": manifest_hash(photos.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
+
+
+def open_work(folder: Path, facts: dict) -> None:
+    """Make a run's folder. Raises `UserError` if it holds another run."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = [(words_of(c.name), describe(c)) for c in known_categories(records)]
-    knowledge = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-    origin = {"data": manifest_hash(records), "knowledge": knowledge, "base": base_fingerprint()}
-    settings = json.dumps({**recipe.as_dict(), **origin}, indent=1)
-    log.info("recipe: %s", settings)
+    settings = json.dumps(facts, indent=1)
     recorded = folder / "recipe.json"
-    if recorded.exists() and recorded.read_text() != settings:
-        raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
-    recorded.write_text(settings)
-    features = cache_features(load_mllm(), records, recipe.views, recipe.seed)
-    log.info("%d photos to train on, %d to calibrate with", len(fitted), len(held))
-    for name, stages in VARIANTS.items():
-        mllm = train_variant(name, stages, fitted, features.of(records, fitted), recipe, folder)
-        labels = label_embeddings(mllm, fitted, features.of(records, fitted))
-        calibration = calibrate(name, mllm, labels, held)
-        facts = {
-            "name": name,
-            "training": recipe.as_dict(),
-            "stages": ["warmup", *stages],
-            "data": {
-                "name": data_name,
-                "sets": sorted({record.data_set for record in records}),
-                "photos": len(fitted),
-                "calibration_photos": len(held),
-                "hash": manifest_hash(records),
-                "seen": sorted({short_hash(record) for record in records}),
-            },
-        }
-        save_checkpoint(out / name, mllm, labels, calibration, facts)
-        log.info("%s: saved, %s", name, calibration)
+    with FileLock(folder / "recipe.lock"):
+        if recorded.exists() and recorded.read_text() != settings:
+            raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
+        recorded.write_text(settings)
 
 
-def check_enough(fitted: list[Record], held: list[Record]) -> None:
-    """Raises `UserError` if these photos cannot be trained on or calibrated with."""
-    if not held:
-        raise UserError("No category has 8 photos: the probabilities could not be calibrated.")
-    groups = Counter(category.super_category.name for category in known_categories(fitted))
-    if lonely := [group for group, count in groups.items() if count < 2]:
-        raise UserError(f"There is only one kind of {lonely[0]}: at least two are needed to learn the difference.")
+def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> None:
+    """Train one checkpoint with `work` for its progress (resumable) and write it to `out`/`name`.
+
+    Raises `UserError` if the photos do not suffice, or if `work` holds another run.
+    """
+    check_name(name)
+    process = processes()  # known before anything is put on a device
+    log.info("recipe: %s", json.dumps(recipe.as_dict(), indent=1))
+    mllm, features = train_variant(photos, recipe, work)
+    if not process.is_main_process:
+        return
+    labels, calibration = finish(name, mllm, photos, features, recipe)
+    save_checkpoint(out / name, mllm, labels, calibration, card_facts(name, photos, recipe))
+    write_card(out / name)
+    log.info("%s: saved in %s, %s", name, out / name, calibration)
 
 
-def train_variant(
-    name: str, stages: tuple[str, ...], records: list[Record], features: FeatureCache, recipe: Recipe, folder: Path
-) -> Mllm:
-    """One variant, trained from the base; stages that `folder` holds already are loaded."""
-    mllm = load_mllm()
-    data = TrainingSet.build(records, features)
-    initialise_connector(mllm, recipe.seed)
-    steps = Steps(mllm, data, recipe, rehearse="stage1" in stages)
-    run_stage("warmup", mllm, recipe.warmup, recipe.seed, folder, steps.warm_up)
-    mllm.model.add_adapter(adapter_config(recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout))
-    if "stage1" in stages:
-        run_stage("stage1", mllm, recipe.stage1, recipe.seed, folder / name, steps.align, steps.encode_bank)
-    run_stage("stage2", mllm, recipe.stage2, recipe.seed, folder / name, steps.instruct)
-    return mllm
+def train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, FeatureCache | None]:
+    """The model after all stages of the recipe's variant, and the kept features of all photos.
+
+    Finished stages are loaded from `work`, where variants share the warm-up.
+    """
+    open_work(work, run_facts(photos, recipe))
+    mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
+    features = cache_features(mllm, photos.records, recipe.views, recipe.seed) if recipe.views else None
+    fitted = features.of(photos.records, photos.fitted) if features else None
+    data = TrainingSet.build(
+        photos.fitted, fitted, photos.descriptions, look_alikes_by(mllm, recipe, photos.fitted, fitted)
+    )
+    log.info("%d photos to train on, %d to calibrate with", len(photos.fitted), len(photos.held))
+    if recipe.warmup:
+        initialise_connector(mllm, recipe.seed)
+    for stage in recipe.stages():
+        folder = work if stage == "warmup" else work / recipe.variant
+        folder.mkdir(parents=True, exist_ok=True)
+        run_stage(stage, mllm, data, recipe, folder)
+    return mllm, features
+
+
+def look_alikes_by(
+    mllm: Mllm, recipe: Recipe, records: list[Record], features: FeatureCache | None
+) -> Callable[[list[str]], list[list[int]]]:
+    """How hard negatives are ranked: a function from category names to every category's others, closest first."""
+
+    def rank(names: list[str]) -> list[list[int]]:
+        by = recipe.negatives_by
+        means = None if by == "descriptions" else mean_features(mllm, records, features, names).cpu().numpy()
+        return hard_negatives(names, len(names) - 1, by, means)
+
+    return rank
+
+
+def finish(
+    name: str, mllm: Mllm, photos: Photos, features: FeatureCache | None, recipe: Recipe
+) -> tuple[Labels, Calibration]:
+    """The label embeddings and the calibration of a trained model."""
+    fitted = features.of(photos.records, photos.fitted) if features else None
+    labels = label_embeddings(mllm, photos.fitted, fitted)
+    aligned = "align" in recipe.stages()
+    return labels, calibrate(name, mllm, labels, photos.held, aligned)
+
+
+def card_facts(name: str, photos: Photos, recipe: Recipe) -> dict:
+    """What `checkpoint.json` tells of the training."""
+    return {
+        "name": name,
+        "training": recipe.as_dict(),
+        "stages": list(recipe.stages()),
+        "data": {
+            "name": photos.name,
+            "sets": sorted({record.data_set for record in photos.records}),
+            "photos": len(photos.fitted),
+            "calibration_photos": len(photos.held),
+            "hash": manifest_hash(photos.records),
+            "seen": sorted({short_hash(record) for record in photos.records}),
+        },
+    }

@@ -2,9 +2,10 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from core.checkpoints import Calibration, Labels, adapter_config, load_into, read_card, save_checkpoint
+from core.checkpoints import Calibration, Labels, load_into, read_card, save_checkpoint
 from core.errors import UserError
 from core.models import load_mllm
 from core.weights import sha256_of
@@ -14,7 +15,7 @@ from core.weights import sha256_of
 def trained():
     """A model whose adapter and connector hold numbers that half precision represents."""
     mllm = load_mllm(torch.float32)
-    mllm.model.add_adapter(adapter_config(rank=2, alpha=4, dropout=0.0))
+    mllm.model.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=r".*text_model.*\.(q|k|v|o|gate|up|down)_proj"))
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in mllm.model.named_parameters():
@@ -61,7 +62,7 @@ def test_another_base_is_refused_naming_both(folder):
     from core.weights import base_fingerprint
 
     card = json.loads((folder / "checkpoint.json").read_text())
-    (folder / "checkpoint.json").write_text(json.dumps({**card, "base": "somewhere-else"}))
+    (folder / "checkpoint.json").write_text(json.dumps({**card, "base_id": "somewhere-else"}))
     with pytest.raises(UserError, match=f"somewhere-else.*{base_fingerprint()}"):
         read_card(folder)
 
@@ -110,6 +111,14 @@ def test_tensors_that_do_not_fit_are_refused(folder, name, change):
     rewrite(folder, name, change)
     with pytest.raises(UserError, match="does not fit"):
         load_into(load_mllm(torch.float32), folder)
+
+
+def test_a_card_cannot_name_files_elsewhere(folder):
+    card = json.loads((folder / "checkpoint.json").read_text())
+    card["files"]["../connector.safetensors"] = "0"
+    (folder / "checkpoint.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(folder)
 
 
 def test_there_are_no_pickles_in_the_assets():

@@ -3,19 +3,32 @@
 import csv
 import json
 import random
-from dataclasses import replace
+import shutil
 
 import pytest
+import torch
+import yaml
 from PIL import Image
 
-from core.checkpoints import read_card
+from core.bases import open_base
+from core.checkpoints import load_into, read_card
+from core.identify import Recogniser
+from core.photos import read_photo
 from train.__main__ import main
-from train.recipe import Recipe, Stage
 
-STAGE = Stage(2, 6, connector_lr=1e-3, adapter_lr=1e-3, warmup_steps=1)
-RECIPE = replace(
-    Recipe(), views=1, groups_per_batch=1, hard_negatives=2, closed_photos=2, warmup=STAGE, stage1=STAGE, stage2=STAGE
-)
+STAGE = {"steps": 2, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1}
+PRESET = {
+    "adapter": {"rank": 2, "alpha": 4, "dropout": 0.0, "on_connector": False},
+    "views": 1,
+    "balance": 0.5,
+    "negatives_from_memory": True,
+    "groups_per_batch": 1,
+    "categories_per_group": 2,
+    "described_share": 0.2,
+    "warmup": STAGE,
+    "align": STAGE,
+    "instruct": STAGE,
+}
 PHOTOS = {"Cedar_Waxwing": 22, "Bohemian_Waxwing": 22, "Downy_Woodpecker": 4}
 
 
@@ -42,21 +55,87 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """The folder of the checkpoints after a run of two steps per stage."""
     out = tmp_path_factory.mktemp("out")
+    (out / "small.yaml").write_text(yaml.safe_dump(PRESET))
+    common = ["run", "--data", str(data), "--work", str(out / "work"), "--out", str(out / "checkpoints")]
+    common += ["--preset", str(out / "small.yaml")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.recipe.Recipe", lambda seed: replace(RECIPE, seed=seed))
         patch.setattr("train.features.cache_root", lambda: out / "cache")
-        assert main(["run", "--data", str(data), "--work", str(out / "work"), "--out", str(out / "checkpoints")]) == 0
+        assert main([*common, "--name", "finedefics-tiny"]) == 0
+        assert main([*common, "--name", "idefics2-tiny", "--variant", "finetune"]) == 0
     return out / "checkpoints"
 
 
 def test_both_checkpoints_say_how_they_were_made(trained):
     full, tuned = (read_card(trained / name) for name in ("finedefics-tiny", "idefics2-tiny"))
-    assert full["stages"] == ["warmup", "stage1", "stage2"]
-    assert tuned["stages"] == ["warmup", "stage2"]
+    assert full["stages"] == ["warmup", "align", "instruct"]
+    assert tuned["stages"] == ["warmup", "instruct"]
     assert full["data"] == tuned["data"]
     assert len(full["data"]["seen"]) == sum(PHOTOS.values()) - 6
     assert full["data"]["sets"] == ["bird"]
     assert full["categories"] == ["Bohemian Waxwing", "Cedar Waxwing", "Downy Woodpecker"]
+
+
+def test_a_model_without_stage_one_is_ranked_by_what_it_says(trained):
+    full, tuned = (read_card(trained / name)["calibration"] for name in ("finedefics-tiny", "idefics2-tiny"))
+    similarities = ["name_weight", "description_weight", "words_weight"]
+    assert [tuned[weight] for weight in similarities] == [0, 0, 0]
+    assert tuned["likelihood_weight"] > 0
+    assert any(full[weight] > 0 for weight in similarities)
+
+
+def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
+    from core.commands import models
+
+    shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
+    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    assert models() == 0
+    assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
+    shutil.rmtree(trained / "my-birds")
+
+
+def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monkeypatch, data):
+    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 0
+    assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 1
+    base = open_base("tiny", dtype=torch.float32)
+    adapted = Recogniser("a", base, *load_into(base, trained / "finedefics-tiny"))
+    whole = open_base(str(tmp_path / "whole"), dtype=torch.float32)
+    merged = Recogniser("b", whole, *load_into(whole, tmp_path / "whole"))
+    for path in sorted(data.glob("bird/*/*.png"))[::6]:
+        photo = read_photo(path).image
+        scores = [r.score(r.look(photo), r.label_space()) for r in (adapted, merged)]
+        assert torch.allclose(scores[0].stack()[:3], scores[1].stack()[:3], atol=1e-3)
+        assert scores[0].stack()[0].argmax() == scores[1].stack()[0].argmax()
+
+
+def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
+    arguments = ["run", "--data", str(data), "--name", "x", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")]
+    assert main([*arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "answer (carries the loss): 'Bill is" in shown
+    assert "What is the" in shown
+    assert "M parameters trained; about" in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "huge"], "no preset 'huge': choose one of"),
+        (["--variant", "half"], "variant is 'half'"),
+        (["--name", "../evil"], "cannot name a checkpoint"),
+        (["--data", "hf:nobody/nothing"], "nobody/nothing"),
+    ],
+)
+def test_wrong_options_are_one_sentence(options, message, data, tmp_path, capsys):
+    assert main(["run", "--data", str(data), "--name", "x", "--work", str(tmp_path), *options]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+
+
+def test_look_alikes_are_printed(data, capsys):
+    assert main(["negatives", "--data", str(data), "--top", "1"]) == 0
+    assert "Cedar Waxwing: Bohemian Waxwing" in capsys.readouterr().out
 
 
 def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, capsys):
@@ -67,7 +146,7 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert results["mean"]["n"] == 6
     assert results["seen"] == 0
     assert {"top1", "top5", "closed4", "open", "top1_auto", "refused", "ece", "ece_auto"} <= set(results["mean"])
-    assert all(0 <= value <= 1 for key, value in results["mean"].items() if key != "n")
+    assert all(0 <= value <= 2 for key, value in results["mean"].items() if key != "n")
     assert results["mean"]["top5"] == 1
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
     assert main(["evaluate", "--data", str(data)]) == 0
@@ -90,7 +169,10 @@ def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, ca
     listed = (data / "bird" / "test.csv").read_text()
     (data / "bird" / "leaky.csv").write_text(listed)
     try:
-        assert main(["run", "--data", str(data), "--csv", "leaky.csv", "--work", str(tmp_path / "work")]) == 1
+        assert (
+            main(["run", "--data", str(data), "--name", "x", "--csv", "leaky.csv", "--work", str(tmp_path / "work")])
+            == 1
+        )
     finally:
         (data / "bird" / "leaky.csv").unlink()
     assert "6 test photos are also training photos" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from train.ablation import COLUMNS, table
 from train.calibrate import fit_weights
 from train.card import results_table, seen_photos, write_card
 from train.data import Record
@@ -21,6 +21,7 @@ def outcome(rank=0, confidence=0.9):
         alone=(True, rank == 0, False, False),
         auto=False,
         auto_confidence=0.5,
+        embedding=torch.ones(4),
     )
 
 
@@ -69,17 +70,20 @@ def test_photos_of_the_training_are_recognised(tmp_path, monkeypatch):
     assert seen_photos(tmp_path, photos) == [photos[1]]
 
 
-def test_the_card_reports_what_was_measured(tmp_path):
+def test_the_card_reports_what_was_measured(tmp_path, monkeypatch):
     facts = {
         "name": "some-tiny",
-        "base": "tiny-base-0",
+        "base": "tiny",
+        "base_id": "0" * 16,
         "calibration": {"name_weight": 1, "description_weight": 2, "words_weight": 3, "likelihood_weight": 4},
         "categories": ["a", "b", "c"],
-        "stages": ["stage2"],
-        "training": {"seed": 3, "stage2": {"steps": 7, "photos": 5}},
+        "stages": ["instruct"],
+        "training": {"base": "tiny", "variant": "finetune", "seed": 3, "instruct": {"steps": 7, "photos": 5}},
         "data": {"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
     }
-    (tmp_path / "checkpoint.json").write_text(json.dumps(facts))
+    monkeypatch.setattr("train.card.read_card", lambda folder: facts)
+    write_card(tmp_path)
+    assert "Not measured yet" in (tmp_path / "README.md").read_text()
     measured = summary([outcome(0), outcome(3)])
     results = {"model": "some-tiny", "csv": "test.csv", "seed": 0, "sets": {"bird": measured}, "mean": measured}
     write_card(tmp_path, results)
@@ -87,5 +91,14 @@ def test_the_card_reports_what_was_measured(tmp_path):
     assert results_table(results) in card
     assert "| bird | 2 | 50.0 | 100.0 | 50.0 |" in card
     assert "| description | 2.00 | 50.0 |" in card
-    assert "stage2: 7 steps of 5 photos" in card
-    assert "names 3 kinds" in card
+    assert "instruct: 7 steps, 5 photos per step" in card
+    assert "names 3 categories" in card
+
+
+def test_the_ablation_table_has_means_and_spreads():
+    run = dict.fromkeys(COLUMNS, 0.5)
+    runs = [{"variant": "full", "seed": s, **run, "top1": 0.7 + s / 50} for s in (0, 1)]
+    rows = table([{"variant": "finetune", "seed": 0, **run, "gap": 1.25}, *runs]).splitlines()
+    assert rows[2].startswith("| finetune | 1 | 50.0 |")
+    assert rows[2].endswith("| 1.25 |")
+    assert rows[3].startswith("| full | 2 | 71.0 ± 1.0 | 50.0 ± 0.0 |")

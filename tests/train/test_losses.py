@@ -1,9 +1,22 @@
 import math
+import socket
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
 
-from train.losses import TripleBatch, attribute_category, category_category, contrast, object_attribute, object_category
+from train.losses import (
+    Temperature,
+    TripleBatch,
+    attribute_category,
+    category_category,
+    contrast,
+    gather_columns,
+    object_attribute,
+    object_category,
+)
 
 LOSSES = [object_attribute, attribute_category, category_category, object_category]
 
@@ -54,8 +67,9 @@ def test_category_category_by_hand():
 
 
 def test_photos_of_one_category_are_not_negatives_of_each_other():
-    apart = contrast(unit(0, 50), unit(10, 60), torch.tensor([0, 1]), 0.5)
-    same = contrast(unit(0, 50), unit(10, 60), torch.tensor([7, 7]), 0.5)
+    two, one = torch.tensor([0, 1]), torch.tensor([7, 7])
+    apart = contrast(unit(0, 50), unit(10, 60), two, two, 0.5)
+    same = contrast(unit(0, 50), unit(10, 60), one, one, 0.5)
     assert same.item() == pytest.approx(0, abs=1e-9)
     assert apart > 0.1
 
@@ -64,8 +78,8 @@ def test_a_hard_negative_of_the_own_category_is_masked():
     free = object_attribute(batch(negative_categories=((2,), (3,))), 0.5)
     masked = object_attribute(batch(negative_categories=((0,), (1,))), 0.5)
     without = (
-        contrast(batch().objects, batch().descriptions, batch().categories, 0.5)
-        + contrast(batch().descriptions, batch().objects, batch().categories, 0.5)
+        contrast(batch().objects, batch().descriptions, batch().categories, batch().categories, 0.5)
+        + contrast(batch().descriptions, batch().objects, batch().categories, batch().categories, 0.5)
     ) / 2
     assert masked < free
     assert masked.item() == pytest.approx(without.item(), abs=1e-9)
@@ -96,3 +110,64 @@ def test_gradients_are_exact(loss):
         )
 
     assert torch.autograd.gradcheck(of, free)
+
+
+def test_the_temperature_is_learned_and_clamped():
+    learned = Temperature(0.07, learned=True)
+    optimizer = torch.optim.SGD(learned.parameters(), lr=1e4)
+    rows = batch()
+    before = object_attribute(rows, learned())
+    before.backward()
+    assert learned.logarithm.grad.abs() > 0
+    optimizer.step()
+    assert learned().item() in (pytest.approx(0.001), pytest.approx(0.5))
+    assert not [p for p in Temperature(0.07, learned=False).parameters() if p.requires_grad]
+    with pytest.raises(ValueError, match="outside"):
+        Temperature(0.7, learned=True)
+
+
+def random_batch(rows):
+    torch.manual_seed(0)
+    d, k = 6, 3
+    unit = lambda *shape: torch.nn.functional.normalize(torch.randn(*shape, d, dtype=torch.float64), dim=-1)  # noqa: E731
+    categories = torch.tensor([0, 1, 2, 0, 3, 4, 1, 0])[:rows]
+    return TripleBatch(
+        unit(rows), unit(rows), unit(rows), categories, unit(rows, k), unit(rows, k), torch.randint(1, 6, (rows, k))
+    )
+
+
+def sum_of_losses(rows, temperature):
+    return sum(loss(rows, temperature) for loss in LOSSES)
+
+
+def one_of_two(rank, port, results):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    whole = random_batch(8)
+    share = slice(rank * 4, rank * 4 + 4)
+    own = TripleBatch(*(getattr(whole, f)[share] for f in list(vars(whole))[:7]))
+    leaves = [t.clone().requires_grad_() for t in (own.objects, own.descriptions, own.names)]
+    own = TripleBatch(*leaves, *list(vars(own).values())[3:7])
+    own = replace(own, others=gather_columns(*leaves, own.categories))
+    loss = sum_of_losses(own, 0.2)
+    loss.backward()
+    # What DDP does to a parameter's gradient: the mean over the processes of d loss_r / d theta. Here the leaves are
+    # local, and a leaf's gradient already sums what every process's loss says of it.
+    results[rank] = (loss.item(), [leaf.grad / 2 for leaf in leaves])
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_loss_and_the_gradients_of_one():
+    whole = random_batch(8)
+    leaves = [t.clone().requires_grad_() for t in (whole.objects, whole.descriptions, whole.names)]
+    loss = sum_of_losses(TripleBatch(*leaves, *list(vars(whole).values())[3:7]), 0.2)
+    loss.backward()
+    with multiprocessing.Manager() as manager:
+        results = manager.dict()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        multiprocessing.start_processes(one_of_two, (port, results), nprocs=2, start_method="spawn")
+        parts = [results[0], results[1]]
+    assert sum(part[0] for part in parts) / 2 == pytest.approx(loss.item(), abs=1e-9)
+    for i, leaf in enumerate(leaves):
+        assert torch.allclose(torch.cat([part[1][i] for part in parts]), leaf.grad, atol=1e-12)

@@ -1,56 +1,60 @@
 """One tiny run through every stage on generated pictures: what is trained, resumed, stopped."""
 
-import random
+import gc
+import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
-from core.checkpoints import adapter_config
+from core.bases import open_base
 from core.errors import UserError
-from core.models import load_mllm
+from train.batches import Collator, TrainingSet
 from train.data import read_data
-from train.features import cache_features
-from train.loop import run_stage, set_trainable
-from train.recipe import Recipe, Stage
-from train.run import check_enough
-from train.stages import Steps, TrainingSet, initialise_connector
-
-NAMES = ["Cedar_Waxwing", "Bohemian_Waxwing", "Downy_Woodpecker", "Baltimore_Oriole", "Hooded_Oriole"]
-STAGE = Stage(4, 6, connector_lr=1e-3, adapter_lr=1e-3, warmup_steps=1)
-RECIPE = replace(
-    Recipe(),
-    views=2,
-    groups_per_batch=1,
-    categories_per_group=3,
-    hard_negatives=3,
-    described_photos=2,
-    closed_photos=2,
-    warmup=STAGE,
-    stage1=STAGE,
-    stage2=STAGE,
+from train.features import cache_features, mean_features
+from train.recipe import Adapter, read_preset
+from train.run import Photos, open_work, run_facts
+from train.stages import StageModel, initialise_connector, parts_of
+from train.trainer import (
+    COMPLETE,
+    StageTrainer,
+    add_adapter,
+    last_complete,
+    mark_complete,
+    run_stage,
+    set_trainable,
 )
+
+STAGE = {"steps": 4, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1, "save_every": 2}
+
+
+def small(**changes):
+    recipe = read_preset("tiny-cpu", precision="float32")
+    stages = {name: replace(getattr(recipe, name), **STAGE) for name in ("warmup", "align", "instruct")}
+    sizes = {"views": 2, "groups_per_batch": 2, "hard_negatives": 2}
+    shares = dict.fromkeys(("described_share", "closed_share", "rehearsed_share"), 0.34)
+    return replace(recipe, **{**stages, **sizes, **shares, **changes})
+
+
+RECIPE = small()
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("birds")
-    rng = random.Random(0)
-    for i, name in enumerate(NAMES):
-        (folder / name).mkdir()
-        for k in range(3):
-            picture = Image.new("RGB", (64, 64), (40 * i, 90, 200 - 30 * i))
-            ImageDraw.Draw(picture).ellipse([rng.randint(0, 20), 10 + k, 50, 60], fill=(rng.randint(0, 255), 50, 30 * i))
-            picture.save(folder / name / f"{k}.png")
-    records = read_data(folder, "none.csv")
+def data(birds, tmp_path_factory):
+    """The pictures with kept features of the embedded model."""
+    cache = tmp_path_factory.mktemp("cache")
+    records = read_data(birds, "none.csv")[::3]
     with pytest.MonkeyPatch.context() as patch:
-        base = load_mllm(torch.float32)
-        patch.setattr("train.features.cache_root", lambda: folder.parent / "cache")
+        base = open_base("tiny", dtype=torch.float32)
+        patch.setattr("train.features.cache_root", lambda: cache)
         features = cache_features(base, records, RECIPE.views, seed=0)
-        again = cache_features(None, records, RECIPE.views, seed=0)  # the second time no model is asked
-        part = next((folder.parent / "cache/features").glob("*.npy"))
+        patch.setattr("train.features._compute", None)  # the second time no model is asked
+        again = cache_features(base, records, RECIPE.views, seed=0)
+        patch.undo()
+        patch.setattr("train.features.cache_root", lambda: cache)
+        part = next((cache / "features").glob("*.npy"))
         whole = part.rename(part.with_suffix(".part"))
         cut = np.lib.format.open_memmap(whole, mode="r+")
         cut[7:] = 0
@@ -58,34 +62,61 @@ def data(tmp_path_factory):
         resumed = cache_features(base, records, RECIPE.views, seed=0)
     assert (features.array == again.array).all()
     assert (features.array == resumed.array).all()
+    names = sorted({record.category for record in records})
+    kept = mean_features(base, records, features, names)
+    assert torch.allclose(kept, mean_features(base, records, None, names), atol=1e-3)
     return TrainingSet.build(records, features)
 
 
 @pytest.fixture
-def fresh(data):
-    def build():
-        mllm = load_mllm(torch.float32)
+def fresh():
+    def build(recipe=RECIPE):
+        mllm = open_base("tiny", dtype=torch.float32)
         initialise_connector(mllm, seed=0)
-        mllm.model.add_adapter(adapter_config(rank=2, alpha=4, dropout=0.0))
-        return mllm, Steps(mllm, data, RECIPE)
+        add_adapter(mllm, recipe)
+        return mllm
 
     return build
 
 
-def changed(before, mllm):
-    return {name for name, parameter in mllm.model.named_parameters() if not torch.equal(before[name], parameter)}
+@pytest.fixture
+def reduced(reduced_idefics2):
+    """A model of next to no size, for what does not depend on a model's being any good."""
+    return lambda: open_base(str(reduced_idefics2), dtype=torch.float32)
 
 
-@pytest.mark.parametrize("kind", ["align", "instruct"])
-def test_gradients_reach_the_connector_and_the_adapter_alone(fresh, kind):
-    mllm, steps = fresh()
-    parameters = set_trainable(mllm)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            if "lora_B" in name:
-                parameter.normal_(std=0.01)
-    losses, _ = getattr(steps, kind)(random.Random(0))
-    torch.stack(list(losses.values())).sum().backward()
+def reduced_recipe(reduced_idefics2, **changes):
+    fields = {"base": str(reduced_idefics2), "views": 0, "feature_dropout": 0.0, "warmup": None, "anchor": False}
+    fields |= {"adapter": Adapter(rank=2, alpha=4, dropout=0.0), "negatives_from_memory": False}
+    return small(**{**fields, **changes})
+
+
+@pytest.fixture
+def pictures(birds):
+    return TrainingSet.build(read_data(birds, "none.csv"), None)
+
+
+def batch_of(stage, mllm, data, recipe, step=0, **options):
+    slots = [(step, place) for place in range(getattr(recipe, stage).photos)]
+    return Collator(stage, mllm, data, recipe, **options)(slots)["batch"]
+
+
+def total(losses):
+    return torch.stack(list(losses.values())).sum()
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("stage", ["align", "instruct"])
+def test_gradients_reach_the_connector_and_the_adapter_alone(fresh, data, stage):
+    mllm = fresh()
+    for name, parameter in set_trainable(mllm, RECIPE, stage).items():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.01)
+    model = StageModel(stage, mllm, data, RECIPE)
+    total(model(batch_of(stage, mllm, data, RECIPE))).backward()
     reached = {n for n, p in mllm.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     projections = ["self_attn." + x for x in ("q_proj", "k_proj", "v_proj", "o_proj")]
     projections += ["mlp." + x for x in ("gate_proj", "up_proj", "down_proj")]
@@ -99,90 +130,299 @@ def test_gradients_reach_the_connector_and_the_adapter_alone(fresh, kind):
     assert {name for name in reached if "lora" not in name} == connector
 
 
-def test_training_changes_what_it_should(fresh, tmp_path):
-    mllm, steps = fresh()
+@pytest.mark.parametrize(
+    ("adapter", "stage", "trained"),
+    [
+        (Adapter(on_connector=True), "align", {"connector lora", "text lora"}),
+        (Adapter(kind="dora", on_connector=False), "align", {"connector", "text lora"}),
+        (Adapter(kind="full", on_connector=False), "align", {"connector", "text"}),
+        (Adapter(on_connector=False), "warmup", {"connector"}),
+    ],
+)
+def test_what_is_trained_is_what_the_recipe_says(reduced, reduced_idefics2, adapter, stage, trained):
+    recipe = replace(reduced_recipe(reduced_idefics2), adapter=adapter)
+    mllm = reduced()
+    add_adapter(mllm, recipe)
+    kinds = set()
+    for name in set_trainable(mllm, recipe, stage):
+        place = "connector" if "connector" in name else "text" if "text_model" in name or "lm_head" in name else name
+        kinds.add(f"{place} lora" if "lora_" in name else place)
+    assert kinds == trained
+    assert any("magnitude" in name for name, _ in mllm.model.named_parameters()) == (adapter.kind == "dora")
+
+
+def test_training_changes_what_it_should(fresh, data, tmp_path):
+    mllm = fresh()
     before = {name: parameter.clone() for name, parameter in mllm.model.named_parameters()}
-    run_stage("stage1", mllm, STAGE, 0, tmp_path, steps.align)
-    assert changed(before, mllm) == set(set_trainable(mllm))
+    run_stage("align", mllm, data, RECIPE, tmp_path)
+    changed = {n for n, parameter in mllm.model.named_parameters() if not torch.equal(before[n], parameter)}
+    assert changed == set(set_trainable(mllm, RECIPE, "align"))
+    assert (tmp_path / "align/align.jsonl").exists()
+    assert list((tmp_path / "align/runs").glob("*/events*"))
+    assert not list((tmp_path / "align").glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize("kind", ["warm_up", "align", "instruct"])
-def test_losses_fall(fresh, tmp_path, kind):
-    mllm, steps = fresh()
-    step = getattr(steps, kind)
+@pytest.mark.parametrize("stage", ["warmup", "align", "instruct"])
+def test_losses_fall(fresh, data, stage):
+    mllm = fresh()
+    parameters = set_trainable(mllm, RECIPE, stage)
+    model, batch = StageModel(stage, mllm, data, RECIPE), batch_of(stage, mllm, data, RECIPE)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3)
     seen = []
-
-    def watched(_):
-        losses, records = step(random.Random(1))
-        seen.append(sum(loss.item() for loss in losses.values()))
-        return losses, records
-
-    run_stage(kind, mllm, replace(STAGE, steps=8), 0, tmp_path, watched)
+    for _ in range(6):
+        loss = total(model(batch))
+        seen.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     assert seen[-1] < seen[0]
 
 
-def test_a_run_that_was_cut_off_continues_exactly(fresh, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.loop.CHECKPOINT_EVERY", 2)
-    mllm, steps = fresh()
-    run_stage("whole", mllm, STAGE, 0, tmp_path / "a", steps.align, steps.encode_bank)
-    expected = {name: p.clone() for name, p in set_trainable(mllm).items()}
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_a_run_that_was_cut_off_continues_exactly(reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, chunk):
+    recipe = reduced_recipe(reduced_idefics2, chunk=chunk, learned_temperature=True, adapter=Adapter(dropout=0.2))
 
-    mllm, steps = fresh()
-    count = 0
+    def model():
+        mllm = reduced()
+        add_adapter(mllm, recipe)
+        return mllm
 
-    def cut_off(rng):
+    whole = model()
+    run_stage("align", whole, pictures, recipe, tmp_path / "a")
+    call = Collator.__call__
+
+    def cut_off(self, slots):
+        if slots[0][0] == 3:
+            raise KeyboardInterrupt
+        return call(self, slots)
+
+    monkeypatch.setattr(Collator, "__call__", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("align", model(), pictures, recipe, tmp_path / "b")
+    monkeypatch.undo()
+    half_written = tmp_path / "b/align/checkpoint-3"  # of a save that was killed
+    half_written.mkdir()
+    (half_written / "trained.safetensors").write_bytes(b"half")
+    resumed = model()
+    run_stage("align", resumed, pictures, recipe, tmp_path / "b")
+    expected = dict(whole.model.named_parameters())
+    for name, parameter in resumed.model.named_parameters():
+        assert torch.equal(parameter, expected[name]), name
+    logs = [[json.loads(line) for line in (tmp_path / x / "align/align.jsonl").open()] for x in "ab"]
+    by_step = {entry["step"]: entry["loss"] for entry in logs[1]}
+    assert [entry["loss"] for entry in logs[0]] == [by_step[step] for step in (1, 2, 3, 4)]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    for step, content in ((2, b"good"), (4, b"good")):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trained.safetensors").write_bytes(content)
+        mark_complete(folder)
+    assert last_complete(tmp_path).name == "checkpoint-4"
+    (tmp_path / "checkpoint-4/trained.safetensors").write_bytes(b"goo")
+    assert last_complete(tmp_path).name == "checkpoint-2"
+    (tmp_path / "checkpoint-2" / COMPLETE).unlink()
+    assert last_complete(tmp_path) is None
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(reduced, reduced_idefics2, pictures, tmp_path, monkeypatch):
+    recipe = reduced_recipe(reduced_idefics2)
+    save, count = torch.save, 0
+
+    def full(*args, **kwargs):
         nonlocal count
         count += 1
-        if count == 4:
-            raise KeyboardInterrupt
-        return steps.align(rng)
+        if count > 3:
+            raise OSError(28, "No space left on device")
+        save(*args, **kwargs)
 
-    with pytest.raises(KeyboardInterrupt):
-        run_stage("whole", mllm, STAGE, 0, tmp_path / "b", cut_off, steps.encode_bank)
-    (tmp_path / "b" / ".whole.resume.pt.tmp").write_bytes(b"half")  # of a save that was killed
-    mllm, steps = fresh()
-    run_stage("whole", mllm, STAGE, 0, tmp_path / "b", steps.align, steps.encode_bank)
-    for name, parameter in set_trainable(mllm).items():
-        assert torch.equal(parameter, expected[name]), name
-    history = [(tmp_path / x / "whole.jsonl").read_text().splitlines() for x in "ab"]
-    assert history[0] == history[1][:2] + history[1][-2:]
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"step 4 cannot be written .*No space left.*: make room"):
+        run_stage("align", reduced(), pictures, recipe, tmp_path)
+    assert last_complete(tmp_path / "align").name == "checkpoint-2"
+    assert not (tmp_path / "align.safetensors").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_photos(fresh, tmp_path):
-    mllm, _ = fresh()
-    with pytest.raises(UserError, match=r"not finite at step 0.*bird\.png"):
-        run_stage("bad", mllm, STAGE, 0, tmp_path, lambda rng: ({"loss": torch.tensor(torch.nan)}, ["bird.png"]))
-    parameter = next(iter(set_trainable(mllm).values()))
-    with pytest.raises(UserError, match=r"a gradient is not finite at step 0.*bird\.png"):
-        run_stage("bad", mllm, STAGE, 0, tmp_path, lambda rng: ({"loss": (parameter * 0).sum().sqrt()}, ["bird.png"]))
-    assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("*.pt"))
+@pytest.mark.parametrize("what", ["the loss", "a gradient"])
+def test_what_is_not_finite_stops_and_names_the_photos(reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, what):
+    forward = StageModel.forward
+
+    def broken(self, batch, *rest):
+        losses = forward(self, batch, *rest)
+        if what == "the loss":
+            return {**losses, "bad": torch.tensor(torch.nan)}
+        return {**losses, "bad": (next(p for p in self.parameters() if p.requires_grad) * 0).sum().sqrt()}
+
+    monkeypatch.setattr(StageModel, "forward", broken)
+    with pytest.raises(UserError, match=rf"align: {what} is not finite at step 0; its photos: .*\.png"):
+        run_stage("align", reduced(), pictures, reduced_recipe(reduced_idefics2), tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert last_complete(tmp_path / "align") is None
 
 
-def test_a_run_needs_enough_of_known_categories(data):
-    stranger = replace(data.records[0], category="Purple Martian")
+@pytest.mark.parametrize("memory", [False, True])
+def test_chunks_have_the_loss_and_the_gradients_of_the_whole(reduced, reduced_idefics2, pictures, tmp_path, memory):
+    recipe = reduced_recipe(reduced_idefics2, learned_temperature=True, anchor=True)
+    recipe = replace(recipe, negatives_from_memory=memory)
+    results = []
+    for chunk in (0, 2):
+        mllm, chunked = reduced(), replace(recipe, chunk=chunk)
+        add_adapter(mllm, chunked)
+        set_trainable(mllm, chunked, "align")
+        for name, parameter in mllm.model.named_parameters():
+            if "lora_B" in name:
+                torch.manual_seed(1)
+                torch.nn.init.normal_(parameter, std=0.3)
+        model, collator = StageModel("align", mllm, pictures, chunked), Collator("align", mllm, pictures, chunked)
+        trainer = StageTrainer(model, collator, chunked.align, tmp_path / str(chunk))
+        trainer.current_gradient_accumulation_steps = 1
+        inputs = collator([(0, place) for place in range(6)])
+        value = trainer.training_step(model, inputs)
+        results.append((value.item(), gradients(model)))
+    (loss, whole), (other, parts) = results
+    assert other == pytest.approx(loss, rel=1e-6)
+    assert parts.keys() == whole.keys()
+    assert "temperature.logarithm" in whole
+    for name, gradient in whole.items():
+        assert torch.allclose(parts[name], gradient, atol=1e-5 * gradient.abs().max().item()), name
+
+
+def peak_of_saved_tensors(run):
+    """The most bytes that autograd keeps at one time while `run` runs."""
+    live, peak = 0, 0
+
+    def release(size):
+        nonlocal live
+        live -= size
+
+    def pack(tensor):
+        nonlocal live, peak
+        kept = tensor.detach().clone()
+        live += kept.nbytes
+        weakref.finalize(kept, release, kept.nbytes)
+        peak = max(peak, live)
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    gc.collect()
+    return peak
+
+
+def test_chunked_memory_does_not_grow_with_the_negatives(reduced, reduced_idefics2, pictures, tmp_path):
+    def peak(chunk, negatives):
+        recipe = reduced_recipe(reduced_idefics2, chunk=chunk, hard_negatives=negatives, described_share=0.0)
+        mllm = reduced()
+        add_adapter(mllm, recipe)
+        set_trainable(mllm, recipe, "align")
+        collator = Collator("align", mllm, pictures, recipe, distinct=False)
+        model = StageModel("align", mllm, pictures, recipe)
+        trainer = StageTrainer(model, collator, recipe.align, tmp_path / f"{chunk}-{negatives}")
+        trainer.current_gradient_accumulation_steps = 1
+        inputs = collator([(0, place) for place in range(6)])
+        return peak_of_saved_tensors(lambda: trainer.training_step(model, inputs)), len(inputs["batch"].texts)
+
+    (few, texts), (many, more_texts) = peak(2, 1), peak(2, 4)
+    assert more_texts > 2 * texts
+    assert many < 1.05 * few
+    assert peak(0, 4)[0] > 1.5 * peak(0, 1)[0]
+
+
+def test_texts_encoded_once_have_the_loss_of_texts_encoded_for_every_photo(reduced, reduced_idefics2, pictures):
+    recipe = reduced_recipe(reduced_idefics2)
+    mllm = reduced()
+    model = StageModel("align", mllm, pictures, recipe).eval()
+    once = batch_of("align", mllm, pictures, recipe)
+    often = batch_of("align", mllm, pictures, recipe, distinct=False)
+    assert len(once.texts) < len(often.texts) / 2
+    with torch.no_grad():
+        first, second = model(once), model(often)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert value.item() == pytest.approx(second[name].item(), abs=1e-4)
+
+
+def test_variants_have_their_losses_and_questions(fresh, data):
+    mllm = fresh()
+    full, alone, plain = (replace(RECIPE, variant=v) for v in ("full", "object-category", "finetune"))
+    aligned = StageModel("align", mllm, data, full)(batch_of("align", mllm, data, full))
+    expected = {"description", "object_attribute", "attribute_category", "category_category", "object_category"}
+    assert set(aligned) == expected | {"naming", "distance"}
+    aligned = StageModel("align", mllm, data, alone)(batch_of("align", mllm, data, alone))
+    assert set(aligned) == {"object_category", "naming", "distance"}
+    kinds = [[(q.photo, q.kind) for q in batch_of("instruct", mllm, data, r).questions] for r in (full, alone, plain)]
+    assert [k for k in kinds[0] if k[1] != "description"] == kinds[1] == kinds[2]
+    assert any(kind == "description" for _, kind in kinds[0])
+    assert [tuple(r.stages()) for r in (full, plain)] == [("warmup", "align", "instruct"), ("warmup", "instruct")]
+
+
+def test_batches_hold_look_alikes_and_all_their_photos(fresh, data):
+    rows = Collator("align", fresh(), data, RECIPE).rows(0)
+    assert len(rows) == RECIPE.align.photos
+    category_of = {row: i for i, members in enumerate(data.members) for row in members}
+    seen = {category_of[row] for row in rows}
+    assert any(seen & set(data.look_alikes[c][:3]) for c in seen)
+
+
+def test_every_photo_is_seen_once_in_an_epoch(reduced, reduced_idefics2, pictures):
+    recipe = replace(reduced_recipe(reduced_idefics2), balance=1.0)
+    collator = Collator("instruct", reduced(), pictures, recipe)
+    count = len(pictures.records)
+    drawn = [row for step in range(-(-count // 6) + 1) for row in collator.rows(step)]
+    assert sorted(drawn[:count]) == list(range(count))
+    assert drawn[:count] != list(range(count))
+
+
+def test_parts_cover_a_batch_and_end_with_photos(reduced, reduced_idefics2, pictures):
+    batch = batch_of("align", reduced(), pictures, reduced_recipe(reduced_idefics2))
+    parts = parts_of(batch, 4)
+    assert parts[-1].kind == "photos"
+    for kind, count in (("texts", len(batch.texts)), ("photos", len(batch.photos))):
+        assert [i for p in parts if p.kind == kind for i in range(p.rows.start, p.rows.stop)] == list(range(count))
+    asked = [q for p in parts if p.kind == "photos" for q in batch.photo_part(p.rows).questions]
+    assert len(asked) == len(batch.questions) > 0
+
+
+def test_the_memory_holds_what_the_last_batch_encoded(fresh, data):
+    mllm = fresh()
+    model = StageModel("align", mllm, data, RECIPE).eval()
+    batch = batch_of("align", mllm, data, RECIPE)
+    model.refresh_memory()
+    before = model.memory.clone()
+    model(batch)
+    names = mllm.embed_texts([category.name for category in data.categories])
+    assert torch.allclose(model.memory[0], names, atol=1e-4)
+    assert not model.memory.requires_grad
+    changed = (model.memory[1] - before[1]).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
+    assert set(changed.nonzero().flatten().tolist()) <= set(batch.categories.tolist())
+
+
+def test_a_photos_own_description_replaces_its_categorys(reduced, reduced_idefics2, birds):
+    records = read_data(birds, "none.csv")
+    told = {record.sha256: f"A bird with mark number {i}." for i, record in enumerate(records)}
+    data = TrainingSet.build(records, None, told)
+    mllm, recipe = reduced(), reduced_recipe(reduced_idefics2)
+    collator = Collator("align", mllm, data, recipe)
+    batch = collator([(0, place) for place in range(6)])["batch"]
+    for i, row in enumerate(collator.rows(0)):
+        assert told[records[row].sha256] in mllm.tokenizer.decode(batch.texts[batch.descriptions[i]])
+
+
+def test_a_run_needs_enough_of_known_categories(birds, data):
+    records = read_data(birds, "none.csv")
+    stranger = replace(records[0], category="Purple Martian")
     with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
-        check_enough([stranger], data.records)
+        TrainingSet.build([*records, stranger], None)
     with pytest.raises(UserError, match="No category has 8 photos"):
-        check_enough(data.records, [])
+        Photos.of("few", records[:7])
     with pytest.raises(UserError, match="only one kind of bird"):
-        check_enough(data.records[:3], data.records)
+        TrainingSet.build(records[:3], None)
 
 
-def test_batches_hold_look_alikes(fresh):
-    _, steps = fresh()
-    rows = steps._grouped_rows(random.Random(0))
-    seen = {steps.category_of[row] for row in rows}
-    assert len(seen) == RECIPE.categories_per_group
-    assert any(seen - {c} <= set(steps.data.look_alikes[c][: RECIPE.categories_per_group]) for c in seen)
-
-
-def test_the_bank_holds_what_the_last_batches_encoded(fresh):
-    mllm, steps = fresh()
-    steps.align(random.Random(0))
-    names = mllm.embed_texts([category.name for category in steps.data.categories])
-    assert torch.allclose(steps.bank[0], names, atol=1e-4)
-    assert not steps.bank.requires_grad
-    before = steps.bank[1].clone()
-    steps.align(random.Random(2))
-    changed = (steps.bank[1] - before).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
-    assert 0 < changed.sum() <= RECIPE.categories_per_group
+def test_a_work_folder_is_of_one_run(birds, tmp_path):
+    photos = Photos.of("birds", read_data(birds, "none.csv"))
+    open_work(tmp_path, run_facts(photos, RECIPE))
+    open_work(tmp_path, run_facts(photos, replace(RECIPE, variant="finetune")))  # variants share their warm-up
+    with pytest.raises(UserError, match="by another recipe"):
+        open_work(tmp_path, run_facts(photos, replace(RECIPE, temperature=0.1)))

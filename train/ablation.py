@@ -1,0 +1,81 @@
+"""The variants of the paper's figure, trained alike and measured: what does each loss of stage I bring?"""
+
+import gc
+import json
+import logging
+import statistics
+from pathlib import Path
+
+from filelock import FileLock
+
+from core.checkpoints import merge_adapter, save_checkpoint
+from core.identify import Recogniser
+from core.mllm import Mllm
+from train.card import write_card
+from train.data import Record, manifest_hash
+from train.evaluate import evaluate
+from train.features import FeatureCache
+from train.recipe import Recipe
+from train.run import Photos, card_facts, finish, train_variant
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "top1": "top-1",
+    "top1_likelihood_alone": "by what it says",
+    "top1_name_alone": "by name embedding",
+    "top1_words_alone": "by words",
+    "closed4": "four options",
+    "open": "free answer",
+    "gap": "distribution gap",
+}
+
+
+def ablate(photos: Photos, test: list[Record], recipe: Recipe, work: Path) -> dict:
+    """Train, calibrate and measure one variant with one seed; taken from `work` where it is there already."""
+    folder = work / f"seed-{recipe.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{recipe.variant}-{recipe.seed}"
+    results_file = work / f"{name}.{manifest_hash(test)}.json"
+    with FileLock(work / f"{name}.lock"):
+        if results_file.exists():
+            return json.loads(results_file.read_text())
+        mllm, features = train_variant(photos, recipe, folder)
+        results = _measure(name, mllm, features, photos, test, recipe, work)
+        del mllm
+        gc.collect()
+        results_file.write_text(json.dumps(results))
+    return results
+
+
+def _measure(
+    name: str,
+    mllm: Mllm,
+    features: FeatureCache | None,
+    photos: Photos,
+    test: list[Record],
+    recipe: Recipe,
+    work: Path,
+) -> dict:
+    labels, calibration = finish(name, mllm, photos, features, recipe)
+    save_checkpoint(work / "checkpoints" / name, mllm, labels, calibration, card_facts(name, photos, recipe))
+    write_card(work / "checkpoints" / name)
+    merge_adapter(mllm)  # half as long to evaluate
+    results = evaluate(Recogniser(name, mllm, labels, calibration), test, "test", among_all=False)
+    return {"variant": recipe.variant, "seed": recipe.seed, **results["mean"]}
+
+
+def table(runs: list[dict]) -> str:
+    """Markdown: per variant the mean over its seeds and half the range between them, in per cent but for the gap."""
+    rows = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---|---:|" + "---:|" * len(COLUMNS)]
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        own = [run for run in runs if run["variant"] == variant]
+        cells = [_cell([run[column] for run in own], column) for column in COLUMNS]
+        rows.append(f"| {variant} | {len(own)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(values: list[float], column: str) -> str:
+    scale, digits = (1, 2) if column == "gap" else (100, 1)
+    mean, spread = statistics.mean(values) * scale, (max(values) - min(values)) / 2 * scale
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")
