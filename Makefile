@@ -5,7 +5,7 @@ DATA ?= ../shared/data/fgvr-mini
 export HF_HUB_OFFLINE = 1
 export GRADIO_ANALYTICS_ENABLED = False
 
-.PHONY: demo test e2e lint train-tiny bench clean
+.PHONY: demo test e2e lint train-tiny ablation bench clean
 
 demo: $(VENV)/runtime ## open the app on http://127.0.0.1:7860
 	$(BIN)/python app.py
@@ -22,9 +22,13 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 train-tiny: $(VENV)/runtime ## train both embedded checkpoints (resumes): make train-tiny DATA=folder
-	$(BIN)/python -m train run --data $(DATA)
+	$(BIN)/python -m train run --data $(DATA) --name finedefics-tiny
+	$(BIN)/python -m train run --data $(DATA) --name idefics2-tiny --variant finetune
 
-bench: $(VENV)/runtime ## speed, memory, and pictures of other things
+ablation: $(VENV)/runtime ## train and measure the variants with two seeds each (resumes, hours): make ablation DATA=folder
+	$(BIN)/python -m train ablation --data $(DATA)
+
+bench: $(VENV)/runtime ## speed of answers and of training, memory, and pictures of other things
 	$(BIN)/python -m train bench
 
 clean:

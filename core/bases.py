@@ -111,7 +111,7 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
             device_map={"": device},
             quantization_config=quantisation if four_bit else None,
         )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:  # an ImportError: bitsandbytes is not installed
         raise UserError(f"The base {source} cannot be loaded: {str(error).splitlines()[0]}") from error
     processor.image_processor.do_image_splitting = False  # one photo is one image: parts would multiply its tokens
     return Mllm(model.eval().requires_grad_(False), processor, source)

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from core.checkpoints import merge_adapter, save_checkpoint
+from core.files import write_atomically
 from core.identify import Recogniser
 from core.mllm import Mllm
 from train.card import write_card
@@ -44,7 +45,7 @@ def ablate(photos: Photos, test: list[Record], recipe: Recipe, work: Path) -> di
         results = _measure(name, mllm, features, photos, test, recipe, work)
         del mllm
         gc.collect()
-        results_file.write_text(json.dumps(results))
+        write_atomically(results_file, json.dumps(results).encode())
     return results
 
 

@@ -8,9 +8,7 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +18,7 @@ import yaml
 from PIL import Image
 
 from core.errors import UserError
+from core.files import write_atomically
 from core.knowledge import canonical_name, normalise
 from core.models import ASSETS
 from core.photos import FORMATS
@@ -194,16 +193,6 @@ def _store(photo: bytes) -> Path:
     if not path.exists():
         write_atomically(path, photo)
     return path
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as scratch:
-        scratch.write(data)
-        scratch.flush()
-        os.fsync(scratch.fileno())
-    Path(scratch.name).replace(path)
 
 
 @dataclass(frozen=True)

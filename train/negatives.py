@@ -7,10 +7,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from core.errors import UserError
+from core.files import write_atomically
 from core.knowledge import Category, find_category
 from core.similarity import description_similarity
 from core.weights import cache_root
-from train.data_sets import write_atomically
 
 SOURCES = ("descriptions", "photos", "both")
 

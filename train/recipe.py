@@ -142,5 +142,7 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, number.name)
         if isinstance(value, int | float) and value < 0:
             raise UserError(f"{number.name} is {value}: it cannot be negative.")
+    if recipe.align.photos_at_once:
+        raise UserError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
     if recipe.quantised and recipe.adapter.kind == "full":
         raise UserError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")

@@ -4,11 +4,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from core.bases import base_id, open_base
 from core.checkpoints import Calibration, Labels, save_checkpoint
@@ -99,6 +100,26 @@ def train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, Fea
     Finished stages are loaded from `work`, where variants share the warm-up.
     """
     open_work(work, run_facts(photos, recipe))
+    with in_use(work):
+        return _train_variant(photos, recipe, work)
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Hold a run's folder. Raises `UserError` if another run does."""
+    lock = FileLock(folder / "run.lock")
+    try:
+        if processes().is_main_process:
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"Another run is training in {folder}: wait for it, or name another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, FeatureCache | None]:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     features = cache_features(mllm, photos.records, recipe.views, recipe.seed) if recipe.views else None
     fitted = features.of(photos.records, photos.fitted) if features else None

@@ -26,6 +26,7 @@ from transformers import (
 
 from core.devices import default_device, fast_dtype
 from core.errors import UserError
+from core.files import write_atomically
 from core.mllm import Mllm
 from core.weights import sha256_of
 from train.batches import Batch, Collator, Plan, TrainingSet
@@ -268,11 +269,7 @@ def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> No
 def mark_complete(checkpoint: Path) -> None:
     """Record the hashes of a checkpoint's files: from now on it counts."""
     hashes = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir()) if path.name != COMPLETE}
-    scratch = checkpoint / f".{COMPLETE}.tmp"
-    scratch.write_text(json.dumps(hashes, indent=1))
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(checkpoint / COMPLETE)
+    write_atomically(checkpoint / COMPLETE, json.dumps(hashes, indent=1).encode())
 
 
 def last_complete(folder: Path) -> Path | None:

@@ -14,8 +14,8 @@ from core.errors import UserError
 from train.batches import Collator, TrainingSet
 from train.data import read_data
 from train.features import cache_features, mean_features
-from train.recipe import Adapter, read_preset
-from train.run import Photos, open_work, run_facts
+from train.recipe import Adapter, presets, read_preset
+from train.run import Photos, in_use, open_work, run_facts
 from train.stages import StageModel, initialise_connector, parts_of
 from train.trainer import (
     COMPLETE,
@@ -426,3 +426,26 @@ def test_a_work_folder_is_of_one_run(birds, tmp_path):
     open_work(tmp_path, run_facts(photos, replace(RECIPE, variant="finetune")))  # variants share their warm-up
     with pytest.raises(UserError, match="by another recipe"):
         open_work(tmp_path, run_facts(photos, replace(RECIPE, temperature=0.1)))
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path):
+    with in_use(tmp_path), pytest.raises(UserError, match="Another run is training"), in_use(tmp_path):
+        pass
+    with in_use(tmp_path):
+        pass
+
+
+def test_every_preset_is_read_and_checked(tmp_path):
+    assert {"tiny-cpu", "idefics2-8b-qlora", "idefics2-8b-lora-1gpu"} <= set(presets())
+    for name in presets():
+        assert read_preset(name).stages()
+    for text, message in (
+        ("stride: 3", "not a recipe: .*stride"),
+        ("temperature: -1", "cannot be negative"),
+        ("align: {photos: 8, photos_at_once: 4}", "set chunk"),
+        ("{quantised: true, adapter: {kind: full}}", "cannot be trained themselves"),
+        ("[", "not a recipe"),
+    ):
+        (tmp_path / "own.yaml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_preset(str(tmp_path / "own.yaml"))

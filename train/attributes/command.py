@@ -79,8 +79,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run_step(folder: Path, options: argparse.Namespace) -> None:
+    from core.files import write_atomically
     from core.knowledge import super_categories
-    from train.attributes.journal import write_atomically
     from train.attributes.models import Asking
     from train.attributes.steps import discover, extract, find_group, summarise, write_table
 
@@ -91,7 +91,7 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
         write_table(folder, find_group(folder, options.super_category), options.out, options.force)
         return
     if not options.dry_run:
-        write_atomically(folder / f"{options.step}.settings.json", json.dumps(settings, indent=1))
+        write_atomically(folder / f"{options.step}.settings.json", json.dumps(settings, indent=1).encode())
     asking = Asking(**{field.name: getattr(options, field.name) for field in fields(Asking)})
     if options.step == "discover":
         known = super_categories().get(options.super_category)

@@ -1,4 +1,4 @@
-"""Files that survive being killed, or a full disk, in the middle of a write."""
+"""A file of answers that survives being killed, or a full disk, in the middle of a write."""
 
 import json
 import os
@@ -43,17 +43,3 @@ class Journal:
                 self._end = file.tell()
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({error.strerror}): what was answered is kept.") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file by a temporary one beside it. Raises `UserError` if it cannot be written."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}).") from error

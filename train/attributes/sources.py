@@ -8,9 +8,9 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from core.errors import UserError
+from core.files import write_atomically
 from core.knowledge import Category, SuperCategory, describe, find_category
 from train.attributes.answers import InvalidAnswer, check_description, spellings
-from train.attributes.journal import write_atomically
 from train.attributes.prompts import NOT_VISIBLE
 from train.data import Record
 
@@ -37,7 +37,7 @@ Line = TypeVar("Line", bound=PhotoValues)
 
 def write_lines(path: Path, lines: Sequence[PhotoValues]) -> None:
     """Write one JSON object per photo, atomically."""
-    write_atomically(path, "".join(line.model_dump_json() + "\n" for line in lines))
+    write_atomically(path, "".join(line.model_dump_json() + "\n" for line in lines).encode())
 
 
 def read_lines(path: Path, line_type: type[Line]) -> list[Line]:

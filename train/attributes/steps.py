@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from core.errors import UserError
+from core.files import write_atomically
 from core.knowledge import SuperCategory, find_category, super_categories
 from core.prompts import description_question
 from train.attributes.answers import (
@@ -26,7 +27,6 @@ from train.attributes.answers import (
     spellings,
     values_model,
 )
-from train.attributes.journal import write_atomically
 from train.attributes.models import Asking, endpoint, zoo, zoo_version
 from train.attributes.prompts import (
     FEWEST_ATTRIBUTES,
@@ -189,5 +189,5 @@ def _write_without_model(path: Path, lines: list[Any], asking: Asking) -> None:
         write_lines(path, lines)
 
 
-def _yaml(table: dict[str, Any]) -> str:
-    return yaml.safe_dump(table, sort_keys=False, allow_unicode=True, width=121)
+def _yaml(table: dict[str, Any]) -> bytes:
+    return yaml.safe_dump(table, sort_keys=False, allow_unicode=True, width=121).encode()
