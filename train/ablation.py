@@ -59,11 +59,12 @@ def _measure(
     work: Path,
 ) -> dict:
     labels, calibration = finish(name, mllm, photos, features, recipe)
-    save_checkpoint(work / "checkpoints" / name, mllm, labels, calibration, card_facts(name, photos, recipe))
-    write_card(work / "checkpoints" / name)
+    folder = work / "checkpoints" / name
+    save_checkpoint(folder, mllm, labels, calibration, card_facts(name, photos, recipe))
     merge_adapter(mllm)  # half as long to evaluate
-    results = evaluate(Recogniser(name, mllm, labels, calibration), test, "test", among_all=False)
-    return {"variant": recipe.variant, "seed": recipe.seed, **results["mean"]}
+    results = evaluate(Recogniser(name, mllm, labels, calibration), test, "test.csv", among_all=False)
+    write_card(folder, results)
+    return {"variant": recipe.variant, "seed": recipe.seed, **results}
 
 
 def table(runs: list[dict]) -> str:
@@ -71,7 +72,7 @@ def table(runs: list[dict]) -> str:
     rows = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---|---:|" + "---:|" * len(COLUMNS)]
     for variant in dict.fromkeys(run["variant"] for run in runs):
         own = [run for run in runs if run["variant"] == variant]
-        cells = [_cell([run[column] for run in own], column) for column in COLUMNS]
+        cells = [_cell([run["mean"][column] for run in own], column) for column in COLUMNS]
         rows.append(f"| {variant} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

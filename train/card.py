@@ -28,11 +28,12 @@ def seen_photos(folder: Path, records: list[Record]) -> list[Record]:
 
 def results_table(results: dict) -> str:
     """Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
-    rows = ["| data set | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    columns = [column for column in COLUMNS if column in results["mean"]]
+    rows = ["| data set | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
         cells = [
             f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c.startswith("ece") else f"{100 * row[c]:.1f}"
-            for c in COLUMNS
+            for c in columns
         ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)

@@ -31,7 +31,7 @@ class Outcome:
     open: bool  # the free answer names the truth or an alias of it
     known: bool
     alone: tuple[bool, ...]  # each of `SCORES` alone would have ranked the truth first
-    auto: bool  # the truth is first among everything the model knows
+    auto: bool | None  # the truth is first among everything the model knows; None: not measured
     auto_confidence: float  # probability of the first name there
     embedding: torch.Tensor  # [H] of the photo
 
@@ -86,7 +86,8 @@ def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int, among_
         answers = recogniser.answers(open_question(space.group), torch.cat([look.tokens for look in looks]))
         for record, look, answer in zip(batch, looks, answers, strict=True):
             scores = recogniser.score(look, space)
-            auto, auto_confidence = False, 0.0
+            auto: bool | None = None
+            auto_confidence = 0.0
             if everything:
                 among = recogniser.logits(recogniser.score(look, everything)).softmax(dim=0)
                 auto = everything.labels[int(among.argmax())] == record.category
@@ -134,7 +135,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
         "closed4": sum(o.closed for o in outcomes) / n,
         "closed4_letter_alone": sum(o.letter for o in outcomes) / n,
         "open": sum(o.open for o in outcomes) / n,
-        "top1_auto": sum(o.auto for o in outcomes) / n,
+        **({} if outcomes[0].auto is None else {"top1_auto": sum(bool(o.auto) for o in outcomes) / n}),
         "refused": sum(not o.known for o in outcomes) / n,
         **calibration_errors(outcomes),
         **{f"top1_{score}_alone": sum(o.alone[i] for o in outcomes) / n for i, score in enumerate(SCORES)},
@@ -142,11 +143,12 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
 
 
 def calibration_errors(outcomes: list[Outcome]) -> dict[str, float]:
-    """The calibration error within the data set's categories and among everything the model knows."""
-    return {
-        "ece": expected_calibration_error([o.confidence for o in outcomes], [o.rank == 0 for o in outcomes]),
-        "ece_auto": expected_calibration_error([o.auto_confidence for o in outcomes], [o.auto for o in outcomes]),
-    }
+    """The calibration error within the data set's categories and, if measured, among everything the model knows."""
+    errors = {"ece": expected_calibration_error([o.confidence for o in outcomes], [o.rank == 0 for o in outcomes])}
+    if outcomes[0].auto is not None:
+        confidences, rights = [o.auto_confidence for o in outcomes], [bool(o.auto) for o in outcomes]
+        errors["ece_auto"] = expected_calibration_error(confidences, rights)
+    return errors
 
 
 def expected_calibration_error(confidences: list[float], rights: list[bool]) -> float:
