@@ -62,9 +62,9 @@ photos that were used neither for training nor for calibration:
 
 {results_table(results)}
 
-Labels of one data set are ranked at a time, and in the columns "of all" everything the model knows. "Four options"
-are the truth and its three closest look-alikes, chosen among by the ranking; "letter alone" is what the model answers
-when it is asked for A, B, C or D.
+Labels of one data set are ranked at a time; in columns "of all", everything the model knows. "Four options" are the
+truth and its three closest look-alikes, chosen among by the ranking; "letter alone" is what the model answers when it
+is asked for A, B, C or D.
 
 What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
 

@@ -2,6 +2,7 @@ import pytest
 
 from core.photos import open_photo
 from train.bench import CAT, latency, package_pictures, picture_files, prefix_speed, unknown_share
+from train.throughput import throughput
 
 
 @pytest.fixture
@@ -24,3 +25,11 @@ def test_words_come_after_the_species(recogniser, cat):
 def test_pictures_of_other_things_are_unknown(recogniser):
     assert len(package_pictures()) >= 25
     assert unknown_share(recogniser)["detected"] >= 0.8
+
+
+def test_training_is_faster_than_the_released_shape_with_the_same_loss(monkeypatch):
+    for name, value in {"PHOTOS": 6, "EACH": 1, "STEPS": 1}.items():
+        monkeypatch.setattr(f"train.throughput.{name}", value)
+    result = throughput()
+    assert result["loss_difference"] < 1e-4
+    assert result["speedup"]["preset"] > 2  # 4.4 with a machine half busy, and more at the batch of the bench
