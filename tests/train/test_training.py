@@ -326,7 +326,7 @@ def test_chunked_memory_does_not_grow_with_the_negatives(reduced, reduced_idefic
     (few, texts), (many, more_texts) = peak(2, 1), peak(2, 4)
     assert more_texts > 2 * texts
     assert many < 1.05 * few
-    assert peak(0, 4)[0] > 1.5 * peak(0, 1)[0]
+    assert peak(0, 4)[0] > 1.25 * peak(0, 1)[0]  # without chunks it does
 
 
 def test_texts_encoded_once_have_the_loss_of_texts_encoded_for_every_photo(reduced, reduced_idefics2, pictures):
