@@ -26,11 +26,10 @@ def locate(source: str) -> Path:
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(source, allow_patterns=MODEL_FILES))
-    except (OSError, ValueError, HFValidationError) as error:  # hub errors are OSErrors
+    except (OSError, ValueError) as error:  # what the hub raises
         raise UserError(
             f"The base {source} is neither a folder here nor can it be had from the hub "
             f"({str(error).splitlines()[0].rstrip('.')})."

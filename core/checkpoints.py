@@ -152,19 +152,20 @@ def _check_base(folder: Path, card: dict, base: str) -> None:
         )
 
 
-def open_checkpoint(folder: Path, base: str = "", four_bit: bool = False) -> tuple[Mllm, Labels, Calibration]:
+def open_checkpoint(folder: Path, base: str = "", dtype: torch.dtype | None = None) -> tuple[Mllm, Labels, Calibration]:
     """The model of a checkpoint, on its base: the one it names, unless `base` says where that is.
+
+    `dtype` is that of the text model, as for `open_base`.
 
     Raises `UserError` if the base cannot be had or is another one, or if the checkpoint is damaged.
     """
     card = read_card(folder)
     if card["base"] == MERGED:
-        mllm = open_base(str(folder), four_bit)
+        mllm = open_base(str(folder), dtype=dtype)
     else:
-        mllm = open_base(base or card["base"], four_bit)
+        mllm = open_base(base or card["base"], dtype=dtype)
         _check_base(folder, card, mllm.base)
-    labels, calibration = load_into(mllm, folder)
-    return mllm, labels, calibration
+    return mllm, *_put(mllm, folder, card)
 
 
 def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
@@ -172,7 +173,11 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
 
     Raises `UserError` if a tensor is missing, left over or of another shape than the base or the categories ask for.
     """
-    card = read_card(folder)
+    return _put(mllm, folder, read_card(folder))
+
+
+def _put(mllm: Mllm, folder: Path, card: dict) -> tuple[Labels, Calibration]:
+    """`load_into` with the card of a folder that was checked."""
     try:
         labels = load_file(folder / LABELS)
         if CONNECTOR in card["files"]:

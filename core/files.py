@@ -2,9 +2,28 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write to, beside `path` (whose folders are made), that takes its place at the end or leaves nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -13,12 +32,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises `UserError` if it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as scratch:
-            scratch.write(data)
-            scratch.flush()
-            os.fsync(scratch.fileno())
-        Path(scratch.name).chmod(0o644)
-        Path(scratch.name).replace(path)
+        with replacing(path) as scratch:
+            scratch.write_bytes(data)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error

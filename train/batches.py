@@ -96,7 +96,6 @@ class Batch:
     photos: list[str]  # file names, for messages
     states: Tensor  # [b, P, D] vision features, or [b, 3, H, W] pixel values
     mask: Tensor  # [b, P] bool, or [b, H/p, W/p] patch mask of pixel values
-    is_pixels: bool
     categories: Tensor  # [b]
     second: Tensor | None = None  # [b] the other category of a mixed photo
     share: Tensor | None = None  # [b] how much of it is the first
@@ -108,6 +107,11 @@ class Batch:
     negative_names: Tensor | None = None
     questions: list[Question] = field(default_factory=list)
     answer_tokens: dict[str, float] = field(default_factory=dict)  # by kind: of the step's answers, on the mean pass
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the tower has not seen the photos yet."""
+        return self.states.dim() == 4
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The same batch with its tensors on a device."""
@@ -121,16 +125,8 @@ class Batch:
         """Some of the photos with their questions; the texts and what refers to them are left out."""
         rows = range(len(self.photos))[part]
         asked = [replace(q, photo=q.photo - rows.start) for q in self.questions if q.photo in rows]
-        tensors = self.states[part], self.mask[part]
-        return Batch(
-            self.step,
-            self.photos[part],
-            *tensors,
-            self.is_pixels,
-            self.categories[part],
-            questions=asked,
-            answer_tokens=self.answer_tokens,
-        )
+        photos = self.photos[part], self.states[part], self.mask[part], self.categories[part]
+        return Batch(self.step, *photos, questions=asked, answer_tokens=self.answer_tokens)
 
 
 class Plan(Dataset):
@@ -220,10 +216,10 @@ class Collator:
         names = [str(self.data.records[row].image) for row in rows]
         if self.data.features is None:
             photos = [read_photo(self.data.records[row].image).image for row in rows]
-            return Batch(step, names, *self.mllm.pixels(photos), is_pixels=True, categories=own)
+            return Batch(step, names, *self.mllm.pixels(photos), own)
         rngs = [self._rng(step, place, "photo") for place in places]
         states = self._patches(rows, rngs)
-        batch = Batch(step, names, states, torch.ones(states.shape[:2], dtype=torch.bool), False, own)
+        batch = Batch(step, names, states, torch.ones(states.shape[:2], dtype=torch.bool), own)
         if self.stage == "warmup" and self._rng(step, "mix").random() < self.recipe.mixed_share:
             others = [self._balanced_row(rng) for rng in rngs]
             kept = torch.stack([_random(rng, states.shape[1]) < rng.random() for rng in rngs])  # [b, P]

@@ -25,15 +25,15 @@ def labelled(data: str, csv: str, split: str) -> list[Record]:
     return read_data(folder, csv)
 
 
-def photos_to_train_on(options: argparse.Namespace) -> Photos:
-    """The photos of `train run`, none of which may be in the test part beside them."""
+def photos_to_train_on(options: argparse.Namespace, descriptions: Path | None = None) -> Photos:
+    """The photos to train on, none of which may be in the test part beside them."""
     from train.attributes.sources import load_descriptions
 
     records = labelled(options.data, options.csv, "train")
     folder = Path(options.data)
     if folder.is_dir() and options.csv != "test.csv" and csv_files(folder, "test.csv"):
         check_no_leakage(records, read_data(folder, "test.csv"))
-    told = load_descriptions(options.descriptions) if getattr(options, "descriptions", None) else None
+    told = load_descriptions(descriptions) if descriptions else None
     return Photos.of(folder.resolve().name if folder.is_dir() else options.data, records, told)
 
 
@@ -45,7 +45,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 def run(options: argparse.Namespace) -> None:
     """Train a checkpoint, or with `--dry-run` show what would be trained on."""
-    photos, recipe = photos_to_train_on(options), recipe_of(options)
+    photos, recipe = photos_to_train_on(options, options.descriptions), recipe_of(options)
     if options.dry_run:
         from train.preview import preview
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.identify import SCORES, Recogniser
+from core.identify import SCORES, LabelSpace, Recogniser
 from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
@@ -46,15 +46,16 @@ def evaluate(
     by_set: dict[str, list[Record]] = {}
     for record in records:
         by_set.setdefault(record.data_set, []).append(record)
+    known = recogniser.label_space() if among_all else None
     sets, everything = {}, []
     for name, records in by_set.items():
+        space = recogniser.label_space(sorted({record.category for record in records}))
         outcomes = []
-        for outcome in outcomes_of(recogniser, records, seed, among_all):
+        for outcome in outcomes_of(recogniser, records, space, known, seed):
             outcomes.append(outcome)
             if len(outcomes) % 50 == 0:
                 log.info("%s: %d of %d photos", name, len(outcomes), len(records))
-        names = recogniser.label_space(sorted({record.category for record in records})).names
-        gap = modality_gap(torch.stack([outcome.embedding for outcome in outcomes]), names)
+        gap = modality_gap(torch.stack([outcome.embedding for outcome in outcomes]), space.names)
         sets[name] = {**summary(outcomes), "gap": gap}
         everything += outcomes
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
@@ -73,11 +74,11 @@ def _rounded(result: dict) -> dict:
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def outcomes_of(recogniser: Recogniser, records: list[Record], seed: int, among_all: bool = True) -> Iterator[Outcome]:
-    """One outcome per record; the label space is the records' categories, and for `auto` all that the model knows."""
-    labels = sorted({record.category for record in records})
-    space = recogniser.label_space(labels)
-    everything = recogniser.label_space() if among_all else None
+def outcomes_of(
+    recogniser: Recogniser, records: list[Record], space: LabelSpace, everything: LabelSpace | None, seed: int
+) -> Iterator[Outcome]:
+    """One outcome per record; `space` are the records' categories, `everything` (for `auto`) all that is known."""
+    labels = space.labels
     look_alikes = most_similar(labels, 3)
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from core.bases import EMBEDDED, open_base
-from core.checkpoints import load_into, merge_adapter, read_card, save_checkpoint
+from core.bases import EMBEDDED
+from core.checkpoints import merge_adapter, open_checkpoint, read_card, save_checkpoint
 from core.errors import UserError
 from train.card import write_card
 
@@ -16,16 +16,16 @@ def export(checkpoint: Path, base: str, out: Path) -> None:
     """Write the merged model of a checkpoint to the folder `out`, which must not exist.
 
     `base` says where its base is, unless the checkpoint does. The embedded model is merged in float32: its adapter's
-    steps are too fine for bfloat16. Raises `UserError` if the base cannot be had or the checkpoint is merged already.
+    steps are too fine for bfloat16. Raises `UserError` if the base cannot be had or is another one, or if the
+    checkpoint is merged already.
     """
     if out.exists():
         raise UserError(f"{out} exists: name a new folder.")
     card = read_card(checkpoint)
     if not card["base_id"]:
         raise UserError(f"The checkpoint {checkpoint.name} is a merged model already.")
-    source = base or card["base"]
-    mllm = open_base(source, dtype=torch.float32 if source == EMBEDDED else torch.bfloat16)
-    labels, calibration = load_into(mllm, checkpoint)
+    dtype = torch.float32 if card["base"] == EMBEDDED else torch.bfloat16
+    mllm, labels, calibration = open_checkpoint(checkpoint, base, dtype)
     merge_adapter(mllm)
     save_checkpoint(out, mllm, labels, calibration, {k: v for k, v in card.items() if k not in OWN})
     write_card(out)

@@ -15,18 +15,6 @@ from core.weights import cache_root
 SOURCES = ("descriptions", "photos", "both")
 
 
-def category_means(embeddings: np.ndarray, categories: list[str], names: list[str]) -> np.ndarray:
-    """[N, D] mean of the L2-normalised photo embeddings [photos, D] of every one of N categories.
-
-    `categories` holds the category of each photo. Raises `UserError` for a category without photos.
-    """
-    unit = _normalised(embeddings)
-    of_photo = np.array(categories)
-    if missing := sorted(set(names) - set(categories)):
-        raise UserError(f"There are no photos of {missing[0]} to compare it with others.")
-    return np.stack([unit[of_photo == name].mean(0) for name in names])
-
-
 def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None) -> np.ndarray:
     """[N, N] symmetric similarity of categories, at most 1, by one of `SOURCES`.
 

@@ -2,7 +2,7 @@
 
 from core.bases import open_base
 from core.mllm import Mllm
-from train.batches import Batch, Collator, Plan, TrainingSet
+from train.batches import Batch, Collator, TrainingSet
 from train.recipe import Recipe
 from train.run import Photos
 from train.trainer import add_adapter, dtype_of, set_trainable
@@ -24,7 +24,7 @@ def preview(photos: Photos, recipe: Recipe) -> str:
         steps = stage.steps_for(len(photos.fitted))
         at_once = stage.photos_at_once or stage.photos
         collator = Collator(name, mllm, data, recipe)
-        batch = collator([Plan(steps, stage.photos)[i] for i in range(at_once)])["batch"]
+        batch = collator([(0, place) for place in range(at_once)])["batch"]
         lines += ["", f"{name}: {steps} steps of {stage.photos} photos, {at_once} at once", *_described(mllm, batch)]
         trained = sum(p.numel() for p in set_trainable(mllm, recipe, name).values())
         tokens = _tokens_at_once(mllm, batch, recipe, name)

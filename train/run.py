@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from core.bases import base_id, open_base
 from core.checkpoints import Calibration, Labels, save_checkpoint
 from core.errors import UserError
+from core.files import write_atomically
 from core.knowledge import describe, words_of
 from core.mllm import Mllm
 from train.batches import TrainingSet, known_categories
@@ -74,7 +75,7 @@ def open_work(folder: Path, facts: dict) -> None:
     with FileLock(folder / "recipe.lock"):
         if recorded.exists() and recorded.read_text() != settings:
             raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
-        recorded.write_text(settings)
+        write_atomically(recorded, settings.encode())
 
 
 def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> None:

@@ -54,7 +54,7 @@ def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) 
     kinds = [batch.descriptions, batch.names, *batch.negative_descriptions.T, *batch.negative_names.T]
     texts: list[Tensor] = [torch.empty(0)] * len(batch.texts)
     for kind in kinds:
-        rows = mllm._at_eos([batch.texts[i] for i in kind.tolist()])  # padded to the longest, as it comes
+        rows = mllm.embed_together([batch.texts[i] for i in kind.tolist()])  # padded to the longest, as it comes
         for i, row in zip(kind.tolist(), rows, strict=True):
             texts[i] = row
     losses = model.alignment(batch, torch.cat([torch.stack(texts), objects]), model.temperature())
@@ -99,9 +99,7 @@ def throughput() -> dict:
         folder = Path(scratch) / "birds"
         _pictures(folder)
         records = read_class_folders(folder)
-        mllm = open_base(recipe.base)
-        initialise_connector(mllm, 0)
-        add_adapter(mllm, recipe)
+        mllm = _untrained(recipe)
         pictures = [Image.open(record.image).convert("RGB") for record in records]
         kept = torch.stack([mllm.vision_features([picture]).states for picture in pictures])
         data = TrainingSet.build(records, FeatureCache(kept.half().numpy(), list(range(len(records)))))
@@ -117,7 +115,7 @@ def throughput() -> dict:
                 trained.refresh_memory()
             seconds[name] = _seconds(trained, partial(_step, trained, collator))
         with torch.no_grad():
-            exact = _model(recipe, _exact(recipe), data).eval()
+            exact = _model(recipe, _untrained(recipe, torch.float32), data).eval()
             once, repeated = (
                 _loss(exact, Collator("align", exact.mllm, data, recipe, distinct)(slots)["batch"])
                 for distinct in (True, False)
@@ -138,8 +136,8 @@ def _loss(model: StageModel, batch: Batch) -> Tensor:
     return torch.stack(list(model(batch).values())).sum()
 
 
-def _exact(recipe: Recipe) -> Mllm:
-    mllm = open_base(recipe.base, dtype=torch.float32)
+def _untrained(recipe: Recipe, dtype: torch.dtype | None = None) -> Mllm:
+    mllm = open_base(recipe.base, dtype=dtype)
     initialise_connector(mllm, 0)
     add_adapter(mllm, recipe)
     return mllm

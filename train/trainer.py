@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from transformers import (
 
 from core.devices import default_device, fast_dtype
 from core.errors import UserError
-from core.files import write_atomically
+from core.files import replacing, write_atomically
 from core.mllm import Mllm
 from core.weights import sha256_of
 from train.batches import Batch, Collator, Plan, TrainingSet
@@ -227,9 +226,7 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if self.args.should_save:  # called on every process
-            folder = Path(output_dir or self.args.output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            save_parameters(self.trained, folder / PARAMETERS)
+            save_parameters(self.trained, Path(output_dir or self.args.output_dir) / PARAMETERS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_parameters(self.trained, Path(resume_from_checkpoint) / PARAMETERS)
@@ -249,11 +246,8 @@ class StageTrainer(Trainer):
 
 def save_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
     """Write parameters as safetensors, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    save_file({name: p.detach().contiguous() for name, p in parameters.items()}, scratch)
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, scratch)
 
 
 def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:

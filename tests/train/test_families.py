@@ -64,6 +64,8 @@ def test_a_checkpoint_is_refused_on_another_base(birds, reduced_idefics2, reduce
     train("small", photos, recipe, tmp_path / "work", tmp_path / "out")
     with pytest.raises(UserError, match=r"made for the base \w{16}, not for \w{16}"):
         open_checkpoint(tmp_path / "out/small", base=str(reduced_idefics2))
+    with pytest.raises(UserError, match=r"made for the base \w{16}, not for \w{16}"):
+        export(tmp_path / "out/small", str(reduced_idefics2), tmp_path / "merged")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -1,11 +1,17 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from core.errors import UserError
 from core.knowledge import in_super_category
 from core.similarity import most_similar
 from train import negatives
-from train.negatives import category_means, hard_negatives, report, similarity
+from train.data import Record
+from train.features import FeatureCache, mean_features
+from train.negatives import hard_negatives, report, similarity
 
 BIRDS = [category.name for category in in_super_category("bird")]
 CATS = [category.name for category in in_super_category("cat")]
@@ -96,11 +102,14 @@ def test_the_report_prints_what_is_chosen():
     assert [part.strip().rsplit(" ", 1)[0] for part in waxwing.split(":")[1].split(",")] == [BIRDS[i] for i in chosen]
 
 
-def test_category_means_average_unit_embeddings():
-    embeddings = np.array([[2.0, 0], [0, 4], [3, 4]])
-    assert np.allclose(category_means(embeddings, ["a", "a", "b"], ["b", "a"]), [[0.6, 0.8], [0.5, 0.5]])
+def test_mean_features_average_the_unit_features_of_a_category():
+    states = np.array([[2.0, 0], [0, 4], [3, 4]], dtype=np.float16)[:, None, None]  # [photos, views, P, D]
+    records = [Record(Path(f"{i}.jpg"), category, "x", str(i)) for i, category in enumerate("aab")]
+    model = SimpleNamespace(device=torch.device("cpu"))
+    means = mean_features(model, records, FeatureCache(states, [0, 1, 2]), ["b", "a"])
+    assert np.allclose(means, [[0.6, 0.8], [0.5**0.5, 0.5**0.5]])
     with pytest.raises(UserError, match="no photos of c"):
-        category_means(embeddings, ["a", "a", "b"], ["a", "c"])
+        mean_features(model, records, FeatureCache(states, [0, 1, 2]), ["a", "c"])
 
 
 def test_mistakes_of_a_user_are_told_and_those_of_a_caller_raised():
