@@ -17,27 +17,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.errors import UserError
-from core.knowledge import WORDINGS, Category, describe, find_category
+from core.knowledge import WORDINGS, Category, SuperCategory, describe, find_category, super_categories
 from core.mllm import Mllm
 from core.photos import read_photo
 from core.prompts import LETTERS, closed_question, description_question, open_question
-from core.similarity import most_similar
+from core.similarity import description_similarity
 from train.data import Record
+from train.data_sets import data_sets
 from train.features import FeatureCache
+from train.negatives import nearest
 from train.recipe import Recipe
 
 NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn
 
 
-def known_categories(records: list[Record]) -> list[Category]:
-    """The records' categories, sorted by name. Raises `UserError` for one whose attributes are not known."""
-    known = []
-    for name in sorted({record.category for record in records}):
-        category = find_category(name)
-        if category is None:
-            raise UserError(f"No attributes are known for {name!r}: add it to a table in assets/attributes.")
-        known.append(category)
-    return known
+def categories_of(records: list[Record]) -> list[Category]:
+    """The records' categories, sorted by name. One that no table of attributes has is of its data set's kind."""
+    kinds = {record.category: record.data_set for record in records}
+    return [find_category(name) or Category(name, _kind_of(kinds[name]), (), {}) for name in sorted(kinds)]
+
+
+def _kind_of(data_set: str) -> SuperCategory:
+    row = data_sets().get(data_set)
+    return super_categories().get(row.noun if row else "") or SuperCategory(data_set, "object", "kind", ())
 
 
 @dataclass
@@ -57,13 +59,15 @@ class TrainingSet:
         records: list[Record],
         features: FeatureCache | None,
         descriptions: dict[str, str] | None = None,
-        rank: Callable[[list[str]], list[list[int]]] | None = None,
+        rank: Callable[[list[str], list[str]], list[list[int]]] | None = None,
     ) -> "TrainingSet":
-        """`rank` orders for every category name all others, most similar first; by default by their descriptions.
+        """`rank` orders for every category name the others of its group, most similar first.
 
-        Raises `UserError` for a category whose attributes are not known, or that is the only one of its kind.
+        By default that is by their descriptions.
+
+        Raises `UserError` for a category that is the only one of its kind.
         """
-        categories = known_categories(records)
+        categories = categories_of(records)
         counts = Counter(category.super_category.name for category in categories)
         if lonely := [group for group, count in counts.items() if count < 2]:
             raise UserError(f"There is only one kind of {lonely[0]}: at least two are needed to learn the difference.")
@@ -72,10 +76,24 @@ class TrainingSet:
         members: list[list[int]] = [[] for _ in names]
         for row, record in enumerate(records):
             members[position[record.category]].append(row)
-        ranked = rank(names) if rank else most_similar(names, len(names) - 1)
-        groups = [category.super_category for category in categories]
-        look_alikes = [[j for j in row if groups[j] == groups[i]] for i, row in enumerate(ranked)]
-        return cls(records, features, categories, look_alikes, members, descriptions or {})
+        groups = [category.super_category.name for category in categories]
+        ranked = rank(names, groups) if rank else nearest(description_similarity(names), groups, len(names))
+        return cls(records, features, categories, ranked, members, descriptions or {})
+
+    def description(self, category: int, row: int, wording: int = 0) -> str:
+        """The description of a photo of the category, or the category's; its name where there is neither."""
+        known = self.categories[category]
+        own = self.descriptions.get(self.records[row].sha256)
+        return own or (describe(known, wording) if known.values else known.name)
+
+    def check_described(self) -> None:
+        """Raises `UserError` for a photo that has no description, neither its own nor its category's."""
+        for category, rows in zip(self.categories, self.members, strict=True):
+            if not category.values and any(self.records[row].sha256 not in self.descriptions for row in rows):
+                raise UserError(
+                    f"No attributes are known for {category.name!r}: describe them by `train attributes`, or train "
+                    "with --variant finetune, which needs none."
+                )
 
 
 @dataclass
@@ -103,8 +121,8 @@ class Batch:
     descriptions: Tensor | None = None  # [b] index into `texts`
     names: Tensor | None = None  # [b] index into `texts`
     negatives: Tensor | None = None  # [b, K] categories
-    negative_descriptions: Tensor | None = None  # [b, K] index into `texts`; None: taken from memory
-    negative_names: Tensor | None = None
+    negative_names: Tensor | None = None  # [b, K] index into `texts`
+    negative_descriptions: Tensor | None = None  # the same; None: taken from memory
     questions: list[Question] = field(default_factory=list)
     answer_tokens: dict[str, float] = field(default_factory=dict)  # by kind: of the step's answers, on the mean pass
 
@@ -253,11 +271,11 @@ class Collator:
         batch.names = torch.tensor([place(self.data.categories[c].name) for c in own])
         hard = [self.hard_negatives(c) for c in own]
         batch.negatives = torch.tensor(hard)
+        batch.negative_names = torch.tensor([[place(self.data.categories[c].name) for c in row] for row in hard])
         if not self.recipe.negatives_from_memory:
             batch.negative_descriptions = torch.tensor(
                 [[place(self._description(step, c)) for c in row] for row in hard]
             )
-            batch.negative_names = torch.tensor([[place(self.data.categories[c].name) for c in row] for row in hard])
 
     def hard_negatives(self, category: int) -> list[int]:
         """The category's closest look-alikes; where there are too few, itself, which the losses mask."""
@@ -266,35 +284,41 @@ class Collator:
 
     def _own_description(self, step: int, category: int, row: int) -> str:
         """The photo's own description, where there is one, or its category's."""
-        return self.data.descriptions.get(self.data.records[row].sha256) or self._description(step, category)
+        own = self.data.descriptions.get(self.data.records[row].sha256)
+        return own if own and self.recipe.variant == "full" else self._description(step, category)
 
     def _description(self, step: int, category: int) -> str:
-        """A category's description: of one of its photos, or from its table in a wording; the same in all of a step."""
+        """A category's description: of one of its photos, or from its table in a wording; the same in all of a step.
+
+        The variant without descriptions has the name in its place, which no loss of it looks at.
+        """
+        if self.recipe.variant == "object-category":
+            return self.data.categories[category].name
         rng = self._rng(step, "description", category)
-        told = self.data.records[rng.choice(self.data.members[category])].sha256
-        return self.data.descriptions.get(told) or describe(self.data.categories[category], rng.randrange(WORDINGS))
+        row = rng.choice(self.data.members[category])
+        return self.data.description(category, row, rng.randrange(WORDINGS))
 
     def _all_questions(self, step: int) -> list[list[Question]]:
         """The questions at every place of a step, over all processes."""
         return [self._questions(step, place, row) for place, row in enumerate(self.rows(step))]
 
     def _questions(self, step: int, place: int, row: int) -> list[Question]:
-        recipe, category = self.recipe, self.data.categories[self.category_of[row]]
+        recipe, own = self.recipe, self.category_of[row]
+        category = self.data.categories[own]
         group = category.super_category
 
         def question(kind: str, text: str, answer: str) -> Question:
             return Question(place, kind, self.mllm.question_ids(text), self.mllm.answer_ids(answer))
 
-        told = self.data.descriptions.get(self.data.records[row].sha256) or describe(category)
-        description = question("description", description_question(group), told)
+        description = question("description", description_question(group), self.data.description(own, row))
         taught = recipe.variant == "full"  # to write descriptions
         if self.stage == "align":
             return [description] if taught and _every(place, recipe.described_share) else []
         rng = self._rng(step, place, "question")
         asked = [question("open", open_question(group if rng.random() < 0.5 else None), category.name)]
         if _every(place, recipe.closed_share):
-            near = self.data.look_alikes[self.category_of[row]][:NEIGHBOURS]
-            options = [self.category_of[row], *rng.sample(near, min(3, len(near)))]
+            near = self.data.look_alikes[own][:NEIGHBOURS]
+            options = [own, *rng.sample(near, min(3, len(near)))]
             rng.shuffle(options)
             names = [self.data.categories[option].name for option in options]
             asked.append(question("closed", closed_question(group, names), LETTERS[names.index(category.name)]))

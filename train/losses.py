@@ -134,12 +134,15 @@ def attribute_category(batch: TripleBatch, temperature: float | Tensor) -> Tenso
 
 
 def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
-    """L_CCC = mean_i log sum_{k in C_hn(i)} exp Sim(c_i, c_k): a name is pushed from its look-alikes' names."""
+    """L_CCC = mean_i -log( exp Sim(c_i, c_i) / (exp Sim(c_i, c_i) + sum_{k in C_hn(i)} exp Sim(c_i, c_k)) ).
+
+    A name is pushed from its look-alikes' names, until they are apart. Without the name's similarity to itself, a
+    constant, -log 1 / sum_k exp Sim(c_i, c_k) has no end, and pushes on when everything else is learned.
+    """
     similarity = _products("bd,bkd->bk", batch.names, batch.negative_names) / temperature
-    same = batch.negative_categories == batch.categories[:, None]
-    if same.all(dim=1).any():
-        raise ValueError("Every row needs at least one hard negative of another category.")
-    return similarity.masked_fill(same, -torch.inf).logsumexp(dim=1).mean()
+    similarity = similarity.masked_fill(batch.negative_categories == batch.categories[:, None], -torch.inf)
+    itself = _products("bd,bd->b", batch.names, batch.names)[:, None] / temperature
+    return (torch.cat([itself, similarity], dim=1).logsumexp(dim=1, keepdim=True) - itself).mean()
 
 
 def object_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.knowledge import describe, words_of
+from core.errors import UserError
+from core.knowledge import words_of
 from core.mllm import Mllm, VisionFeatures
 from core.scoring import word_similarity
 from train.batches import Batch, TrainingSet
@@ -28,9 +29,14 @@ LABEL_SMOOTHING = 0.1
 
 
 def initialise_connector(mllm: Mllm, seed: int) -> None:
-    """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness."""
+    """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness.
+
+    Raises `UserError` if the base has a connector of another kind.
+    """
     torch.manual_seed(seed)
     connector = mllm.model.model.connector
+    if not hasattr(connector, "perceiver_resampler"):
+        raise UserError(f"The connector of {mllm.base} is trained already: leave the warm-up out of the preset.")
     for module in connector.modules():
         if isinstance(module, nn.Linear):
             module.reset_parameters()
@@ -76,7 +82,7 @@ class StageModel(nn.Module):
         self.network = mllm.model
         self.temperature = Temperature(recipe.temperature, recipe.learned_temperature and stage == "align")
         self.temperature.to(mllm.device)
-        self.memory: Tensor | None = None  # [2, C, H] embeddings of all names and descriptions
+        self.memory: Tensor | None = None  # [C, H] embeddings of all descriptions
         self.words = mllm.word_embeddings(mllm.word_ids([words_of(c.name) for c in data.categories]))  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
 
@@ -160,13 +166,15 @@ class StageModel(nn.Module):
 
     @torch.no_grad()
     def refresh_memory(self) -> None:
-        """Encode every category's name and description anew: hard negatives that cost no gradients.
+        """Encode every category's description anew, without dropout: hard negatives that cost no gradients.
 
         `alignment` replaces those that its batch encodes; doing this now and then keeps the others from growing stale.
         """
-        names = [category.name for category in self.data.categories]
-        told = [describe(category) for category in self.data.categories]
-        self.memory = torch.stack([self.mllm.embed_texts(names), self.mllm.embed_texts(told)])
+        mode = self.training
+        self.eval()
+        told = [self.data.description(i, rows[0]) for i, rows in enumerate(self.data.members)]
+        self.memory = self.mllm.embed_texts(told)
+        self.train(mode)
 
     def alignment(self, batch: Batch, embeddings: Tensor, temperature: Tensor) -> dict[str, Tensor]:
         """(L_OAC + L_ACC + L_CCC) / 2, each weighted by the recipe, from embeddings of all texts, then all photos."""
@@ -174,20 +182,21 @@ class StageModel(nn.Module):
         assert batch.descriptions is not None
         assert batch.names is not None
         assert batch.negatives is not None
+        assert batch.negative_names is not None
         descriptions, names = texts[batch.descriptions], texts[batch.names]
-        if batch.negative_descriptions is not None and batch.negative_names is not None:
+        if batch.negative_descriptions is not None:
             hard = texts[batch.negative_descriptions], texts[batch.negative_names]
         else:
             if self.memory is None:
                 self.refresh_memory()
             assert self.memory is not None
-            hard = self.memory[1, batch.negatives], self.memory[0, batch.negatives]
+            hard = self.memory[batch.negatives], texts[batch.negative_names]
         others = gather_columns(objects, descriptions, names, batch.categories)
         triples = TripleBatch(objects, descriptions, names, batch.categories, *hard, batch.negatives, others)
         if self.memory is not None:
             columns = triples.columns
             self.memory = self.memory.clone()
-            self.memory[:, columns.categories] = torch.stack([columns.names, columns.descriptions]).detach()
+            self.memory[columns.categories] = columns.descriptions.detach()
         recipe, alone = self.recipe, self.recipe.variant == "object-category"
         weighted = {
             object_attribute: 0.0 if alone else recipe.object_attribute_weight,

@@ -63,7 +63,9 @@ def test_attribute_category_by_hand():
 
 def test_category_category_by_hand():
     # each row against its own negatives: c_0 = -20 with 20, c_1 = 30 with 50 degrees
-    assert category_category(batch(), 0.5).item() == pytest.approx((cos(40) + cos(20)) / 0.5 / 2, abs=1e-9)
+    e = lambda d: math.exp(cos(d) / 0.5)  # noqa: E731
+    expected = [-math.log(e(0) / (e(0) + e(40))), -math.log(e(0) / (e(0) + e(20)))]
+    assert category_category(batch(), 0.5).item() == pytest.approx(sum(expected) / 2, abs=1e-9)
 
 
 def test_photos_of_one_category_are_not_negatives_of_each_other():
@@ -85,9 +87,13 @@ def test_a_hard_negative_of_the_own_category_is_masked():
     assert masked.item() == pytest.approx(without.item(), abs=1e-9)
 
 
-def test_category_category_needs_a_negative_of_another_category():
-    with pytest.raises(ValueError, match="another category"):
-        category_category(batch(negative_categories=((0,), (3,))), 0.5)
+def test_a_name_without_look_alikes_is_pushed_from_none():
+    assert category_category(batch(negative_categories=((0,), (1,))), 0.5).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_names_that_are_apart_are_pushed_no_further():
+    apart = replace(batch(), negative_names=-batch().names[:, None])
+    assert category_category(apart, 0.05).item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
