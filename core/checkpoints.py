@@ -34,6 +34,7 @@ MERGED = "merged"  # in place of a base: the folder holds the whole model
 LABELS = "labels.safetensors"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 CONNECTOR = "connector.safetensors"
+BASE_FOLDER = "base_folder"  # in the card: where the base was a folder on the machine that trained
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calib
         card = {
             "base": base_name(mllm.base) if adapters else MERGED,
             "base_id": base_id(mllm.base) if adapters else "",
+            **({BASE_FOLDER: str(Path(mllm.base).resolve())} if adapters and Path(mllm.base).is_dir() else {}),
             "categories": labels.categories,
             "calibration": asdict(calibration),
             "files": {path.name: sha256_of(path) for path in sorted(scratch.iterdir())},
@@ -153,7 +155,7 @@ def _check_base(folder: Path, card: dict, base: str) -> None:
 
 
 def open_checkpoint(folder: Path, base: str = "", dtype: torch.dtype | None = None) -> tuple[Mllm, Labels, Calibration]:
-    """The model of a checkpoint, on its base: the one it names, unless `base` says where that is.
+    """The model of a checkpoint, on its base: where it was in training or by its name, unless `base` says where it is.
 
     `dtype` is that of the text model, as for `open_base`.
 
@@ -163,7 +165,9 @@ def open_checkpoint(folder: Path, base: str = "", dtype: torch.dtype | None = No
     if card["base"] == MERGED:
         mllm = open_base(str(folder), dtype=dtype)
     else:
-        mllm = open_base(base or card["base"], dtype=dtype)
+        trained_on = card.get(BASE_FOLDER)
+        found = trained_on if trained_on and Path(trained_on).is_dir() else card["base"]
+        mllm = open_base(base or found, dtype=dtype)
         _check_base(folder, card, mllm.base)
     return mllm, *_put(mllm, folder, card)
 

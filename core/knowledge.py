@@ -31,7 +31,7 @@ class SuperCategory:
 
 @dataclass(frozen=True, eq=False)
 class Category:
-    """One category: its display name, other spellings, and the value of every attribute of its super-category."""
+    """One category: its display name, other spellings, and the value of every attribute of its kind, or none."""
 
     name: str
     super_category: SuperCategory
@@ -120,11 +120,13 @@ def clause_start(attribute: str) -> str:
 
 
 def describe(category: Category, wording: int = 0) -> str:
-    """The attribute description of a category, 35-60 words, in one of `WORDINGS` wordings.
+    """The attribute description of a category, 35-60 words, in one of `WORDINGS` wordings; empty without values.
 
     Wording 0 is the one that the model is taught to write; the others keep training from memorising one
     sentence: they change the clause form and start at another attribute.
     """
+    if not category.values:
+        return ""
     group, wording = category.super_category, wording % WORDINGS
     start = wording * len(group.attributes) // WORDINGS
     pairs = [(a, category.values[a]) for a in group.attributes[start:] + group.attributes[:start]]

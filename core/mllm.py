@@ -6,6 +6,7 @@ embedded model: any Idefics2 will do, and any Idefics3 (SmolVLM), whose connecto
 one image: splitting into sub-images must be off.
 """
 
+import copy
 import re
 from dataclasses import dataclass
 
@@ -54,6 +55,11 @@ class Mllm:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
+
+    def own_weights(self) -> None:
+        """Take copies of weights that are shared with other models, so that all of them can be trained."""
+        self.model = copy.deepcopy(self.model)
+        self.text_model = self.model.model.text_model
 
     def escape(self, text: str) -> str:
         """Text that cannot end a turn or stand for a photo: special tokens typed by a user are broken up."""

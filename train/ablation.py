@@ -9,15 +9,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from core.checkpoints import merge_adapter, save_checkpoint
+from core.errors import UserError
 from core.files import write_atomically
 from core.identify import Recogniser
-from core.mllm import Mllm
 from train.card import write_card
 from train.data import Record, manifest_hash
 from train.evaluate import evaluate
-from train.features import FeatureCache
 from train.recipe import Recipe
-from train.run import Photos, card_facts, finish, train_variant
+from train.run import Photos, card_facts, finish, open_work, run_facts, train_variant
+from train.stages import processes
 
 log = logging.getLogger(__name__)
 
@@ -27,44 +27,38 @@ COLUMNS = {
     "top1_name_alone": "by name embedding",
     "top1_words_alone": "by words",
     "closed4": "four options",
+    "closed4_letter_alone": "by letter",
     "open": "free answer",
     "gap": "distribution gap",
 }
 
 
-def ablate(photos: Photos, test: list[Record], recipe: Recipe, work: Path) -> dict:
-    """Train, calibrate and measure one variant with one seed; taken from `work` where it is there already."""
+def ablate(photos: Photos, test: list[Record], csv_name: str, recipe: Recipe, work: Path) -> dict:
+    """Train, calibrate and measure one variant with one seed; taken from `work` where it is there already.
+
+    Raises `UserError` if `work` holds runs on other data or by another recipe, or if there are several processes.
+    """
+    if processes().num_processes > 1:
+        raise UserError("The ablation runs in one process: start it without torchrun.")
     folder = work / f"seed-{recipe.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    open_work(folder, run_facts(photos, recipe))
     name = f"{recipe.variant}-{recipe.seed}"
     results_file = work / f"{name}.{manifest_hash(test)}.json"
     with FileLock(work / f"{name}.lock"):
         if results_file.exists():
             return json.loads(results_file.read_text())
         mllm, features = train_variant(photos, recipe, folder)
-        results = _measure(name, mllm, features, photos, test, recipe, work)
+        labels, calibration = finish(name, mllm, photos, features)
+        checkpoint = work / "checkpoints" / name
+        save_checkpoint(checkpoint, mllm, labels, calibration, card_facts(name, photos, recipe))
+        merge_adapter(mllm)  # half as long to evaluate
+        measured = evaluate(Recogniser(name, mllm, labels, calibration), test, csv_name, among_all=False)
+        write_card(checkpoint, measured)
+        results = {"variant": recipe.variant, "seed": recipe.seed, **measured}
         del mllm
         gc.collect()
         write_atomically(results_file, json.dumps(results).encode())
     return results
-
-
-def _measure(
-    name: str,
-    mllm: Mllm,
-    features: FeatureCache | None,
-    photos: Photos,
-    test: list[Record],
-    recipe: Recipe,
-    work: Path,
-) -> dict:
-    labels, calibration = finish(name, mllm, photos, features, recipe)
-    folder = work / "checkpoints" / name
-    save_checkpoint(folder, mllm, labels, calibration, card_facts(name, photos, recipe))
-    merge_adapter(mllm)  # half as long to evaluate
-    results = evaluate(Recogniser(name, mllm, labels, calibration), test, "test.csv", among_all=False)
-    write_card(folder, results)
-    return {"variant": recipe.variant, "seed": recipe.seed, **results}
 
 
 def table(runs: list[dict]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.checkpoints import Calibration, Labels
-from core.identify import SCORES, LabelSpace, Look, Recogniser, Scores
+from core.identify import SCORES, LabelSpace, Look, Recogniser
 from core.knowledge import WORDINGS, describe, find_category, words_of
 from core.mllm import Mllm
 from core.photos import read_photo
@@ -24,10 +25,14 @@ REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may r
 
 
 def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache | None) -> Labels:
-    """Embeddings and words of every category of the records, and each one's mean vision feature."""
+    """Embeddings and words of every category of the records, and each one's mean vision feature.
+
+    A category whose attributes are not known has its name in the description's place.
+    """
     names = sorted({record.category for record in records})
-    known = [find_category(name) for name in names]
-    wordings = torch.stack([mllm.embed_texts([describe(c, w) for c in known if c]) for w in range(WORDINGS)])
+    known = [(name, find_category(name)) for name in names]
+    told = [[describe(category, w) if category else name for name, category in known] for w in range(WORDINGS)]
+    wordings = torch.stack([mllm.embed_texts(texts) for texts in told])
     return Labels(
         names,
         mllm.embed_texts(names).cpu(),
@@ -46,24 +51,24 @@ class Held:
     truth: int
 
 
-def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], aligned: bool, seed: int = 0) -> Calibration:
+def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
     """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
 
-    A model that was not `aligned` by stage I is ranked by what it would say alone, as a language model is asked.
-    Otherwise the similarities are fitted first, which tells how many names are worth scoring by likelihood; then all
-    scores are, as they will be used, with every photo ranked within its super-category and among everything the
-    checkpoint knows.
+    The similarities are fitted first, which tells how many names are worth scoring by likelihood; then all scores are,
+    as they will be used, with every photo ranked within its super-category (if it has one in the tables) and among
+    everything the checkpoint knows.
     """
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
-    spaces: dict[str, LabelSpace] = {}
-    near: dict[str, list[list[int]]] = {}
+    spaces: dict[str | None, LabelSpace] = {}
+    near: dict[str | None, list[list[int]]] = {}
+    sizes = Counter(c.super_category.name for c in map(find_category, labels.categories) if c)
     seen: list[Held] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
         category = find_category(record.category)
-        assert category is not None  # the training set was checked
-        group = category.super_category.name
+        group = category.super_category.name if category else None
+        group = group if sizes[group or ""] > 1 else None
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
             near[group] = most_similar(spaces[group].labels, 3)
@@ -75,17 +80,16 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], aligne
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, look.tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    if aligned:
-        compared = [(recogniser.compare(h.look, h.space).stack()[:-1], h.truth) for h in seen]
-        similarities = fit_weights(compared, START[:-1])
-        recogniser.calibration = replace(
-            _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
-        )
-        log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
+    compared = [(recogniser.compare(h.look, h.space).stack()[:-1], h.truth) for h in seen]
+    similarities = fit_weights(compared, START[:-1])
+    recogniser.calibration = replace(
+        _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
+    )
+    log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
     everything = recogniser.label_space()
     within = [(recogniser.score(h.look, h.space), h.truth) for h in seen]
     among_all = [(recogniser.score(h.look, everything), everything.labels.index(h.space.labels[h.truth])) for h in seen]
-    weights = _fit_ranking([*within, *among_all], aligned)
+    weights = fit_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]], START)
     ranked = [weights @ scores.stack() for scores, _ in within]
     letter_weight = fit_weights(
         [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
@@ -98,13 +102,6 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], aligne
         letter_weight=(letter_weight[1] / letter_weight[0]).item(),
         unknown_distance=distances.quantile(1 - REFUSED_SHARE).item(),
     )
-
-
-def _fit_ranking(scored: list[tuple[Scores, int]], aligned: bool) -> Tensor:
-    if aligned:
-        return fit_weights([(scores.stack(), truth) for scores, truth in scored], START)
-    likelihood = fit_weights([(scores.stack()[-1:], truth) for scores, truth in scored], START[-1:])
-    return torch.cat([torch.zeros(len(SCORES) - 1), likelihood])
 
 
 def _ranking(weights: Tensor) -> Calibration:

@@ -2,15 +2,20 @@
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
+from core.checkpoints import merge_adapter
 from core.errors import UserError
+from core.identify import Recogniser
 from core.models import find_entry, load
-from train.data import Record, check_no_leakage, csv_files, read_data
-from train.data_sets import detect, read_hub, read_official
+from train.data import Record, check_no_leakage, check_one_category_per_photo, csv_files, manifest_hash, read_data
+from train.data_sets import detect, read_foci, read_hub, read_official
 from train.recipe import Recipe, read_preset
 from train.run import Photos, train
+
+log = logging.getLogger(__name__)
 
 HUB = "hf:"
 
@@ -18,29 +23,41 @@ HUB = "hf:"
 def labelled(data: str, csv: str, split: str) -> list[Record]:
     """The labelled photos of whatever `--data` names. Raises `UserError` if there is nothing to be read."""
     if data.startswith(HUB):
-        return read_hub(data.removeprefix(HUB), split)
-    folder = Path(data)
-    if folder.is_dir() and not csv_files(folder, csv) and detect(folder):
-        return read_official(folder, split)
-    return read_data(folder, csv)
+        records = read_hub(data.removeprefix(HUB), split)
+    elif _is_official(Path(data), csv):
+        records = read_official(Path(data), split)
+    else:
+        return read_data(Path(data), csv)
+    check_one_category_per_photo(records)
+    return records
+
+
+def _is_official(folder: Path, csv: str) -> bool:
+    return folder.is_dir() and not csv_files(folder, csv) and detect(folder) is not None
 
 
 def photos_to_train_on(options: argparse.Namespace, descriptions: Path | None = None) -> Photos:
-    """The photos to train on, none of which may be in the test part beside them."""
+    """The photos to train on, none of which may be in the test part that a folder has beside them."""
     from train.attributes.sources import load_descriptions
 
     records = labelled(options.data, options.csv, "train")
     folder = Path(options.data)
-    if folder.is_dir() and options.csv != "test.csv" and csv_files(folder, "test.csv"):
-        check_no_leakage(records, read_data(folder, "test.csv"))
+    has_test = folder.is_dir() and options.csv != "test.csv" and csv_files(folder, "test.csv")
+    if has_test or _is_official(folder, options.csv):
+        try:
+            test = labelled(options.data, "test.csv", "test")
+        except UserError as error:
+            log.warning("Whether test photos are among those to train on is not checked: %s", error)
+        else:
+            check_no_leakage(records, test)
     told = load_descriptions(descriptions) if descriptions else None
     return Photos.of(folder.resolve().name if folder.is_dir() else options.data, records, told)
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
     """The preset with what the command line changes."""
-    changes = {"variant": options.variant, "seed": options.seed}
-    return read_preset(options.preset, **changes, **({"base": options.base} if options.base else {}))
+    changes = {"variant": options.variant, "seed": options.seed, "base": options.base}
+    return read_preset(options.preset, **{key: value for key, value in changes.items() if value is not None})
 
 
 def run(options: argparse.Namespace) -> None:
@@ -51,15 +68,23 @@ def run(options: argparse.Namespace) -> None:
 
         print(preview(photos, recipe))
         return
-    work = options.work or Path("runs") / f"{Path(options.preset).stem}-{options.seed}"
+    if options.name is None:
+        raise UserError("The checkpoint needs a name: give one with --name.")
+    data = manifest_hash(photos.records)[:8]
+    work = options.work or Path("runs") / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
     train(options.name, photos, recipe, work, options.out)
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Print a model's accuracy, and write it into its card if asked to."""
+    """Print a model's accuracy, and write it into its card if asked to. Its adapter is merged: half as long to wait."""
     from train.card import seen_photos, write_card
     from train.evaluate import evaluate as measure
+    from train.evaluate import foci_accuracy
 
+    if options.foci:
+        recogniser = _merged(options.model)
+        print(json.dumps(foci_accuracy(recogniser, read_foci(options.foci), Path(options.data), options.seed)))
+        return
     folder = find_entry(options.model).checkpoint
     records = labelled(options.data, options.csv, "test")
     if seen := seen_photos(folder, records):
@@ -70,7 +95,7 @@ def evaluate(options: argparse.Namespace) -> None:
         if options.card:
             raise UserError(f"{warning} A model card reports unseen ones.")
         print(warning, file=sys.stderr)
-    results = {**measure(load(options.model), records, options.csv, options.seed), "seen": len(seen)}
+    results = {**measure(_merged(options.model), records, options.csv, options.seed), "seen": len(seen)}
     if options.card:
         write_card(folder, results)
     if options.json:
@@ -80,6 +105,13 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
         print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+
+
+def _merged(model: str) -> Recogniser:
+    recogniser = load(model)
+    if hasattr(recogniser.mllm.model, "peft_config"):
+        merge_adapter(recogniser.mllm)
+    return recogniser
 
 
 def ablation(options: argparse.Namespace) -> None:
@@ -92,20 +124,23 @@ def ablation(options: argparse.Namespace) -> None:
     recipes = [
         read_preset(options.preset, variant=variant, seed=seed) for seed in options.seeds for variant in options.variants
     ]
-    print(table([ablate(photos, test, recipe, options.work) for recipe in recipes]))
+    print(table([ablate(photos, test, options.test_csv, recipe, options.work) for recipe in recipes]))
 
 
 def negatives(options: argparse.Namespace) -> None:
     """Print every category's look-alikes."""
-    from core.bases import EMBEDDED, open_base
+    from core.bases import open_base
+    from train.batches import categories_of
     from train.features import mean_features
     from train.negatives import report, similarity
 
+    recipe = read_preset(options.preset)
+    by = options.by or recipe.negatives_by
     records = labelled(options.data, options.csv, "train")
-    names = sorted({record.category for record in records})
-    by_words = options.by == "descriptions"
-    means = None if by_words else mean_features(open_base(EMBEDDED), records, None, names).cpu().numpy()
-    print(report(names, similarity(names, options.by, means), options.top))
+    categories = categories_of(records)
+    names, groups = [c.name for c in categories], [c.super_category.name for c in categories]
+    means = None if by == "descriptions" else mean_features(open_base(recipe.base), records, None, names).cpu().numpy()
+    print(report(names, similarity(names, by, means), groups, options.top or recipe.hard_negatives))
 
 
 def export(options: argparse.Namespace) -> None:

@@ -80,11 +80,12 @@ def read_data(folder: Path, csv_name: str) -> list[Record]:
         raise UserError(
             f"{folder} must hold photos of at least two categories (looked for {csv_name} and class folders)."
         )
-    _check_one_category_per_photo(records)
+    check_one_category_per_photo(records)
     return records
 
 
-def _check_one_category_per_photo(records: list[Record]) -> None:
+def check_one_category_per_photo(records: list[Record]) -> None:
+    """Raises `UserError` if a photo (by content) is filed under two categories."""
     filed: dict[str, Record] = {}
     for record in records:
         other = filed.setdefault(record.sha256, record)

@@ -4,15 +4,18 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from core.errors import UserError
 from core.identify import SCORES, LabelSpace, Recogniser
 from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
 from core.similarity import modality_gap, most_similar
 from train.data import Record
+from train.data_sets import ClosedQuestion
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,34 @@ def outcomes_of(
                 auto_confidence=auto_confidence,
                 embedding=look.embedding,
             )
+
+
+def foci_accuracy(
+    recogniser: Recogniser, questions: list[ClosedQuestion], folder: Path, seed: int = 0
+) -> dict[str, float]:
+    """Shares of FOCI questions answered rightly, in the columns of `summary`; `n` of them have a photo in `folder`.
+
+    Raises `UserError` if none has one, or if two photos there share a name.
+    """
+    photos: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and photos.setdefault(path.name, path) != path:
+            raise UserError(f"{photos[path.name]} and {path} share a name: name the folder of one split.")
+    rng = random.Random(seed)
+    closed, letter = [], []
+    for question in questions:
+        options = rng.sample(question.options, len(question.options))
+        if question.image not in photos:
+            continue
+        look, space = recogniser.look(read_photo(photos[question.image]).image), recogniser.label_space(options)
+        letters = recogniser.letter_scores(options, space.group, look.tokens)
+        chosen = recogniser.choose(recogniser.score(look, space), space, options, letters)
+        closed.append(options[int(chosen.argmax())] == question.answer)
+        letter.append(options[int(letters.argmax())] == question.answer)
+    if not closed:
+        raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
+    n = len(closed)
+    return {"n": n, "closed4": round(sum(closed) / n, 4), "closed4_letter_alone": round(sum(letter) / n, 4)}
 
 
 def rank_of(scores: torch.Tensor, truth: int) -> int:

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from core.bases import EMBEDDED
-from core.checkpoints import merge_adapter, open_checkpoint, read_card, save_checkpoint
+from core.checkpoints import BASE_FOLDER, merge_adapter, open_checkpoint, read_card, save_checkpoint
 from core.errors import UserError
 from train.card import write_card
 
-OWN = {"base", "base_id", "categories", "calibration", "files"}  # what `save_checkpoint` writes itself
+OWN = {"base", "base_id", BASE_FOLDER, "categories", "calibration", "files"}  # what `save_checkpoint` writes itself
 
 
 def export(checkpoint: Path, base: str, out: Path) -> None:

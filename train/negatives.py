@@ -36,47 +36,38 @@ def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None)
     return photos if by == "photos" else (_ranks(description_similarity(names)) + _ranks(photos)) / 2
 
 
-def hard_negatives(
-    names: list[str],
-    k: int,
-    by: str = "descriptions",
-    photo_means: np.ndarray | None = None,
-    within: bool = True,
-) -> list[list[int]]:
-    """For each of N categories, the indices of its (at most) k most similar others, best first, ties in list order.
+def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[int]]:
+    """For each of N categories, the indices of its (at most) k most similar others of the same group, best first.
 
-    With `within`, they are of the category's own super-category if that has k others in the list, and of all
-    otherwise. The result is cached by the content of the inputs, the attribute values among them. Raises what
-    `similarity` raises, and `ValueError` for k < 1.
+    Ties are in list order. Raises `ValueError` for k < 1.
     """
-    key = _key(names, k, by, photo_means, within)
-    path = cache_root() / "negatives" / f"{key}.json"
+    if k < 1:
+        raise ValueError(f"k={k}")
+    chosen = []
+    for i, row in enumerate(similarities):
+        alike = np.array([j for j, group in enumerate(groups) if j != i and group == groups[i]], dtype=int)
+        chosen.append(alike[np.argsort(-row[alike], kind="stable")[:k]].tolist())
+    return chosen
+
+
+def hard_negatives(
+    names: list[str], groups: list[str], k: int, by: str = "descriptions", photo_means: np.ndarray | None = None
+) -> list[list[int]]:
+    """`nearest` by `similarity`, cached by the content of the inputs, the attribute values among them."""
+    path = cache_root() / "negatives" / f"{_key(names, groups, k, by, photo_means)}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
-    negatives = _nearest(names, similarity(names, by, photo_means), k, within)
+    negatives = nearest(similarity(names, by, photo_means), groups, k)
     write_atomically(path, json.dumps(negatives).encode())
     return negatives
 
 
-def report(names: list[str], similarities: np.ndarray, k: int, within: bool = True) -> str:
-    """One line per category: its look-alikes as `hard_negatives` chooses them, with their similarities [N, N]."""
+def report(names: list[str], similarities: np.ndarray, groups: list[str], k: int) -> str:
+    """One line per category: its look-alikes as `nearest` chooses them, with their similarities [N, N]."""
     return "\n".join(
-        f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in nearest)
-        for i, (name, nearest) in enumerate(zip(names, _nearest(names, similarities, k, within), strict=True))
+        f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in look_alikes)
+        for i, (name, look_alikes) in enumerate(zip(names, nearest(similarities, groups, k), strict=True))
     )
-
-
-def _nearest(names: list[str], similarities: np.ndarray, k: int, within: bool) -> list[list[int]]:
-    if k < 1:
-        raise ValueError(f"k={k}")
-    groups = [category.super_category.name if category else None for category in map(find_category, names)]
-    chosen = []
-    for i, row in enumerate(similarities):
-        others = [j for j in range(len(names)) if j != i]
-        alike = [j for j in others if groups[i] is not None and groups[j] == groups[i]]
-        candidates = np.array(alike if within and len(alike) >= k else others)
-        chosen.append(candidates[np.argsort(-row[candidates], kind="stable")[:k]].tolist())
-    return chosen
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:
@@ -94,9 +85,9 @@ def _ranks(similarities: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _key(names: list[str], k: int, by: str, photo_means: np.ndarray | None, within: bool) -> str:
+def _key(names: list[str], groups: list[str], k: int, by: str, photo_means: np.ndarray | None) -> str:
     known = [_content(category) if (category := find_category(name)) else None for name in names]
-    content = hashlib.sha256(json.dumps([names, known, k, by, within]).encode())
+    content = hashlib.sha256(json.dumps([names, groups, known, k, by]).encode())
     if photo_means is not None:
         content.update(str(photo_means.shape).encode() + photo_means.astype(np.float64).tobytes())
     return content.hexdigest()[:16]

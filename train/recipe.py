@@ -70,7 +70,7 @@ class Recipe:
     learned_temperature: bool = False
     hard_negatives: int = 3
     negatives_by: str = "descriptions"  # descriptions | photos | both
-    negatives_from_memory: bool = False  # embeddings from the last refresh, without gradients, instead of fresh ones
+    negatives_from_memory: bool = False  # hard descriptions of the last refresh, without gradients, not fresh ones
     object_attribute_weight: float = 1.0
     attribute_category_weight: float = 1.0
     category_category_weight: float = 1.0
@@ -127,6 +127,7 @@ def read_preset(name: str, **overrides: Any) -> Recipe:
 
 
 def _check(recipe: Recipe) -> None:
+    _check_values(recipe)
     stages = {name: getattr(recipe, name) for name in ("warmup", "align", "instruct")}
     choices = {
         "variant": (recipe.variant, tuple(VARIANTS)),
@@ -138,11 +139,25 @@ def _check(recipe: Recipe) -> None:
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise UserError(f"{key} is {value!r}: choose one of {', '.join(allowed)}.")
-    for number in fields(recipe):
-        value = getattr(recipe, number.name)
-        if isinstance(value, int | float) and value < 0:
-            raise UserError(f"{number.name} is {value}: it cannot be negative.")
     if recipe.align.photos_at_once:
         raise UserError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
     if recipe.quantised and recipe.adapter.kind == "full":
         raise UserError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
+
+
+def _check_values(part: Recipe | Adapter | Stage, prefix: str = "") -> None:
+    """Every value is of its field's type and not too small."""
+    for known in fields(part):
+        key, value = prefix + known.name, getattr(part, known.name)
+        if isinstance(value, Adapter | Stage):
+            _check_values(value, f"{key}.")
+            continue
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fits: dict[object, bool] = {str: isinstance(value, str), bool: isinstance(value, bool), int: whole}
+        fits |= {float: whole or isinstance(value, float), Stage | None: value is None}
+        if not fits.get(known.type, False):
+            kind = getattr(known.type, "__name__", "stage")
+            raise UserError(f"{key} is {value!r}, not a value of type {kind} (a number is written like 2.0e-4).")
+        least = 1 if known.name in ("photos", "save_every", "rank", "hard_negatives") else 0
+        if known.type in (int, float) and value < least:
+            raise UserError(f"{key} is {value}: it cannot be less than {least}.")

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.files import write_atomically
 from core.knowledge import describe, words_of
 from core.mllm import Mllm
-from train.batches import TrainingSet, known_categories
+from train.batches import TrainingSet, categories_of
 from train.calibrate import calibrate, label_embeddings
 from train.card import write_card
 from train.data import Record, manifest_hash, short_hash, split_calibration
@@ -61,7 +61,7 @@ def check_name(name: str) -> None:
 
 def run_facts(photos: Photos, recipe: Recipe) -> dict:
     """What a run depends on: two runs whose facts are equal may share a folder (variants share one, too)."""
-    told = [(words_of(c.name), describe(c)) for c in known_categories(photos.records)]
+    told = [(words_of(c.name), describe(c)) for c in categories_of(photos.records)]
     knowledge = hashlib.sha256(json.dumps([told, photos.descriptions], sort_keys=True).encode()).hexdigest()[:16]
     settings = {k: v for k, v in recipe.as_dict().items() if k != "variant"}
     return {**settings, "data": manifest_hash(photos.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
@@ -89,7 +89,7 @@ def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> N
     mllm, features = train_variant(photos, recipe, work)
     if not process.is_main_process:
         return
-    labels, calibration = finish(name, mllm, photos, features, recipe)
+    labels, calibration = finish(name, mllm, photos, features)
     save_checkpoint(out / name, mllm, labels, calibration, card_facts(name, photos, recipe))
     write_card(out / name)
     log.info("%s: saved in %s, %s", name, out / name, calibration)
@@ -127,6 +127,8 @@ def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, Fe
     data = TrainingSet.build(
         photos.fitted, fitted, photos.descriptions, look_alikes_by(mllm, recipe, photos.fitted, fitted)
     )
+    if recipe.variant == "full":
+        data.check_described()
     log.info("%d photos to train on, %d to calibrate with", len(photos.fitted), len(photos.held))
     if recipe.warmup:
         initialise_connector(mllm, recipe.seed)
@@ -139,25 +141,22 @@ def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, Fe
 
 def look_alikes_by(
     mllm: Mllm, recipe: Recipe, records: list[Record], features: FeatureCache | None
-) -> Callable[[list[str]], list[list[int]]]:
-    """How hard negatives are ranked: a function from category names to every category's others, closest first."""
+) -> Callable[[list[str], list[str]], list[list[int]]]:
+    """How hard negatives are ranked: a function of category names and groups, for `TrainingSet.build`."""
 
-    def rank(names: list[str]) -> list[list[int]]:
+    def rank(names: list[str], groups: list[str]) -> list[list[int]]:
         by = recipe.negatives_by
         means = None if by == "descriptions" else mean_features(mllm, records, features, names).cpu().numpy()
-        return hard_negatives(names, len(names) - 1, by, means)
+        return hard_negatives(names, groups, len(names), by, means)
 
     return rank
 
 
-def finish(
-    name: str, mllm: Mllm, photos: Photos, features: FeatureCache | None, recipe: Recipe
-) -> tuple[Labels, Calibration]:
+def finish(name: str, mllm: Mllm, photos: Photos, features: FeatureCache | None) -> tuple[Labels, Calibration]:
     """The label embeddings and the calibration of a trained model."""
     fitted = features.of(photos.records, photos.fitted) if features else None
     labels = label_embeddings(mllm, photos.fitted, fitted)
-    aligned = "align" in recipe.stages()
-    return labels, calibrate(name, mllm, labels, photos.held, aligned)
+    return labels, calibrate(name, mllm, labels, photos.held)
 
 
 def card_facts(name: str, photos: Photos, recipe: Recipe) -> dict:

@@ -23,6 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from core.bases import EMBEDDED
 from core.devices import default_device, fast_dtype
 from core.errors import UserError
 from core.files import replacing, write_atomically
@@ -47,6 +48,8 @@ def dtype_of(recipe: Recipe) -> torch.dtype:
 def add_adapter(mllm: Mllm, recipe: Recipe) -> None:
     """Give the model its adapter, if it has none yet and the recipe asks for one."""
     adapter = recipe.adapter
+    if adapter.kind == "full" and mllm.base == EMBEDDED:
+        mllm.own_weights()
     if adapter.kind == "full" or hasattr(mllm.model, "peft_config"):
         return
     where = "(text_model|modality_projection|perceiver_resampler)" if adapter.on_connector else "text_model"
@@ -153,11 +156,11 @@ class StageTrainer(Trainer):
         """One pass and its gradients: in one piece, or in stage I in chunks where the recipe says so."""
         batch: Batch = inputs["batch"]
         inner, first_pass = self.stage_model, batch.photos[0]
-        seed = hashlib.sha256(f"{inner.recipe.seed} {inner.stage} {batch.step} {first_pass}".encode()).digest()
-        torch.manual_seed(int.from_bytes(seed[:7]))
         if inner.stage == "align" and inner.recipe.negatives_from_memory and batch.step % self.stage.save_every == 0:
             with self.accelerator.autocast():
                 inner.refresh_memory()
+        seed = hashlib.sha256(f"{inner.recipe.seed} {inner.stage} {batch.step} {first_pass}".encode()).digest()
+        torch.manual_seed(int.from_bytes(seed[:7]))
         if inner.stage == "align" and inner.recipe.chunk:
             model.train()
             return self._step_in_chunks(model, batch.to(self.args.device))

@@ -75,14 +75,6 @@ def test_both_checkpoints_say_how_they_were_made(trained):
     assert full["categories"] == ["Bohemian Waxwing", "Cedar Waxwing", "Downy Woodpecker"]
 
 
-def test_a_model_without_stage_one_is_ranked_by_what_it_says(trained):
-    full, tuned = (read_card(trained / name)["calibration"] for name in ("finedefics-tiny", "idefics2-tiny"))
-    similarities = ["name_weight", "description_weight", "words_weight"]
-    assert [tuned[weight] for weight in similarities] == [0, 0, 0]
-    assert tuned["likelihood_weight"] > 0
-    assert any(full[weight] > 0 for weight in similarities)
-
-
 def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
     from core.commands import models
 
@@ -109,7 +101,7 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monk
 
 
 def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
-    arguments = ["run", "--data", str(data), "--name", "x", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")]
+    arguments = ["run", "--data", str(data), "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")]
     assert main([*arguments, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "answer (carries the loss): 'Bill is" in shown
@@ -124,6 +116,7 @@ def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
         (["--preset", "huge"], "no preset 'huge': choose one of"),
         (["--variant", "half"], "variant is 'half'"),
         (["--name", "../evil"], "cannot name a checkpoint"),
+        (["--name", ""], "cannot name a checkpoint"),
         (["--data", "hf:nobody/nothing"], "nobody/nothing"),
     ],
 )
@@ -151,6 +144,27 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
     assert main(["evaluate", "--data", str(data)]) == 0
     assert "mean" in capsys.readouterr().out
+
+
+def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    names = [*PHOTOS, "Baltimore_Oriole"]
+    asked = {
+        name: [{"image": f"x/{name}_{i}.png", "options": names, "groundtruth": name} for i in (0, 1)] for name in PHOTOS
+    }
+    (tmp_path / "foci.json").write_text(json.dumps(asked))
+    for name in PHOTOS:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        shutil.copy(data / "bird" / name / "0.png", tmp_path / "photos" / name / f"{name}_0.png")
+    command = ["evaluate", "--foci", str(tmp_path / "foci.json"), "--data"]
+    assert main([*command, str(tmp_path / "photos")]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["n"] == 3
+    assert 0 <= results["closed4_letter_alone"] <= 1
+    assert main([*command, str(tmp_path / "nowhere")]) == 1
+    assert "None of the 6 photos that are asked about" in capsys.readouterr().err
+    assert main([*command, str(data)]) == 1
+    assert "share a name" in capsys.readouterr().err
 
 
 def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The published presets on models of the real architectures, reduced: train, save, load, merge, identify."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from core.checkpoints import open_checkpoint
 from core.errors import UserError
 from core.identify import Recogniser
 from core.photos import read_photo
+from train.ablation import ablate, table
 from train.data import read_data
 from train.export import export
 from train.recipe import read_preset
@@ -30,7 +32,7 @@ def test_a_preset_goes_all_the_way(preset, model, steps, birds, tmp_path, reques
     base = request.getfixturevalue(model)
     photos = Photos.of("birds", read_data(birds, "none.csv"))
     train("small", photos, recipe_for(preset, base, steps), tmp_path / "work", tmp_path / "out")
-    adapted = Recogniser("small", *open_checkpoint(tmp_path / "out/small", base=str(base)))
+    adapted = Recogniser("small", *open_checkpoint(tmp_path / "out/small"))  # it tells where its base was
     names = dict(adapted.mllm.model.named_parameters())
     assert any("lora_B" in name and weights.abs().sum() > 0 for name, weights in names.items())
     on_connector = any("connector" in name and "lora_" in name for name in names)
@@ -56,6 +58,45 @@ def test_a_preset_goes_all_the_way(preset, model, steps, birds, tmp_path, reques
             "tail",
             "throat",
         } | {"silhouette"}
+
+
+@pytest.fixture
+def mushrooms(birds, tmp_path):
+    """Pictures of categories that no table has."""
+    folder = tmp_path / "mushrooms"
+    for name, bird in (
+        ("Fly_Agaric", "Cedar_Waxwing"),
+        ("Death_Cap", "Hooded_Oriole"),
+        ("Chanterelle", "Baltimore_Oriole"),
+    ):
+        shutil.copytree(birds / bird, folder / name)
+    return Photos.of("mushrooms", read_data(folder, "none.csv"))
+
+
+def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms, reduced_idefics2, tmp_path):
+    recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1)
+    with pytest.raises(UserError, match="No attributes are known for 'Chanterelle'.*--variant finetune"):
+        train("small", mushrooms, recipe, tmp_path / "a", tmp_path / "out")
+    train("tuned", mushrooms, replace(recipe, variant="finetune"), tmp_path / "b", tmp_path / "out")
+    told = {record.sha256: f"A cap like that of a {record.category}." for record in mushrooms.records}
+    train("full", replace(mushrooms, descriptions=told), recipe, tmp_path / "c", tmp_path / "out")
+    for name in ("tuned", "full"):
+        recogniser = Recogniser(name, *open_checkpoint(tmp_path / "out" / name))
+        result = recogniser.identify(read_photo(mushrooms.records[0].image).image)
+        assert {s.name for s in result.species} == {"Chanterelle", "Death Cap", "Fly Agaric"}
+
+
+def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2, tmp_path, monkeypatch):
+    photos, test = Photos.of("birds", read_data(birds, "none.csv")), read_data(birds, "none.csv")[:10]
+    recipe = replace(recipe_for("idefics2-8b-qlora", reduced_idefics2, 1), variant="finetune")
+    results = ablate(photos, test, "few.csv", recipe, tmp_path)
+    assert results["csv"] == "few.csv"
+    assert "| finetune | 1 |" in table([results])
+    assert "| **mean** | 10 |" in (tmp_path / "checkpoints/finetune-0/README.md").read_text()
+    monkeypatch.setattr("train.ablation.train_variant", lambda *_: pytest.fail("trained again"))
+    assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
+    with pytest.raises(UserError, match="by another recipe"):
+        ablate(photos, test, "few.csv", replace(recipe, temperature=0.1), tmp_path)
 
 
 def test_a_checkpoint_is_refused_on_another_base(birds, reduced_idefics2, reduced_idefics3, tmp_path):

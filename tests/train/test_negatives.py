@@ -11,7 +11,7 @@ from core.similarity import most_similar
 from train import negatives
 from train.data import Record
 from train.features import FeatureCache, mean_features
-from train.negatives import hard_negatives, report, similarity
+from train.negatives import report, similarity
 
 BIRDS = [category.name for category in in_super_category("bird")]
 CATS = [category.name for category in in_super_category("cat")]
@@ -21,6 +21,11 @@ CATS = [category.name for category in in_super_category("cat")]
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINEDEFICS_CACHE", str(tmp_path))
     return tmp_path / "negatives"
+
+
+def hard_negatives(names, *options):
+    """Of categories that are all of one group."""
+    return negatives.hard_negatives(names, ["x"] * len(names), *options)
 
 
 def means(names, seed=0):
@@ -58,13 +63,12 @@ def test_ties_keep_the_order_of_the_list():
     assert hard_negatives(["x", "y", "z", "w"], 2, "photos", np.ones((4, 3))) == [[1, 2], [0, 2], [0, 1], [0, 1]]
 
 
-def test_look_alikes_stay_within_the_super_category_if_it_has_enough():
-    names = [*BIRDS[:3], *CATS[:2]]
+def test_look_alikes_are_of_the_same_group():
+    names, groups = [*BIRDS[:3], *CATS[:2]], [*["bird"] * 3, *["cat"] * 2]
     closest_to_a_cat = np.array([[1, 0], [0, 1], [0, 1], [1, 0.01], [1, 0.02]])
-    chosen = hard_negatives(names, 2, "photos", closest_to_a_cat)
+    chosen = negatives.hard_negatives(names, groups, 2, "photos", closest_to_a_cat)
     assert chosen[0] == [1, 2]  # the birds, although the cats' photos are closer
-    assert chosen[3] == [4, 0]  # there is but one other cat: all are asked
-    assert hard_negatives(names, 2, "photos", closest_to_a_cat, within=False)[0] == [3, 4]
+    assert chosen[3] == [4]  # there is but one other cat
 
 
 def test_there_are_at_most_all_others():
@@ -73,7 +77,7 @@ def test_there_are_at_most_all_others():
 
 def test_the_result_is_cached_by_the_content_of_the_inputs(cache, monkeypatch):
     first = hard_negatives(BIRDS, 3, "both", means(BIRDS))
-    monkeypatch.setattr(negatives, "_nearest", lambda *_: [["computed again"]])
+    monkeypatch.setattr(negatives, "nearest", lambda *_: [["computed again"]])
     assert hard_negatives(BIRDS, 3, "both", means(BIRDS)) == first
     assert len(list(cache.glob("*.json"))) == len(list(cache.iterdir())) == 1
     for other in (
@@ -81,20 +85,21 @@ def test_the_result_is_cached_by_the_content_of_the_inputs(cache, monkeypatch):
         (BIRDS, 2, "both", means(BIRDS)),
         (BIRDS, 3, "photos", means(BIRDS)),
         (BIRDS, 3, "both", means(BIRDS, seed=1)),
-        (BIRDS, 3, "both", means(BIRDS), False),
     ):
         assert hard_negatives(*other) == [["computed again"]]
+    other_groups = ["x", *["y"] * (len(BIRDS) - 1)]
+    assert negatives.hard_negatives(BIRDS, other_groups, 3, "both", means(BIRDS)) == [["computed again"]]
 
 
 def test_other_attribute_values_are_other_inputs(monkeypatch):
     hard_negatives(BIRDS, 3)
     monkeypatch.setattr(negatives, "find_category", lambda name: None)
-    monkeypatch.setattr(negatives, "_nearest", lambda *_: [["computed again"]])
+    monkeypatch.setattr(negatives, "nearest", lambda *_: [["computed again"]])
     assert hard_negatives(BIRDS, 3) == [["computed again"]]
 
 
 def test_the_report_prints_what_is_chosen():
-    lines = report(BIRDS, similarity(BIRDS, "descriptions"), 3).splitlines()
+    lines = report(BIRDS, similarity(BIRDS, "descriptions"), ["bird"] * len(BIRDS), 3).splitlines()
     assert [line.split(":")[0] for line in lines] == BIRDS
     waxwing = lines[BIRDS.index("Cedar Waxwing")]
     assert waxwing.startswith("Cedar Waxwing: Bohemian Waxwing 0.")

@@ -1,4 +1,4 @@
-"""Two processes train as one does: the command line under `torchrun`, on the CPU."""
+"""Two processes train as one does: the command line under `torchrun`, and under `accelerate launch`, on the CPU."""
 
 import os
 import subprocess
@@ -11,7 +11,22 @@ from safetensors.torch import load_file
 
 STAGE = {"photos": 8, "steps": 3, "connector_lr": 1e-2, "adapter_lr": 1e-2, "warmup_steps": 1, "schedule": "cosine"}
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-RUNS = {"one": ([sys.executable], 0), "two": (TWO, 0), "two in chunks": (TWO, 2)}
+LAUNCH = [
+    "accelerate.commands.launch",
+    "--cpu",
+    "--num_processes",
+    "1",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+]
+RUNS = {
+    "one": ([sys.executable], 0),
+    "two": (TWO, 0),
+    "two in chunks": (TWO, 2),
+    "one by accelerate": ([sys.executable, "-m", *LAUNCH, "--dynamo_backend", "no"], 0),  # more on CPUs would need MPI
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +63,8 @@ def trained(birds, reduced_idefics2, tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("run", ["two", "two in chunks"])
-def test_two_processes_end_where_one_does(trained, run):
+@pytest.mark.parametrize("run", list(RUNS)[1:])
+def test_every_way_to_start_ends_where_one_process_does(trained, run):
     (one, _), (two, saved) = trained["one"], trained[run]
     assert saved
     for stage in ("align", "instruct"):

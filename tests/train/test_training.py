@@ -151,6 +151,15 @@ def test_what_is_trained_is_what_the_recipe_says(reduced, reduced_idefics2, adap
     assert any("magnitude" in name for name, _ in mllm.model.named_parameters()) == (adapter.kind == "dora")
 
 
+def test_all_weights_are_trained_on_copies_of_the_shared_ones():
+    other, mllm = open_base("tiny", dtype=torch.float32), open_base("tiny", dtype=torch.float32)
+    add_adapter(mllm, replace(RECIPE, adapter=Adapter(kind="full")))
+    trained = set_trainable(mllm, replace(RECIPE, adapter=Adapter(kind="full")), "align")
+    shared = {p.data_ptr() for p in other.model.parameters()}
+    assert not [name for name, p in trained.items() if p.data_ptr() in shared]
+    assert mllm.text_model is mllm.model.model.text_model
+
+
 def test_training_changes_what_it_should(fresh, data, tmp_path):
     mllm = fresh()
     before = {name: parameter.clone() for name, parameter in mllm.model.named_parameters()}
@@ -178,9 +187,12 @@ def test_losses_fall(fresh, data, stage):
     assert seen[-1] < seen[0]
 
 
-@pytest.mark.parametrize("chunk", [0, 2])
-def test_a_run_that_was_cut_off_continues_exactly(reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, chunk):
-    recipe = reduced_recipe(reduced_idefics2, chunk=chunk, learned_temperature=True, adapter=Adapter(dropout=0.2))
+@pytest.mark.parametrize(("chunk", "memory"), [(0, False), (2, False), (0, True)])
+def test_a_run_that_was_cut_off_continues_exactly(
+    reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, chunk, memory
+):
+    changes = {"chunk": chunk, "negatives_from_memory": memory, "learned_temperature": True}
+    recipe = replace(reduced_recipe(reduced_idefics2), **changes, adapter=Adapter(dropout=0.2))
 
     def model():
         mllm = reduced()
@@ -384,17 +396,17 @@ def test_parts_cover_a_batch_and_end_with_photos(reduced, reduced_idefics2, pict
     assert len(asked) == len(batch.questions) > 0
 
 
-def test_the_memory_holds_what_the_last_batch_encoded(fresh, data):
+def test_the_memory_holds_the_descriptions_that_the_last_batch_encoded(fresh, data):
     mllm = fresh()
     model = StageModel("align", mllm, data, RECIPE).eval()
     batch = batch_of("align", mllm, data, RECIPE)
     model.refresh_memory()
     before = model.memory.clone()
     model(batch)
-    names = mllm.embed_texts([category.name for category in data.categories])
-    assert torch.allclose(model.memory[0], names, atol=1e-4)
     assert not model.memory.requires_grad
-    changed = (model.memory[1] - before[1]).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
+    encoded = mllm.embed([batch.texts[i] for i in batch.descriptions.tolist()])
+    assert torch.allclose(model.memory[batch.categories], encoded, atol=1e-4)
+    changed = (model.memory - before).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
     assert set(changed.nonzero().flatten().tolist()) <= set(batch.categories.tolist())
 
 
@@ -409,11 +421,11 @@ def test_a_photos_own_description_replaces_its_categorys(reduced, reduced_idefic
         assert told[records[row].sha256] in mllm.tokenizer.decode(batch.texts[batch.descriptions[i]])
 
 
-def test_a_run_needs_enough_of_known_categories(birds, data):
+def test_a_run_needs_enough_categories_and_photos(birds, data):
     records = read_data(birds, "none.csv")
-    stranger = replace(records[0], category="Purple Martian")
+    stranger = replace(records[0], category="Purple Martian", data_set="bird-200")  # asked for its species as birds are
     with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
-        TrainingSet.build([*records, stranger], None)
+        TrainingSet.build([*records, stranger], None).check_described()
     with pytest.raises(UserError, match="No category has 8 photos"):
         Photos.of("few", records[:7])
     with pytest.raises(UserError, match="only one kind of bird"):
@@ -441,7 +453,12 @@ def test_every_preset_is_read_and_checked(tmp_path):
         assert read_preset(name).stages()
     for text, message in (
         ("stride: 3", "not a recipe: .*stride"),
-        ("temperature: -1", "cannot be negative"),
+        ("temperature: -1", "cannot be less than 0"),
+        ("hard_negatives: 0", "hard_negatives is 0: it cannot be less than 1"),
+        ("align: {photos: 8, adapter_lr: 2e-4}", "align.adapter_lr is '2e-4', .* written like 2.0e-4"),
+        ("align: {photos: 0}", "align.photos is 0"),
+        ("align:", "align is None"),
+        ("views: true", "views is True"),
         ("align: {photos: 8, photos_at_once: 4}", "set chunk"),
         ("{quantised: true, adapter: {kind: full}}", "cannot be trained themselves"),
         ("[", "not a recipe"),
