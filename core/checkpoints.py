@@ -211,10 +211,12 @@ def _put(mllm: Mllm, folder: Path, card: dict) -> tuple[Labels, Calibration]:
 
 
 def merge_adapter(mllm: Mllm) -> None:
-    """Put the adapter's weights into those that it adapts, and take it away. Weights shared with others are copied.
+    """Put the adapter's weights, if there is one, into those that it adapts. Weights shared with others are copied.
 
     Not for a base in 4 bits, which would round the adapter away.
     """
+    if not hasattr(mllm.model, "peft_config"):
+        return
     for name, module in list(mllm.model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             layer = module.get_base_layer()

@@ -61,9 +61,7 @@ class TrainingSet:
         descriptions: dict[str, str] | None = None,
         rank: Callable[[list[str], list[str]], list[list[int]]] | None = None,
     ) -> "TrainingSet":
-        """`rank` orders for every category name the others of its group, most similar first.
-
-        By default that is by their descriptions.
+        """`rank` orders for every name the others of its group, most similar first; by default by their descriptions.
 
         Raises `UserError` for a category that is the only one of its kind.
         """
@@ -84,7 +82,7 @@ class TrainingSet:
         """The description of a photo of the category, or the category's; its name where there is neither."""
         known = self.categories[category]
         own = self.descriptions.get(self.records[row].sha256)
-        return own or (describe(known, wording) if known.values else known.name)
+        return own or describe(known, wording) or known.name
 
     def check_described(self) -> None:
         """Raises `UserError` for a photo that has no description, neither its own nor its category's."""
@@ -164,7 +162,12 @@ class Collator:
     """Turns slots of one step into a `Batch`, for one stage."""
 
     def __init__(self, stage: str, mllm: Mllm, data: TrainingSet, recipe: Recipe, distinct: bool = True) -> None:
-        """`distinct=False` repeats a text for every photo that it goes with (to measure what that costs)."""
+        """`distinct=False` repeats a text for every photo that it goes with (to measure what that costs).
+
+        Raises `UserError` if the recipe teaches descriptions and a photo has none.
+        """
+        if recipe.variant == "full":
+            data.check_described()
         self.stage, self.mllm, self.data, self.recipe, self.distinct = stage, mllm, data, recipe, distinct
         self.photos_per_step = getattr(recipe, stage).photos
         self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
@@ -272,7 +275,7 @@ class Collator:
         hard = [self.hard_negatives(c) for c in own]
         batch.negatives = torch.tensor(hard)
         batch.negative_names = torch.tensor([[place(self.data.categories[c].name) for c in row] for row in hard])
-        if not self.recipe.negatives_from_memory:
+        if not self.recipe.has_memory:
             batch.negative_descriptions = torch.tensor(
                 [[place(self._description(step, c)) for c in row] for row in hard]
             )
@@ -310,10 +313,12 @@ class Collator:
         def question(kind: str, text: str, answer: str) -> Question:
             return Question(place, kind, self.mllm.question_ids(text), self.mllm.answer_ids(answer))
 
-        description = question("description", description_question(group), self.data.description(own, row))
-        taught = recipe.variant == "full"  # to write descriptions
+        share = recipe.described_share if self.stage == "align" else recipe.rehearsed_share
+        description = []
+        if recipe.variant == "full" and _every(place, share):
+            description = [question("description", description_question(group), self.data.description(own, row))]
         if self.stage == "align":
-            return [description] if taught and _every(place, recipe.described_share) else []
+            return description
         rng = self._rng(step, place, "question")
         asked = [question("open", open_question(group if rng.random() < 0.5 else None), category.name)]
         if _every(place, recipe.closed_share):
@@ -322,9 +327,7 @@ class Collator:
             rng.shuffle(options)
             names = [self.data.categories[option].name for option in options]
             asked.append(question("closed", closed_question(group, names), LETTERS[names.index(category.name)]))
-        if taught and _every(place, recipe.rehearsed_share):
-            asked.append(description)
-        return asked
+        return [*asked, *description]
 
 
 def _every(place: int, share: float) -> bool:

@@ -67,8 +67,8 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
         category = find_category(record.category)
-        group = category.super_category.name if category else None
-        group = group if sizes[group or ""] > 1 else None
+        kind = category.super_category.name if category else ""
+        group = kind if sizes[kind] > 1 else None
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
             near[group] = most_similar(spaces[group].labels, 3)

@@ -42,10 +42,11 @@ def photos_to_train_on(options: argparse.Namespace, descriptions: Path | None = 
 
     records = labelled(options.data, options.csv, "train")
     folder = Path(options.data)
-    has_test = folder.is_dir() and options.csv != "test.csv" and csv_files(folder, "test.csv")
-    if has_test or _is_official(folder, options.csv):
+    if folder.is_dir() and options.csv != "test.csv" and csv_files(folder, "test.csv"):
+        check_no_leakage(records, read_data(folder, "test.csv"))
+    elif _is_official(folder, options.csv):
         try:
-            test = labelled(options.data, "test.csv", "test")
+            test = read_official(folder, "test")
         except UserError as error:
             log.warning("Whether test photos are among those to train on is not checked: %s", error)
         else:
@@ -109,8 +110,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _merged(model: str) -> Recogniser:
     recogniser = load(model)
-    if hasattr(recogniser.mllm.model, "peft_config"):
-        merge_adapter(recogniser.mllm)
+    merge_adapter(recogniser.mllm)
     return recogniser
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
-from core.identify import SCORES, LabelSpace, Recogniser
+from core.identify import SCORES, LabelSpace, Look, Recogniser, Scores
 from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
@@ -100,14 +100,12 @@ def outcomes_of(
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
             rng.shuffle(options)
-            letters = recogniser.letter_scores(options, space.group, look.tokens)
-            closed = recogniser.choose(scores, space, options, letters)
-            right = options.index(record.category)
+            closed, letter = answered(recogniser, look, scores, space, options, record.category)
             yield Outcome(
                 rank=rank_of(recogniser.logits(scores), truth),
                 confidence=probabilities.max().item(),
-                closed=int(closed.argmax()) == right,
-                letter=int(letters.argmax()) == right,
+                closed=closed,
+                letter=letter,
                 open=names_category(answer, record.category),
                 known=recogniser.knows(scores),
                 alone=tuple(rank_of(row, truth) == 0 for row in scores.stack()),
@@ -115,6 +113,16 @@ def outcomes_of(
                 auto_confidence=auto_confidence,
                 embedding=look.embedding,
             )
+
+
+def answered(
+    recogniser: Recogniser, look: Look, scores: Scores, space: LabelSpace, options: list[str], truth: str
+) -> tuple[bool, bool]:
+    """Whether a closed-set question is answered rightly, and whether the letter alone would have answered it so."""
+    letters = recogniser.letter_scores(options, space.group, look.tokens)
+    chosen = recogniser.choose(scores, space, options, letters)
+    right = options.index(truth)
+    return int(chosen.argmax()) == right, int(letters.argmax()) == right
 
 
 def foci_accuracy(
@@ -129,20 +137,17 @@ def foci_accuracy(
         if path.is_file() and photos.setdefault(path.name, path) != path:
             raise UserError(f"{photos[path.name]} and {path} share a name: name the folder of one split.")
     rng = random.Random(seed)
-    closed, letter = [], []
+    rights = []
     for question in questions:
         options = rng.sample(question.options, len(question.options))
         if question.image not in photos:
             continue
         look, space = recogniser.look(read_photo(photos[question.image]).image), recogniser.label_space(options)
-        letters = recogniser.letter_scores(options, space.group, look.tokens)
-        chosen = recogniser.choose(recogniser.score(look, space), space, options, letters)
-        closed.append(options[int(chosen.argmax())] == question.answer)
-        letter.append(options[int(letters.argmax())] == question.answer)
-    if not closed:
+        rights.append(answered(recogniser, look, recogniser.score(look, space), space, options, question.answer))
+    if not rights:
         raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
-    n = len(closed)
-    return {"n": n, "closed4": round(sum(closed) / n, 4), "closed4_letter_alone": round(sum(letter) / n, 4)}
+    closed, letter = (sum(column) / len(rights) for column in zip(*rights, strict=True))
+    return _rounded({"n": len(rights), "closed4": closed, "closed4_letter_alone": letter})
 
 
 def rank_of(scores: torch.Tensor, truth: int) -> int:

@@ -19,8 +19,6 @@ def preview(photos: Photos, recipe: Recipe) -> str:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     add_adapter(mllm, recipe)
     data = TrainingSet.build(photos.fitted, None, photos.descriptions)
-    if recipe.variant == "full":
-        data.check_described()
     lines = [f"{len(photos.fitted)} photos of {len(data.categories)} categories, {len(photos.held)} for calibration."]
     for name, stage in recipe.stages().items():
         steps = stage.steps_for(len(photos.fitted))

@@ -94,6 +94,11 @@ class Recipe:
         """Plain data for logs and checkpoints."""
         return asdict(self)
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether stage I keeps a memory of descriptions: the variant that aligns none needs none."""
+        return self.negatives_from_memory and self.variant == "full"
+
     def stages(self) -> dict[str, Stage]:
         """The stages of this variant, in order."""
         named = {name: getattr(self, name) for name in VARIANTS[self.variant]}

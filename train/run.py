@@ -127,8 +127,6 @@ def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, Fe
     data = TrainingSet.build(
         photos.fitted, fitted, photos.descriptions, look_alikes_by(mllm, recipe, photos.fitted, fitted)
     )
-    if recipe.variant == "full":
-        data.check_described()
     log.info("%d photos to train on, %d to calibrate with", len(photos.fitted), len(photos.held))
     if recipe.warmup:
         initialise_connector(mllm, recipe.seed)

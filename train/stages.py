@@ -185,12 +185,13 @@ class StageModel(nn.Module):
         assert batch.negative_names is not None
         descriptions, names = texts[batch.descriptions], texts[batch.names]
         if batch.negative_descriptions is not None:
-            hard = texts[batch.negative_descriptions], texts[batch.negative_names]
+            negative_descriptions = texts[batch.negative_descriptions]
         else:
             if self.memory is None:
                 self.refresh_memory()
             assert self.memory is not None
-            hard = self.memory[batch.negatives], texts[batch.negative_names]
+            negative_descriptions = self.memory[batch.negatives]
+        hard = negative_descriptions, texts[batch.negative_names]
         others = gather_columns(objects, descriptions, names, batch.categories)
         triples = TripleBatch(objects, descriptions, names, batch.categories, *hard, batch.negatives, others)
         if self.memory is not None:

@@ -48,7 +48,8 @@ def dtype_of(recipe: Recipe) -> torch.dtype:
 def add_adapter(mllm: Mllm, recipe: Recipe) -> None:
     """Give the model its adapter, if it has none yet and the recipe asks for one."""
     adapter = recipe.adapter
-    if adapter.kind == "full" and mllm.base == EMBEDDED:
+    frozen = not any(parameter.requires_grad for parameter in mllm.text_model.parameters())
+    if adapter.kind == "full" and mllm.base == EMBEDDED and frozen:  # the first stage: they are shared still
         mllm.own_weights()
     if adapter.kind == "full" or hasattr(mllm.model, "peft_config"):
         return
@@ -156,7 +157,7 @@ class StageTrainer(Trainer):
         """One pass and its gradients: in one piece, or in stage I in chunks where the recipe says so."""
         batch: Batch = inputs["batch"]
         inner, first_pass = self.stage_model, batch.photos[0]
-        if inner.stage == "align" and inner.recipe.negatives_from_memory and batch.step % self.stage.save_every == 0:
+        if inner.stage == "align" and inner.recipe.has_memory and batch.step % self.stage.save_every == 0:
             with self.accelerator.autocast():
                 inner.refresh_memory()
         seed = hashlib.sha256(f"{inner.recipe.seed} {inner.stage} {batch.step} {first_pass}".encode()).digest()

@@ -179,6 +179,14 @@ def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, ca
     assert json.loads(captured.out)["seen"] == 1
 
 
+def test_a_test_part_that_cannot_be_read_stops_the_run(data, tmp_path, capsys):
+    copy = tmp_path / "bird"
+    shutil.copytree(data / "bird", copy)
+    (copy / "test.csv").write_text("image_path,label\nmissing.png,Cedar_Waxwing\n")
+    assert main(["run", "--data", str(copy), "--name", "x", "--work", str(tmp_path / "work")]) == 1
+    assert "missing.png is listed but missing" in capsys.readouterr().err
+
+
 def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, capsys):
     listed = (data / "bird" / "test.csv").read_text()
     (data / "bird" / "leaky.csv").write_text(listed)
