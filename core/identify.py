@@ -21,7 +21,7 @@ from core.knowledge import (
     parse_description,
     words_of,
 )
-from core.mllm import Mllm
+from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
 from core.scoring import answer_log_likelihoods, log_probabilities, pooled_features, word_similarity
 
@@ -90,7 +90,8 @@ class LabelSpace:
 class Look:
     """What a model sees in the `views` of a photo; similarities are means over them."""
 
-    image_tokens: Tensor  # [V, L, H], the photo's own first
+    vision: VisionFeatures  # states [V, P, D], the photo's own first
+    image_tokens: Tensor  # [V, L, H] likewise
     embedding: Tensor  # [H] mean of their object embeddings
     features: Tensor  # [D] mean of their pooled vision features
 
@@ -190,13 +191,16 @@ class Recogniser:
 
         return rows(self._labels.names), rows(self._labels.descriptions)
 
-    @torch.no_grad()
     def look(self, photo: Image.Image) -> Look:
         """The photo's views, through the tower, the connector and the text model."""
-        vision = self.mllm.vision_features(views(photo))
+        return self.look_at(self.mllm.vision_features(views(photo)))
+
+    @torch.no_grad()
+    def look_at(self, vision: VisionFeatures) -> Look:
+        """The same from the vision features of the `views`: models that share a tower see a photo once."""
         tokens = self.mllm.image_tokens(vision)
         embedding = self.mllm.embed_photos(tokens).mean(dim=0).cpu()
-        return Look(tokens, embedding, pooled_features(vision).mean(dim=0).cpu())
+        return Look(vision, tokens, embedding, pooled_features(vision).mean(dim=0).cpu())
 
     def compare(self, look: Look, space: LabelSpace) -> Scores:
         """The similarities of a photo with every name; no likelihoods yet (all zero)."""
@@ -250,12 +254,14 @@ class Recogniser:
         rows = [space.labels.index(option) for option in options]
         return (self.logits(scores)[rows] + self.calibration.letter_weight * letters).softmax(dim=0)
 
-    def identify(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Identification:
+    def identify(self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5) -> Identification:
         """Everything the model says of a photo: the last state of `stream`."""
         *_, last = self.stream(photo, space, top)
         return last
 
-    def stream(self, photo: Image.Image, space: LabelSpace | None = None, top: int = 5) -> Iterator[Identification]:
+    def stream(
+        self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5
+    ) -> Iterator[Identification]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
         An unknown photo is not described, nor one whose first name has no known attributes.
@@ -263,7 +269,7 @@ class Recogniser:
         """
         started = time.perf_counter()
         space = space or self.label_space()
-        look = self.look(photo)
+        look = photo if isinstance(photo, Look) else self.look(photo)
         scores = self.score(look, space)
         probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
         species = [

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data as pictures
 
@@ -134,3 +135,11 @@ def test_a_closed_set_answer_is_among_its_options(recogniser, cat):
     chosen = recogniser.choose(scores, space, options, recogniser.letter_scores(options, space.group, look.tokens))
     assert chosen.shape == (4,)
     assert chosen.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_models_that_share_a_tower_see_a_photo_once(recogniser, cat, monkeypatch):
+    look = recogniser.look(cat)
+    monkeypatch.setattr(recogniser.mllm, "vision_features", lambda *_: pytest.fail("the tower ran again"))
+    again = recogniser.look_at(look.vision)
+    assert torch.equal(again.embedding, look.embedding)
+    assert next(recogniser.stream(look)).species == next(recogniser.stream(again)).species
