@@ -30,12 +30,23 @@ def _terms(name: str) -> str:
     )
 
 
+def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[int]]:
+    """For each of N categories, the indices of its (at most) k most similar others of the same group, best first.
+
+    Ties are in list order. Raises `ValueError` for k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k={k}")
+    chosen = []
+    for i, row in enumerate(similarities):
+        alike = np.array([j for j, group in enumerate(groups) if j != i and group == groups[i]], dtype=int)
+        chosen.append(alike[np.argsort(-row[alike], kind="stable")[:k]].tolist())
+    return chosen
+
+
 def most_similar(names: list[str], k: int) -> list[list[int]]:
-    """For each name, the indices of its (at most) k most similar other names, best first (ties in list order)."""
-    k = min(k, len(names) - 1)
-    similarity = description_similarity(names)
-    np.fill_diagonal(similarity, -1)
-    return [[int(i) for i in np.argsort(-row, kind="stable")[:k]] for row in similarity]
+    """`nearest` of all names by their descriptions."""
+    return nearest(description_similarity(names), [""] * len(names), k)
 
 
 def modality_gap(objects: Tensor, names: Tensor) -> float:

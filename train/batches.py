@@ -21,11 +21,10 @@ from core.knowledge import WORDINGS, Category, SuperCategory, describe, find_cat
 from core.mllm import Mllm
 from core.photos import read_photo
 from core.prompts import LETTERS, closed_question, description_question, open_question
-from core.similarity import description_similarity
+from core.similarity import description_similarity, nearest
 from train.data import Record
 from train.data_sets import data_sets
 from train.features import FeatureCache
-from train.negatives import nearest
 from train.recipe import Recipe
 
 NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn

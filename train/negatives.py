@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from core.errors import UserError
 from core.files import write_atomically
 from core.knowledge import Category, find_category
-from core.similarity import description_similarity
+from core.similarity import description_similarity, nearest
 from core.weights import cache_root
 
 SOURCES = ("descriptions", "photos", "both")
@@ -34,20 +34,6 @@ def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None)
     unit = _normalised(photo_means)
     photos = unit @ unit.T
     return photos if by == "photos" else (_ranks(description_similarity(names)) + _ranks(photos)) / 2
-
-
-def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[int]]:
-    """For each of N categories, the indices of its (at most) k most similar others of the same group, best first.
-
-    Ties are in list order. Raises `ValueError` for k < 1.
-    """
-    if k < 1:
-        raise ValueError(f"k={k}")
-    chosen = []
-    for i, row in enumerate(similarities):
-        alike = np.array([j for j, group in enumerate(groups) if j != i and group == groups[i]], dtype=int)
-        chosen.append(alike[np.argsort(-row[alike], kind="stable")[:k]].tolist())
-    return chosen
 
 
 def hard_negatives(

@@ -86,6 +86,7 @@ def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> N
     check_name(name)
     process = processes()  # known before anything is put on a device
     log.info("recipe: %s", json.dumps(recipe.as_dict(), indent=1))
+    open_work(work, run_facts(photos, recipe))
     mllm, features = train_variant(photos, recipe, work)
     if not process.is_main_process:
         return
@@ -98,9 +99,8 @@ def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> N
 def train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, FeatureCache | None]:
     """The model after all stages of the recipe's variant, and the kept features of all photos.
 
-    Finished stages are loaded from `work`, where variants share the warm-up.
+    Finished stages are loaded from `work` (see `open_work`), where variants share the warm-up.
     """
-    open_work(work, run_facts(photos, recipe))
     with in_use(work):
         return _train_variant(photos, recipe, work)
 
