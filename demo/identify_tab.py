@@ -12,10 +12,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.errors import UserError
+from core.history import History
 from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import MAX_BYTES, Photo, open_photo
+from demo.history_tab import keep_box
 
 AUTO = "auto"
 PROVENANCE = (
@@ -55,8 +57,8 @@ def example_photos() -> list[str]:
     return found
 
 
-def build(models: Models) -> None:
-    """Lay out the tab inside the current `gr.Blocks`."""
+def build(models: Models, history: History, key: gr.BrowserState) -> None:
+    """Lay out the tab inside the current `gr.Blocks`; what somebody wants to keep goes into `history` under `key`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
@@ -75,6 +77,7 @@ def build(models: Models) -> None:
                     lines=4,
                 )
                 model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+            keep = keep_box(key)
             with gr.Row():
                 start = gr.Button("Identify", variant="primary", elem_id="identify")
                 stop = gr.Button("Stop", elem_id="stop")
@@ -97,7 +100,11 @@ def build(models: Models) -> None:
             download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
 
     def run(
-        photo: dict | None, super_category: str | None, candidates: str | None, model_name: str | None
+        photo: dict | None,
+        super_category: str | None,
+        candidates: str | None,
+        model_name: str | None,
+        keep: str | None,
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo and write down its attributes."""
         try:
@@ -116,12 +123,14 @@ def build(models: Models) -> None:
             for result in recogniser.stream(opened.image, space):
                 yield *_shown(result, opened.note), gr.skip()
             yield *_shown(result, opened.note), _saved(result, path.name, downloads.name)
+            if keep:
+                history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
         except UserError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     event = start.click(
         run,
-        [photo, group, labels, model],
+        [photo, group, labels, model, keep],
         [status, species, answer, attributes, description, download],
         api_name="identify",
         concurrency_id="model",

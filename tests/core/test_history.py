@@ -164,7 +164,7 @@ def test_a_correction_is_of_the_photo(history):
     assert [r.correction for r in history.rows(key)] == ["Cedar Waxwing", "", "Cedar Waxwing", "Cedar Waxwing"]
 
 
-LABELS = ["=cmd|' /C calc'!A1", "+1+1", "-2", "@SUM(A1)", 'a "quoted", name', "Cedar Waxwing", "Grünspecht", "＝1"]
+LABELS = ["=cmd|' /C calc'!A1", "+1+1", "-2", "@SUM(A1)", 'a "quoted", name', "Cedar Waxwing", "Grünspecht", "\uff1d1"]
 
 
 @pytest.fixture
