@@ -4,7 +4,7 @@ import html
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -33,15 +33,24 @@ class Models:
         self._loaded: dict[str, Recogniser] = {}
         self._lock = Lock()
 
-    def prepare(self, name: str, labels: list[str] | None, super_category: str | None) -> tuple[Recogniser, LabelSpace]:
-        """The `Recogniser`, loaded if need be, and its label space.
+    def __contains__(self, name: str) -> bool:
+        return name in self._loaded
+
+    def prepare(
+        self,
+        name: str,
+        labels: list[str] | None,
+        super_category: str | None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> tuple[Recogniser, LabelSpace]:
+        """The `Recogniser`, loaded if need be (`progress` as for `core.models.load`), and its label space.
 
         One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
         Raises `UserError` if the model cannot be loaded or the names cannot be used.
         """
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(name)
+                self._loaded[name] = load(name, progress)
             return self._loaded[name], self._loaded[name].label_space(labels, super_category)
 
 
@@ -62,7 +71,8 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
-    if broken := [f"- **{name}** cannot be loaded: {state}" for name, state in states.items() if name not in ready]:
+    missing = [name for name, entry in zoo().items() if name not in ready and not entry.hub]
+    if broken := [f"- **{name}** cannot be loaded: {states[name]}" for name in missing]:
         gr.Markdown("\n".join(broken))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.history import History
 from core.photos import MAX_BYTES
-from demo import history_tab, identify_tab
+from demo import history_tab, identify_tab, models_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -44,6 +44,8 @@ def build(history: History | None = None) -> gr.Blocks:
             identify_tab.build(models, history, key)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
+        with gr.Tab("Models") as tab:
+            models_tab.build(models, tab)
     return page.queue(max_size=64)
 
 

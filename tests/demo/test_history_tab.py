@@ -55,7 +55,7 @@ class Browser:
         with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
-                if message.get("msg") == "process_completed":
+                if message.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
                     break
         if not message["success"]:
             raise AppError(message["output"]["error"])
