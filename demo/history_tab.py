@@ -1,10 +1,12 @@
 """The History tab: what this browser chose to keep, to correct, to export and to delete."""
 
 import base64
-import tempfile
+import secrets
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from core.errors import UserError
 from core.history import MAX_NAME, PHOTO_SIDE, History, Row, is_key, new_key
@@ -45,7 +47,6 @@ def _ticked(ticked: bool, key: str | None) -> tuple[str | None, str | None]:
 
 def build(history: History, key: gr.BrowserState, tab: gr.Tab) -> None:
     """Lay out the tab inside the current `gr.Blocks`; the table is read anew whenever the tab is opened."""
-    downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     chosen = gr.State(None)  # the id of a row
     gr.Markdown(f"{KEPT} Tick the box on the Identify tab to begin.\n\n{DELETED}", elem_classes="note")
     table = gr.Dataframe(
@@ -71,7 +72,9 @@ def build(history: History, key: gr.BrowserState, tab: gr.Tab) -> None:
 
     def choose(event: gr.SelectData, key: str | None) -> tuple[object, ...]:
         with on_page():
-            row = next((row for row in _rows(history, key) if row.id == event.row_value[0]), None)
+            row = next(
+                (row for row in _rows(history, key) if [str(row.id)] == list(map(str, event.row_value[:1]))), None
+            )
         return (row.id, _summary(row), row.correction) if row else (None, "", "")
 
     def correct(key: str | None, row: int | None, name: str) -> tuple[object, ...]:
@@ -91,15 +94,17 @@ def build(history: History, key: gr.BrowserState, tab: gr.Tab) -> None:
 
     def pack(key: str | None) -> gr.DownloadButton:
         with on_page():
-            path = Path(tempfile.mkdtemp(dir=downloads.name)) / "corrections.zip"
-            path.write_bytes(history.export_corrections(key or ""))
+            packed = history.export_corrections(key or "")
+            path = Path(get_upload_folder()) / secrets.token_hex() / "corrections.zip"  # where Gradio tidies up
+            path.parent.mkdir(parents=True)
+            path.write_bytes(packed)
             return gr.DownloadButton(value=str(path), interactive=True)
 
     def refresh(key: str | None) -> tuple[object, ...]:
         with on_page():
             return _table(history, key), gr.Button(visible=False)
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     tab.select(refresh, key, [table, really], **private)
     table.select(choose, key, [chosen, shown, name], **private)
     save.click(correct, [key, chosen, name], [table, name], **private)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from threading import Event, Thread
+from typing import Any
 
 import gradio as gr
 
@@ -43,7 +44,7 @@ def build(models: Models, tab: gr.Tab) -> None:
                 yield line, gr.skip()
         yield f"{name} is loaded.", _table(models)
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     tab.select(lambda: _table(models), None, table, **private)
     event = load.click(run, name, [told, table], concurrency_id="model", concurrency_limit=1, **private)
     stop.click(lambda: STOPPED, None, told, cancels=[event], queue=False, **private)
