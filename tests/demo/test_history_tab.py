@@ -41,23 +41,26 @@ class Browser:
         self.config = httpx.get(f"{address}config", timeout=30).json()
         self.session = secrets.token_hex(8)
 
-    def number(self, name, trigger):
-        """The number of the event of the component with a label, a text or an id."""
+    def event(self, name, trigger):
+        """The event of the component with a label, a text or an id."""
         components = self.config["components"]
         ids = {c["id"] for c in components if name in map(c["props"].get, ("label", "value", "elem_id"))}
         events = self.config["dependencies"]
-        return next(e["id"] for e in events if any(t[0] in ids and t[1] == trigger for t in e["targets"]))
+        return next(e for e in events if any(t[0] in ids and t[1] == trigger for t in e["targets"]))
 
     def press(self, name, *inputs, trigger="click", event_data=None):
         """The outputs of an event, or `AppError` with its message."""
-        body = {"fn_index": self.number(name, trigger), "data": inputs, "event_data": event_data}
-        self.http.post("queue/join", json=body | {"session_hash": self.session}).raise_for_status()
+        event = self.event(name, trigger)
+        body = {"fn_index": event["id"], "data": inputs, "event_data": event_data, "session_hash": self.session}
+        if not event["queue"]:
+            return self.http.post("run/predict", json=body).raise_for_status().json()["data"]
+        self.http.post("queue/join", json=body).raise_for_status()
         with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
                 if message.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
                     break
-        if not message["success"]:
+        if not message.get("success"):
             raise AppError(message["output"]["error"])
         return message["output"]["data"]
 
