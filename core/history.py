@@ -127,7 +127,10 @@ class History:
                 f"SELECT {columns} FROM identifications WHERE session = ? ORDER BY id DESC",  # noqa: S608 - constants
                 (_hash(key),),
             ).fetchall()
-        return [Row(*row[:4], json.loads(row[4]), *row[5:]) for row in found]
+        return [
+            Row(number, photo_hash, thumbnail, model, json.loads(result), time, correction)
+            for number, photo_hash, thumbnail, model, result, time, correction in found
+        ]
 
     def correct(self, key: str, row: int, name: str) -> str:
         """Store what a row's photo actually shows, in all rows with that photo; -> the name as it was stored.

@@ -22,7 +22,7 @@ DELETED = (
     "temporary folder for at most two hours."
 )
 HEADERS = ["no.", "photo", "named", "model", "time (UTC)", "it is actually"]
-DATATYPES = ["number", "image", "str", "str", "str", "str"]
+DATATYPES: Any = ["number", "image", "str", "str", "str", "str"]  # Gradio's own annotation leaves "image" out
 
 
 def browser_key() -> gr.BrowserState:
