@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 EMBEDDED = "tiny"
 MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no code, nothing pickled
+IDEFICS2_CHAT = (  # as Idefics2 was trained; its repositories on the hub hold none
+    "{% for message in messages %}{{ message['role'].capitalize() }}"
+    "{{ ':' if message['content'][0]['type'] == 'image' else ': ' }}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 HEAD = 1 << 20  # bytes of every weights file that its base is told by
 
 
@@ -112,5 +120,7 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
         )
     except (ImportError, OSError, ValueError) as error:  # an ImportError: bitsandbytes is not installed
         raise UserError(f"The base {source} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if processor.chat_template is None and family == "idefics2":
+        processor.chat_template = IDEFICS2_CHAT
     processor.image_processor.do_image_splitting = False  # one photo is one image: parts would multiply its tokens
     return Mllm(model.eval().requires_grad_(False), processor, source)

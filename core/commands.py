@@ -8,14 +8,24 @@ import sys
 from pathlib import Path
 
 from core.errors import UserError
+from core.hub import UNCALIBRATED
 from core.identify import UNKNOWN, Identification
-from core.models import availability, load, zoo
+from core.models import availability, find_entry, load, zoo
+
+log = logging.getLogger(__name__)
 
 
 def models() -> int:
-    """Print every model of the zoo: name, size, and "ready" or why it is not available here."""
+    """Print every model of the zoo: name, size, and "ready" or why it is not available here and how to get it."""
     for entry in zoo().values():
-        print(f"{entry.name:18} {entry.size:28} {availability(entry)}")
+        state = availability(entry)
+        print(f"{entry.name:18} {entry.size:28} {state}")
+        if entry.hub:
+            indent = " " * 18
+            print(f"{indent} licence: {entry.hub.licence}; memory: {entry.hub.needs}")
+            if entry.hub.command not in state:
+                print(f"{indent} to download it: {entry.hub.command}")
+            print(f"{indent} {UNCALIBRATED}")
     return 0
 
 
@@ -27,7 +37,9 @@ def identify(options: argparse.Namespace) -> int:
     logging.getLogger("core").setLevel(logging.INFO)  # the first start assembles the model and says so
     try:
         labels = _read_labels(options.labels) if options.labels is not None else None
-        recogniser = load(options.model)
+        recogniser = load(options.model, log.info)
+        if find_entry(options.model).hub:
+            print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
         space = recogniser.label_space(labels, options.super_category)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -335,7 +335,7 @@ class Recogniser:
         return {
             "max_new_tokens": limit,
             "do_sample": False,
-            "eos_token_id": [self.mllm.tokenizer.eos_token_id, *ends],
+            "eos_token_id": [self.mllm.tokenizer.eos_token_id, self.mllm.answer_end, *ends],
             "pad_token_id": self.mllm.tokenizer.pad_token_id,
         }
 

@@ -23,6 +23,8 @@ from transformers import (
     Idefics3Processor,
 )
 
+END_OF_UTTERANCE = "<end_of_utterance>"  # ends a turn in the chat templates of Idefics2-8B and SmolVLM
+
 
 @dataclass(frozen=True)
 class VisionFeatures:
@@ -45,6 +47,9 @@ class Mllm:
         self.processor = processor
         self.base = base
         self.tokenizer = processor.tokenizer
+        self.answer_end = self.tokenizer.eos_token_id  # what the model ends an answer with
+        if END_OF_UTTERANCE in str(processor.chat_template):
+            self.answer_end = self.tokenizer.convert_tokens_to_ids(END_OF_UTTERANCE)
         self.image_token = model.config.image_token_id
         self.text_model = model.model.text_model
         self._special = re.compile(
@@ -119,8 +124,8 @@ class Mllm:
         return self.processor(text=[prompt])["input_ids"][0]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """An answer as the model should write it: its tokens and EOS."""
-        return [*self.tokenizer(self.escape(answer), add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+        """An answer as the model should write it: its tokens and the end of the turn."""
+        return [*self.tokenizer(self.escape(answer), add_special_tokens=False).input_ids, self.answer_end]
 
     def input_embeddings(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Right-padded input embeddings [B, T, H] and attention mask [B, T] of token sequences.

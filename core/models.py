@@ -1,6 +1,7 @@
 """The model zoo: which models there are, whether they can run here, and loading one by name."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from core.errors import UserError
+from core.hub import Hub
 
 if TYPE_CHECKING:
     import torch
@@ -30,18 +32,23 @@ class Entry:
     """One model of the zoo."""
 
     name: str
-    checkpoint: Path  # its folder
+    checkpoint: Path  # its folder; there is none for a model of the hub
     size: str  # what it takes on disk, for people
+    hub: Hub | None = None
 
 
 def zoo() -> dict[str, Entry]:
     """The models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
     table = yaml.safe_load((ASSETS / "models.yaml").read_text())
-    entries = {name: Entry(name, CHECKPOINTS / entry["checkpoint"], entry["size"]) for name, entry in table.items()}
+    entries = {}
+    for name, row in table.items():
+        hub = Hub(**row["hub"]) if "hub" in row else None
+        size = f"{hub.download:.1f} GB of the hub" if hub else row["size"]
+        entries[name] = Entry(name, CHECKPOINTS / row.get("checkpoint", name), size, hub)
     for card in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
         folder = card.parent
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-        entries.setdefault(folder.name, Entry(folder.name, folder, f"{size:.0f} MB, trained here"))
+        size = f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB, trained here"
+        entries.setdefault(folder.name, Entry(folder.name, folder, size))
     return entries
 
 
@@ -54,11 +61,17 @@ def find_entry(name: str) -> Entry:
 
 
 def availability(entry: Entry) -> str:
-    """ "ready", or one sentence that says why the model cannot be loaded here."""
+    """ "ready", or one sentence that says why the model cannot be loaded here.
+
+    Cheap enough to be asked at every look at a page: a file is hashed again only when it has changed.
+    """
+    from core import hub
     from core.bases import EMBEDDED
     from core.checkpoints import read_card
     from core.weights import check_base
 
+    if entry.hub:
+        return hub.state(entry.hub)
     try:
         if read_card(entry.checkpoint)["base"] == EMBEDDED:
             check_base()
@@ -103,9 +116,16 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
     return Mllm(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
 
 
-def load(name: str) -> "Recogniser":
-    """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model."""
+def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":
+    """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model.
+
+    A model of the hub, which takes minutes, tells `progress` what it is doing; an error raised there gives it up.
+    """
+    from core import hub
     from core.checkpoints import open_checkpoint
     from core.identify import Recogniser
 
-    return Recogniser(name, *open_checkpoint(find_entry(name).checkpoint))
+    entry = find_entry(name)
+    if entry.hub:
+        return hub.load(name, entry.hub, progress)
+    return Recogniser(name, *open_checkpoint(entry.checkpoint))

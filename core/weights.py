@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
@@ -89,7 +90,13 @@ def _require_architecture() -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Hexadecimal SHA-256 of a file's bytes; a file that is as it was is not read twice by one process."""
+    file = path.stat()
+    return _sha256_of(path, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of(path: Path, *_state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

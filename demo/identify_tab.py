@@ -4,7 +4,7 @@ import html
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -12,10 +12,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.errors import UserError
+from core.history import History
 from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import MAX_BYTES, Photo, open_photo
+from demo.history_tab import keep_box
 
 AUTO = "auto"
 PROVENANCE = (
@@ -31,15 +33,24 @@ class Models:
         self._loaded: dict[str, Recogniser] = {}
         self._lock = Lock()
 
-    def prepare(self, name: str, labels: list[str] | None, super_category: str | None) -> tuple[Recogniser, LabelSpace]:
-        """The `Recogniser`, loaded if need be, and its label space.
+    def __contains__(self, name: str) -> bool:
+        return name in self._loaded
+
+    def prepare(
+        self,
+        name: str,
+        labels: list[str] | None,
+        super_category: str | None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> tuple[Recogniser, LabelSpace]:
+        """The `Recogniser`, loaded if need be (`progress` as for `core.models.load`), and its label space.
 
         One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
         Raises `UserError` if the model cannot be loaded or the names cannot be used.
         """
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(name)
+                self._loaded[name] = load(name, progress)
             return self._loaded[name], self._loaded[name].label_space(labels, super_category)
 
 
@@ -55,12 +66,13 @@ def example_photos() -> list[str]:
     return found
 
 
-def build(models: Models) -> None:
-    """Lay out the tab inside the current `gr.Blocks`."""
+def build(models: Models, history: History, key: gr.BrowserState) -> None:
+    """Lay out the tab inside the current `gr.Blocks`; what somebody wants to keep goes into `history` under `key`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
-    if broken := [f"- **{name}** cannot be loaded: {state}" for name, state in states.items() if name not in ready]:
+    missing = [name for name, entry in zoo().items() if name not in ready and not entry.hub]
+    if broken := [f"- **{name}** cannot be loaded: {states[name]}" for name in missing]:
         gr.Markdown("\n".join(broken))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
@@ -75,6 +87,7 @@ def build(models: Models) -> None:
                     lines=4,
                 )
                 model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+            keep = keep_box(key)
             with gr.Row():
                 start = gr.Button("Identify", variant="primary", elem_id="identify")
                 stop = gr.Button("Stop", elem_id="stop")
@@ -97,7 +110,11 @@ def build(models: Models) -> None:
             download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
 
     def run(
-        photo: dict | None, super_category: str | None, candidates: str | None, model_name: str | None
+        photo: dict | None,
+        super_category: str | None,
+        candidates: str | None,
+        model_name: str | None,
+        keep: str | None,
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo and write down its attributes."""
         try:
@@ -116,12 +133,14 @@ def build(models: Models) -> None:
             for result in recogniser.stream(opened.image, space):
                 yield *_shown(result, opened.note), gr.skip()
             yield *_shown(result, opened.note), _saved(result, path.name, downloads.name)
+            if keep:
+                history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
         except UserError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     event = start.click(
         run,
-        [photo, group, labels, model],
+        [photo, group, labels, model, keep],
         [status, species, answer, attributes, description, download],
         api_name="identify",
         concurrency_id="model",

@@ -7,8 +7,9 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from core.history import History
 from core.photos import MAX_BYTES
-from demo import identify_tab
+from demo import history_tab, identify_tab, models_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -31,15 +32,20 @@ class NoForeignFiles:
             await self.app(scope, receive, send)
 
 
-def build() -> gr.Blocks:
-    """The whole page, with its queue."""
-    models = identify_tab.Models()
+def build(history: History | None = None) -> gr.Blocks:
+    """The whole page, with its queue. What people keep goes into the history of the cache folder, unless given."""
+    models, history = identify_tab.Models(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
+        key = history_tab.browser_key()
         with gr.Tab("Identify"):
-            identify_tab.build(models)
+            identify_tab.build(models, history, key)
+        with gr.Tab("History") as tab:
+            history_tab.build(history, key, tab)
+        with gr.Tab("Models") as tab:
+            models_tab.build(models, tab)
     return page.queue(max_size=64)
 
 

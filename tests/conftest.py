@@ -1,10 +1,29 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, models of real architectures with next to no width among them."""
 
 import io
 
 import pytest
 import torch
 from PIL import Image
+from transformers import (
+    AutoTokenizer,
+    Idefics2Config,
+    Idefics2ForConditionalGeneration,
+    Idefics2Processor,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+)
+from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+from core.weights import ensure_base
+
+CHAT = (
+    "{% for message in messages %}{{ message['role'].capitalize() }}:{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}<image>{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +55,66 @@ def encode():
         return buffer.getvalue()
 
     return to_bytes
+
+
+def _text_config(vocabulary, tokenizer, model_type):
+    return {
+        "model_type": model_type,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": vocabulary,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="session")
+def reduced_idefics2(tmp_path_factory):
+    """A folder with Idefics2-8B's architecture and processor settings, two layers deep and 32 wide, random weights."""
+    folder = tmp_path_factory.mktemp("models") / "idefics2-reduced"
+    tokenizer = AutoTokenizer.from_pretrained(ensure_base())
+    # 378 to 980 pixels, aspect ratio kept, padded
+    processor = Idefics2Processor(Idefics2ImageProcessorPil(), tokenizer, image_seq_len=64, chat_template=CHAT)
+    config = Idefics2Config(
+        text_config=_text_config(len(tokenizer), tokenizer, "mistral"),
+        vision_config={**VISION, "patch_size": 14, "image_size": 980},
+        perceiver_config={
+            "hidden_size": 32,
+            "resampler_n_latents": 64,
+            "resampler_depth": 3,
+            "resampler_n_heads": 4,
+            "resampler_head_dim": 8,
+            "num_key_value_heads": 2,
+        },
+        image_token_id=processor.image_token_id,
+    )
+    torch.manual_seed(0)
+    Idefics2ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reduced_idefics3(tmp_path_factory):
+    """A folder with SmolVLM's architecture, two layers deep and 32 wide, random weights."""
+    folder = tmp_path_factory.mktemp("models") / "smolvlm-reduced"
+    tokenizer = AutoTokenizer.from_pretrained(ensure_base())
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 128}, max_image_size={"longest_edge": 128})
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=16, chat_template=CHAT)
+    config = Idefics3Config(
+        text_config=_text_config(len(tokenizer), tokenizer, "llama"),
+        vision_config={**VISION, "patch_size": 16, "image_size": 128},
+        scale_factor=2,
+        image_token_id=processor.image_token_id,
+    )
+    torch.manual_seed(0)
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -23,9 +23,16 @@ def test_help_is_instant():
 
 def test_models_are_listed_with_their_state(capsys):
     assert main(["models"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["finedefics-tiny", "idefics2-tiny"]
-    assert all(line.endswith("ready") for line in lines)
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert [line.split()[0] for line in lines] == ["finedefics-tiny", "idefics2-tiny", "idefics2-8b", "finedefics-8b"]
+    assert all(line.endswith("ready") for line in lines[:2])
+
+
+def test_models_of_the_hub_are_listed_with_licence_memory_and_command(capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "licence: Apache-2.0; memory: 18.8 GB (bf16) or 8.4 GB (4-bit)" in out
+    assert "HF_HUB_OFFLINE=0 .venv/bin/hf download StevenHH2000/Finedefics --revision main" in out
 
 
 def test_json_has_one_line_per_photo(capsys):

@@ -1,0 +1,93 @@
+"""A person with a browser who keeps identifications: correct one, export it, delete it; nobody else sees it."""
+
+import shutil
+import zipfile
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from core.history import History
+from demo.identify_tab import example_photos
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    from demo.page import build, launch
+
+    page = build(History(tmp_path_factory.mktemp("history") / "history.sqlite"))
+    _, url, _ = launch(page, "127.0.0.1", None, block=False)
+    yield url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser, address):
+    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    page = context.new_page()
+    page.goto(address)
+    yield page
+    context.close()
+
+
+def open_tab(tab, name):
+    tab.get_by_role("tab", name=name).click()
+
+
+def test_keep_correct_export_delete(tab, browser, address, tmp_path):
+    tab.get_by_label("Keep my identifications on this machine").check()
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    tab.locator("#photo input[type=file]").set_input_files(cat)
+    expect(tab.locator("#photo img")).to_be_visible(timeout=60_000)
+    tab.get_by_role("button", name="Identify", exact=True).click()
+    expect(tab.locator("#download")).to_be_enabled(timeout=180_000)
+
+    tab.reload()  # the key is the browser's, not the page's
+    open_tab(tab, "History")
+    expect(tab.locator("#kept")).to_contain_text("finedefics-tiny", timeout=60_000)
+    thumbnail = tab.locator("#kept img").first
+    expect(thumbnail).to_be_visible()
+    assert thumbnail.evaluate("image => image.complete && image.naturalWidth") == 160
+
+    tab.locator("#kept").get_by_text("finedefics-tiny").first.click()
+    expect(tab.locator("#chosen textarea")).not_to_have_value("", timeout=60_000)
+    tab.get_by_label("It is actually ...").fill("=<b>Chelsea</b>")
+    tab.get_by_role("button", name="Save correction").click()
+    expect(tab.locator("#kept")).to_contain_text("=<b>Chelsea</b>", timeout=60_000)
+    tab.screenshot(path=tmp_path / "history.png", full_page=True)
+
+    tab.get_by_role("button", name="Export corrections").click()
+    expect(tab.locator("#corrections")).to_be_enabled(timeout=60_000)
+    with tab.expect_download() as download:
+        tab.locator("#corrections").click()
+    download.value.save_as(tmp_path / "corrections.zip")
+    with zipfile.ZipFile(tmp_path / "corrections.zip") as archive:
+        assert archive.read("train.csv").decode().splitlines()[1].endswith(",_=<b>Chelsea</b>")
+
+    other = browser.new_context().new_page()
+    other.goto(address)
+    open_tab(other, "History")
+    other.wait_for_timeout(2_000)
+    expect(other.locator("#kept")).not_to_contain_text("finedefics-tiny")
+    other.context.close()
+
+    tab.get_by_role("button", name="Delete", exact=True).click()
+    expect(tab.locator("#kept")).not_to_contain_text("finedefics-tiny", timeout=60_000)
+
+
+def test_the_models_tab_tells_what_can_run(tab):
+    open_tab(tab, "Models")
+    expect(tab.locator("#models")).to_contain_text("idefics2-8b", timeout=60_000)
+    expect(tab.locator("#models")).to_contain_text("hf download HuggingFaceM4/idefics2-8b")
