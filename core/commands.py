@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from core.errors import UserError
-from core.identify import UNKNOWN, Identification
+from core.explain import Explainer, Explanation
+from core.identify import UNKNOWN, Identification, Recogniser
 from core.models import availability, load, zoo
 
 
@@ -29,6 +30,7 @@ def identify(options: argparse.Namespace) -> int:
         labels = _read_labels(options.labels) if options.labels is not None else None
         recogniser = load(options.model)
         space = recogniser.label_space(labels, options.super_category)
+        namer: Explainer | Recogniser = Explainer(recogniser) if options.explain else recogniser
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,7 +48,7 @@ def identify(options: argparse.Namespace) -> int:
             continue
         if photo.note:
             print(f"{path}: {photo.note}", file=sys.stderr)
-        result = recogniser.identify(photo.image, space, options.top)
+        result = namer.identify(photo.image, space, options.top)
         print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return int(failed)
 
@@ -65,5 +67,18 @@ def _text(path: str, result: Identification) -> str:
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     lines.append(f"  Free answer: {result.answer}")
     lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
+    if result.explanation:
+        lines += _reasons(result.explanation)
     lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return "\n".join(lines)
+
+
+def _reasons(explanation: Explanation) -> list[str]:
+    lines = [f"  {explanation.sentence}"]
+    for evidence in explanation.evidence:
+        lines.append(f"  {evidence.name}:")
+        lines += [
+            f"    {m.verdict:11} seen {m.seen:5.2f}  known {m.known:5.2f}  {m.attribute}: {m.value}"
+            for m in evidence.marks
+        ]
+    return lines

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
+from core.errors import UserError
 from core.identify import Identification, LabelSpace, Look, Recogniser
 from core.knowledge import Category, SuperCategory, find_category
 from core.mllm import Mllm
@@ -27,12 +28,6 @@ LEAN = 0.04  # a smaller difference of similarities is right about as often as a
 ALIGNED = 0.5  # of the described categories, whose name must lie nearest to its own description
 PHRASES_PER_BATCH = 16
 TOLD = 3  # attributes that a sentence names for, and at most against, a name
-
-PROVENANCE = (
-    "Learned knowledge: the values come from the table of field marks that the model was trained with, and “known” "
-    "(phrase and name) is the same for every photo. Read off this photo: “seen” (photo and phrase), and so what "
-    "speaks for or against a name. A single mark is a hint, not a measurement."
-)
 
 
 @dataclass(frozen=True)
@@ -129,42 +124,60 @@ class Explainer:
         self.aligned = aligned_share(recogniser)
         self._phrases: dict[str, Tensor] = {}
 
-    def stream(self, photo: Image.Image, space: LabelSpace | None = None, top: int = NAMES) -> Iterator[Identification]:
-        """`Recogniser.stream`, with the explanation from the second state on. Closing it stops the work."""
+    def identify(self, photo: Image.Image, space: LabelSpace, top: int = NAMES) -> Identification:
+        """`Recogniser.identify` with the explanation."""
         started = time.perf_counter()
-        space = space or self.recogniser.label_space()
         look = self.recogniser.look(photo)
-        looked = time.perf_counter() - started
+        *_, last = self.stream(look, space, top, time.perf_counter() - started)
+        return last
+
+    def stream(self, look: Look, space: LabelSpace, top: int = NAMES, looked: float = 0.0) -> Iterator[Identification]:
+        """`Recogniser.stream`, with the explanation from the second state on. Closing it stops the work.
+
+        `looked` is how many seconds the look took: the species' time includes them.
+        """
         with closing(self.recogniser.stream(look, space, max(top, NAMES))) as states:
             first = next(states)
             species, seconds = first.species[:top], {"species": first.seconds["species"] + looked}
             yield replace(first, species=species, seconds=seconds)
             started = time.perf_counter()
             explanation = self.explain(look, space, first)
-            seconds["explanation"] = time.perf_counter() - started
+            seconds = {**seconds, "explanation": time.perf_counter() - started}
             for state in chain([first], states):
                 yield replace(state, species=species, explanation=explanation, seconds={**state.seconds, **seconds})
 
     def explain(self, look: Look, space: LabelSpace, result: Identification) -> Explanation:
         """What binds the photo of `look` to the first names of `result`, which were chosen from `space`."""
-        names = [species.name for species in result.species[:NAMES]]
-        first = find_category(names[0])
-        if reason := self._why_not(names[0], first, result.known):
+        name = result.species[0].name
+        if reason := self._why_not(name, result.known):
             return Explanation([], [], reason)
-        assert first is not None
-        group = first.super_category
-        categories = {name: c for name in names if (c := find_category(name)) and c.values and c.super_category == group}
+        categories = _comparable(result)
+        group = categories[name].super_category
         pairs = sorted({(a, c.values[a]) for c in categories.values() for a in group.attributes})
         phrases = dict(zip(pairs, self._embedded([phrase(group, *pair) for pair in pairs]), strict=True))
         seen = {pair: (embedding @ look.embedding).item() for pair, embedding in phrases.items()}
         evidence = []
-        for name, category in list(categories.items())[:2]:
-            embedding = space.names[space.labels.index(name)]
+        for label, category in list(categories.items())[:2]:
+            embedding = space.names[space.labels.index(label)]
             known = {pair: (phrases[pair] @ embedding).item() for pair in category.values.items()}
-            evidence.append(Evidence(name, _marks(category, seen, known)))
+            evidence.append(Evidence(label, _marks(category, seen, known)))
         return Explanation(evidence, _differences(list(categories.values())[:2], seen))
 
-    def _why_not(self, name: str, category: Category | None, known: bool) -> str:
+    def direction(self, result: Identification, attribute: str) -> Tensor:
+        """[H]: from the other compared names' values of an attribute to that of the first name of `result`.
+
+        Where they all have one value: the embedding of that value. Raises `UserError` for an unknown attribute.
+        """
+        categories = list(_comparable(result).values())
+        if not categories or attribute not in categories[0].values:
+            raise UserError(f"{result.species[0].name} has no attribute {attribute!r}.")
+        group = categories[0].super_category
+        values = dict.fromkeys(category.values[attribute] for category in categories)
+        own, *others = self._embedded([phrase(group, attribute, value) for value in values])
+        return own - torch.stack(others).mean(dim=0) if others else own
+
+    def _why_not(self, name: str, known: bool) -> str:
+        category = find_category(name)
         if not known:
             return "No explanation: the photo shows nothing that the model knows."
         if category is None or not category.values:
@@ -182,6 +195,14 @@ class Explainer:
         if new:
             self._phrases.update(zip(new, embed_alike(self.recogniser.mllm, new).cpu(), strict=True))
         return [self._phrases[text] for text in texts]
+
+
+def _comparable(result: Identification) -> dict[str, Category]:
+    """Of the first names those that share the very first one's attributes, with their categories."""
+    names = [species.name for species in result.species[:NAMES]]
+    described = {name: c for name in names if (c := find_category(name)) and c.values}
+    first = described.get(names[0])
+    return {n: c for n, c in described.items() if first and c.super_category == first.super_category}
 
 
 def _marks(category: Category, seen: dict[tuple[str, str], float], known: dict[tuple[str, str], float]) -> list[Mark]:
