@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, takewhile
+from itertools import takewhile
 from statistics import mean
 
 import torch
@@ -141,17 +141,22 @@ class Explainer:
             species, seconds = first.species[:top], {"species": first.seconds["species"] + looked}
             yield replace(first, species=species, seconds=seconds)
             started = time.perf_counter()
-            explanation = self.explain(look, space, first)
-            seconds = {**seconds, "explanation": time.perf_counter() - started}
-            for state in chain([first], states):
+            for compared in (2, NAMES):  # the runner-up alone first, so that the bars are there at once
+                explanation = self.explain(look, space, first, compared)
+                seconds = {**seconds, "explanation": time.perf_counter() - started}
+                yield replace(first, species=species, explanation=explanation, seconds=seconds)
+            for state in states:
                 yield replace(state, species=species, explanation=explanation, seconds={**state.seconds, **seconds})
 
-    def explain(self, look: Look, space: LabelSpace, result: Identification) -> Explanation:
-        """What binds the photo of `look` to the first names of `result`, which were chosen from `space`."""
+    def explain(self, look: Look, space: LabelSpace, result: Identification, compared: int = NAMES) -> Explanation:
+        """What binds the photo of `look` to the first names of `result`, which were chosen from `space`.
+
+        A mark's margin is over the first `compared` names.
+        """
         name = result.species[0].name
         if reason := self._why_not(name, result.known):
             return Explanation([], [], reason)
-        categories = _comparable(result)
+        categories = _comparable(result, compared)
         group = categories[name].super_category
         pairs = sorted({(a, c.values[a]) for c in categories.values() for a in group.attributes})
         phrases = dict(zip(pairs, self._embedded([phrase(group, *pair) for pair in pairs]), strict=True))
@@ -197,9 +202,9 @@ class Explainer:
         return [self._phrases[text] for text in texts]
 
 
-def _comparable(result: Identification) -> dict[str, Category]:
+def _comparable(result: Identification, compared: int = NAMES) -> dict[str, Category]:
     """Of the first names those that share the very first one's attributes, with their categories."""
-    names = [species.name for species in result.species[:NAMES]]
+    names = [species.name for species in result.species[:compared]]
     described = {name: c for name in names if (c := find_category(name)) and c.values}
     first = described.get(names[0])
     return {n: c for n, c in described.items() if first and c.super_category == first.super_category}

@@ -1,4 +1,4 @@
-"""Where in a photo: which of its patches raise a score, by gradient x input on the vision tower's features.
+"""Where in a photo: which of its patches raise a score, by integrated gradients on the vision tower's features.
 
 The gradient goes through the connector and the text model, never through the tower, so that it costs little more than
 a look at the photo, whatever the tower's size. The patch grid is the processor's: squares for the embedded model, the
@@ -17,6 +17,8 @@ from core.mllm import VisionFeatures
 from core.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
+STEPS = 3  # from no features at all to those of the photo
+BLUR = 71  # pixels of the square that a place of the map is the mean of: marks hold together, as the features do
 BRIGHTEST = 0.98  # quantile of a map that is shown in full colour
 COLOUR = (255, 64, 0)
 
@@ -24,16 +26,22 @@ Score = Callable[[Look], Tensor]  # of a look with one view; a scalar that gradi
 
 
 def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score:
-    """What puts a name first: its log-probability by the similarities, and how likely the model is to say it."""
+    """What puts a name first: the log-odds of the name by the similarities of the ranking.
+
+    Unlike the probability, they do not saturate. A checkpoint that ranks by likelihood alone: the name's.
+    """
     mllm, index = recogniser.mllm, space.labels.index(name)
     prompt, answer = mllm.question_ids(open_question(space.group)), mllm.answer_ids(space.categories[index])
+    others = torch.arange(len(space.labels)) != index
 
-    def score(look: Look) -> Tensor:
-        by_similarity = recogniser.logits(recogniser.compare(look, space)).log_softmax(dim=0)[index]
-        said = -len(answer) * mllm.generation_loss([prompt], [answer], look.tokens).cpu()
-        return by_similarity + recogniser.calibration.likelihood_weight * said
+    def by_similarity(look: Look) -> Tensor:
+        logits = recogniser.logits(recogniser.compare(look, space))
+        return logits[index] - logits[others].logsumexp(dim=0)
 
-    return score
+    def by_likelihood(look: Look) -> Tensor:
+        return -mllm.generation_loss([prompt], [answer], look.tokens)
+
+    return by_similarity if recogniser.calibration.ranking_weights()[:-1].any() else by_likelihood
 
 
 def attribute_score(direction: Tensor) -> Score:
@@ -51,15 +59,30 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, look: Look, score: Scor
     scale = SIDE / max(photo.size)
     heat = torch.zeros(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
     for view, grid in enumerate(grids):
-        states = vision.states[view : view + 1].detach().clone().requires_grad_(True)
+        one = VisionFeatures(vision.states[view : view + 1], vision.mask[view : view + 1])
+        relevance = _relevance(recogniser, one, look, score).view(grid.shape)
+        heat = heat + _placed(relevance, grid, heat.shape, mirrored=view % 2 == 1, middle=view >= 2)
+        yield _blurred(heat)
+
+
+def _relevance(recogniser: Recogniser, vision: VisionFeatures, look: Look, score: Score) -> Tensor:
+    """[P]: what each patch of one view adds to the score (Sundararajan et al. 2017, the baseline being zero)."""
+    mllm, total = recogniser.mllm, torch.zeros_like(vision.states, dtype=torch.float32)
+    for step in range(STEPS):
+        states = (vision.states * (step + 0.5) / STEPS).detach().requires_grad_(True)
         with torch.enable_grad():
-            seen = VisionFeatures(states, vision.mask[view : view + 1])
+            seen = VisionFeatures(states, vision.mask)
             tokens = mllm.image_tokens(seen)
             value = score(Look(seen, tokens, mllm.embed_photos(tokens)[0].cpu(), look.features))
-        (gradient,) = torch.autograd.grad(value, states)
-        relevance = (gradient.float() * states.detach().float()).sum(dim=-1).view(grid.shape).cpu()
-        heat = heat + _placed(relevance, grid, heat.shape, mirrored=view % 2 == 1, middle=view >= 2)
-        yield heat
+        total += torch.autograd.grad(value, states)[0].float() / STEPS
+    return (total * vision.states.float()).sum(dim=-1)[0].cpu()
+
+
+def _blurred(heat: Tensor) -> Tensor:
+    for kernel in ((BLUR, 1), (1, BLUR)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        heat = F.avg_pool2d(heat[None, None], kernel, stride=1, padding=padding, count_include_pad=False)[0, 0]
+    return heat
 
 
 def _placed(relevance: Tensor, grid: Tensor, size: torch.Size, mirrored: bool, middle: bool) -> Tensor:

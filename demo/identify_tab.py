@@ -131,8 +131,8 @@ def build(models: Models) -> None:
             look = recogniser.look(opened.image)
             explainer = models.explainer(recogniser)
             states = explainer.stream(look, space, looked=time.perf_counter() - started)
-            for step, result in enumerate(states):  # the second one is the first with reasons
-                kept = why.Asked(explainer, opened.image, look, space, result) if step == 1 else gr.skip()
+            for step, result in enumerate(states):  # the third one has the whole explanation
+                kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
                 yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
             yield *_shown(result, opened.note), _saved(result, path.name, downloads.name), gr.skip(), gr.skip()
         except UserError as error:
