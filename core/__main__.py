@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--super-category", metavar="S", help="bird, dog, cat, flower, car or aircraft")
     identify.add_argument("--top", type=int, default=5, metavar="K", help="how many names to show")
     identify.add_argument("--json", action="store_true", help="one JSON object per photo and line")
+    identify.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
     commands.add_parser("models", help="list the models, and whether they can run here")
     options = parser.parse_args(arguments)
     if options.command == "identify" and options.top < 1:

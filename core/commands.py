@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from core.errors import UserError
+from core.explain import Explainer, Explanation
 from core.hub import UNCALIBRATED
-from core.identify import UNKNOWN, Identification
+from core.identify import UNKNOWN, Identification, Recogniser
 from core.models import availability, find_entry, load, zoo
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def identify(options: argparse.Namespace) -> int:
         if find_entry(options.model).hub:
             print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
         space = recogniser.label_space(labels, options.super_category)
+        namer: Explainer | Recogniser = Explainer(recogniser) if options.explain else recogniser
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -58,7 +60,7 @@ def identify(options: argparse.Namespace) -> int:
             continue
         if photo.note:
             print(f"{path}: {photo.note}", file=sys.stderr)
-        result = recogniser.identify(photo.image, space, options.top)
+        result = namer.identify(photo.image, space, options.top)
         print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return int(failed)
 
@@ -77,5 +79,18 @@ def _text(path: str, result: Identification) -> str:
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     lines.append(f"  Free answer: {result.answer}")
     lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
+    if result.explanation:
+        lines += _reasons(result.explanation)
     lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return "\n".join(lines)
+
+
+def _reasons(explanation: Explanation) -> list[str]:
+    lines = [f"  {explanation.sentence}"]
+    for evidence in explanation.evidence:
+        lines.append(f"  {evidence.name}:")
+        lines += [
+            f"    {m.verdict:11} seen {m.seen:5.2f}  known {m.known:5.2f}  {m.attribute}: {m.value}"
+            for m in evidence.marks
+        ]
+    return lines

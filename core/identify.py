@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageOps
@@ -24,6 +25,9 @@ from core.knowledge import (
 from core.mllm import Mllm, VisionFeatures
 from core.prompts import LETTERS, closed_question, description_question, open_question
 from core.scoring import answer_log_likelihoods, log_probabilities, pooled_features, word_similarity
+
+if TYPE_CHECKING:
+    from core.explain import Explanation
 
 MAX_LABELS = 2_000
 MAX_LABEL_LENGTH = 100  # characters
@@ -49,7 +53,10 @@ class Species:
 
 @dataclass(frozen=True)
 class Identification:
-    """What a model says of one photo. `seconds` maps each part (species, answer, attributes) to its duration."""
+    """What a model says of one photo.
+
+    `seconds` maps each part (species, answer, attributes, and explanation where there is one) to its duration.
+    """
 
     model: str
     known: bool
@@ -58,6 +65,7 @@ class Identification:
     description: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    explanation: "Explanation | None" = None
 
     def as_dict(self, photo: str) -> dict:
         """The JSON form shared by the page and the command line."""
@@ -69,6 +77,7 @@ class Identification:
             "answer": self.answer,
             "attributes": self.attributes,
             "description": self.description,
+            **({"explanation": self.explanation.as_dict()} if self.explanation else {}),
             "seconds": round(sum(self.seconds.values()), 3),
         }
 

@@ -25,16 +25,22 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
     scores = []
     for start in range(0, len(sequences), CANDIDATES_PER_BATCH):
         batch = sequences[start : start + CANDIDATES_PER_BATCH]
-        branch = DynamicCache(config=mllm.text_model.config)
-        for layer, entry in enumerate(cache.layers):
-            branch.update(entry.keys.expand(len(batch), -1, -1, -1), entry.values.expand(len(batch), -1, -1, -1), layer)
-        states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=branch)  # [n, T, H]
+        branched = branch(mllm, cache, len(batch))
+        states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=branched)  # [n, T, H]
         rows = torch.tensor([row for row, sequence in enumerate(batch) for _ in sequence[1:]], device=states.device)
         columns = [column for sequence in batch for column in range(len(sequence) - 1)]
         targets = torch.tensor([token for sequence in batch for token in sequence[1:]], device=states.device)
         follow = -F.cross_entropy(mllm.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
         scores.append(first[[sequence[0] for sequence in batch]].index_add(0, rows, follow))
     return torch.cat(scores)
+
+
+def branch(mllm: Mllm, cache: DynamicCache, n: int) -> DynamicCache:
+    """The key-value cache of one sequence for `n` continuations of it; `cache` itself stays as it is."""
+    branched = DynamicCache(config=mllm.text_model.config)
+    for layer, entry in enumerate(cache.layers):
+        branched.update(entry.keys.expand(n, -1, -1, -1), entry.values.expand(n, -1, -1, -1), layer)
+    return branched
 
 
 def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tensor:

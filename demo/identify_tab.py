@@ -4,6 +4,7 @@ import html
 import importlib.util
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
@@ -12,11 +13,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.errors import UserError
+from core.explain import Explainer
 from core.history import History
 from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
 from core.photos import MAX_BYTES, Photo, open_photo
+from demo import why
 from demo.history_tab import keep_box
 
 AUTO = "auto"
@@ -31,6 +34,7 @@ class Models:
 
     def __init__(self) -> None:
         self._loaded: dict[str, Recogniser] = {}
+        self._explainers: dict[str, Explainer] = {}
         self._lock = Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -52,6 +56,13 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = load(name, progress)
             return self._loaded[name], self._loaded[name].label_space(labels, super_category)
+
+    def explainer(self, recogniser: Recogniser) -> Explainer:
+        """The one `Explainer` of a loaded model, which keeps the phrases that it has embedded."""
+        with self._lock:
+            if recogniser.name not in self._explainers:
+                self._explainers[recogniser.name] = Explainer(recogniser)
+            return self._explainers[recogniser.name]
 
 
 def example_photos() -> list[str]:
@@ -96,6 +107,9 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
         with gr.Column(min_width=320):
             status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
             species = gr.Label(num_top_classes=5, label="Species", elem_id="species", show_heading=False)
+            reasons = gr.HTML(label="Why", css_template=why.CSS, js_on_load=None, elem_id="why")
+            asked = gr.State(None, time_to_live=3600)
+            mapping = why.build_map(asked)
             answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)
             attributes = gr.Dataframe(
                 headers=["attribute", "value"],
@@ -126,13 +140,18 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
                 raise UserError("Give either candidate names or a kind of thing, not both.")
             if model_name is None:
                 raise UserError("There is no model: choose one first.")
-            empty: tuple[object, ...] = None, "", [], "", gr.DownloadButton(value=None, interactive=False)
+            empty: tuple[object, ...] = None, "", [], "", gr.DownloadButton(value=None, interactive=False), "", None
             yield "Loading the model ...", *empty
             recogniser, space = models.prepare(model_name, names or None, kind)
             yield "Looking ...", *empty
-            for result in recogniser.stream(opened.image, space):
-                yield *_shown(result, opened.note), gr.skip()
-            yield *_shown(result, opened.note), _saved(result, path.name, downloads.name)
+            started = time.perf_counter()
+            look = recogniser.look(opened.image)
+            explainer = models.explainer(recogniser)
+            states = explainer.stream(look, space, looked=time.perf_counter() - started)
+            for step, result in enumerate(states):  # the third one has the whole explanation
+                kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
+                yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
+            yield *_shown(result, opened.note), _saved(result, path.name, downloads.name), gr.skip(), gr.skip()
             if keep:
                 history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
         except UserError as error:
@@ -141,14 +160,14 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
     event = start.click(
         run,
         [photo, group, labels, model, keep],
-        [status, species, answer, attributes, description, download],
+        [status, species, answer, attributes, description, download, reasons, asked],
         api_name="identify",
         concurrency_id="model",
         concurrency_limit=1,
         show_progress="minimal",
         preprocess=False,  # the photo stays the untouched upload: only `core.photos` ever parses it
     )
-    stop.click(lambda: "Stopped.", None, status, cancels=[event], api_visibility="private", queue=False)
+    stop.click(lambda: "Stopped.", None, status, cancels=[event, mapping], api_visibility="private", queue=False)
 
 
 def _uploaded(photo: dict | None) -> Path:

@@ -1,10 +1,12 @@
 """The page through its HTTP interface, as another program would use it."""
 
 import http.client
+import json
 import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -61,7 +63,7 @@ def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):
 
 def test_a_photo_is_identified(client):
     cat = next(path for path in example_photos() if "chelsea" in path)
-    status, species, answer, attributes, description, download = client.predict(
+    status, species, answer, attributes, description, download, reasons = client.predict(
         handle_file(cat), "auto", "", "finedefics-tiny", api_name="/identify"
     )
     assert "species" in status
@@ -69,7 +71,9 @@ def test_a_photo_is_identified(client):
     assert answer
     assert description
     assert len(attributes["data"]) == len(super_categories()["cat"].attributes)
-    assert download
+    assert "explanation" in json.loads(Path(download).read_text())
+    assert "rather than" in reasons or "not because of" in reasons
+    assert reasons.count("bar seen") == 2 * len(super_categories()["cat"].attributes)
 
 
 def test_no_photo_is_one_sentence(client):

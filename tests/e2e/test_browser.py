@@ -69,7 +69,24 @@ def test_upload_identify_read(tab, tmp_path, request):
     assert tab.locator("#description textarea").input_value()
     for attribute in super_categories()["cat"].attributes:
         expect(tab.locator("#attributes")).to_contain_text(attribute)
+        expect(tab.locator("#why")).to_contain_text(attribute)
+    expect(tab.locator("#why")).to_contain_text("Read off this photo")
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+    tab.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_where_in_the_photo(tab, tmp_path):
+    upload(tab)
+    tab.get_by_role("button", name="Identify").click()
+    expect(tab.locator("#download")).to_be_enabled(timeout=120_000)
+    tab.get_by_text("Where in the photo?").click()
+    tab.locator("#show-where").click()
+    expect(tab.locator("#where-status")).to_contain_text("4 of 4 views", timeout=120_000)
+    picture = tab.locator("#where-map img")
+    before = picture.get_attribute("src")
+    tab.locator("#opacity input[type=range]").focus()
+    tab.keyboard.press("Home")
+    expect(picture).not_to_have_attribute("src", before, timeout=30_000)
     tab.screenshot(path=tmp_path / "page.png", full_page=True)
 
 

@@ -1,0 +1,32 @@
+"""Maps of photos on models of the real architectures: native aspect ratio with padding, and squares."""
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from core.bases import open_base
+from core.checkpoints import Calibration, Labels
+from core.heatmap import heat_map, species_score
+from core.identify import Recogniser, views
+
+NAMES = ["Cedar Waxwing", "Downy Woodpecker"]
+
+
+@pytest.mark.parametrize(
+    ("model", "grid"), [("reduced_idefics2", (27, 70)), ("reduced_idefics3", (8, 8))], ids=["idefics2", "idefics3"]
+)
+def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, grid, request):
+    mllm = open_base(str(request.getfixturevalue(model)))
+    names = mllm.embed_texts(NAMES)
+    width = mllm.model.config.vision_config.hidden_size
+    labels = Labels(NAMES, names, names, torch.zeros(2, width), mllm.word_ids(NAMES))
+    recogniser = Recogniser("small", mllm, labels, Calibration(name_weight=1, words_weight=1))
+    photo = Image.new("RGB", (320, 120), "green")
+    ImageDraw.Draw(photo).ellipse([200, 20, 280, 100], fill="red")
+    _, patches = mllm.pixels(views(photo))
+    assert patches[0].shape == grid
+    space, look = recogniser.label_space(), recogniser.look(photo)
+    *_, heat = heat_map(recogniser, photo, look, species_score(recogniser, space, NAMES[0]))
+    assert heat.shape == (96, 256)
+    assert heat.isfinite().all()
+    assert heat.std() > 0
