@@ -8,12 +8,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.photos import MAX_BYTES
-from demo import identify_tab
+from demo import compare_tab, identify_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
 .note { opacity: .75; font-size: .85em }
-#photo img { object-fit: contain }
+#photo img, #pair img { object-fit: contain }
 """
 
 
@@ -40,6 +40,8 @@ def build() -> gr.Blocks:
         )
         with gr.Tab("Identify"):
             identify_tab.build(models)
+        with gr.Tab("Compare"):
+            compare_tab.build(models, page)
     return page.queue(max_size=64)
 
 
