@@ -27,6 +27,7 @@ from core.models import availability, zoo
 from core.prompts import LETTERS
 from demo.identify_tab import AUTO, Models, _opened, _uploaded, example_photos
 
+SIDES = ("left", "right")
 ENDPOINT = "endpoint"
 NO_MODEL = "no model"
 LARGE = ("idefics2-8b", "finedefics-8b")
@@ -159,8 +160,13 @@ def build(models: Models, page: gr.Blocks) -> None:
         with gr.Column(min_width=320):
             with gr.Row():
                 left, right = (
-                    gr.Dropdown([*ready, ENDPOINT], value=name if name in ready else None, label=label)
-                    for name, label in zip(chosen, ("Left", "Right"), strict=True)
+                    gr.Dropdown(
+                        [*ready, ENDPOINT],
+                        value=name if name in ready else None,
+                        label=f"Model, {side}",
+                        elem_id=f"model-{side}",
+                    )
+                    for name, side in zip(chosen, SIDES, strict=True)
                 )
             kind = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
             truth = gr.Textbox(label="Its true name (optional)", info="Then you are told who is right.", max_lines=1)
@@ -172,13 +178,11 @@ def build(models: Models, page: gr.Blocks) -> None:
                 stop = gr.Button("Stop", elem_id="stop-comparing")
     agreement = gr.Textbox(label="Who says what", interactive=False, lines=2, elem_id="verdict")
     with gr.Row(equal_height=False):
-        columns = [output for side in ("left", "right") for output in _column(side)]
+        columns = [output for side in SIDES for output in _column(side)]
     question = gr.Textbox(label="A question of your own", max_lines=2, elem_id="question")
     ask = gr.Button("Ask both", elem_id="ask-both")
     with gr.Row():
-        replies = [
-            gr.Textbox(label=f"Reply, {side}", interactive=False, elem_id=f"reply-{side}") for side in ("left", "right")
-        ]
+        replies = [gr.Textbox(label=f"Reply, {side}", interactive=False, elem_id=f"reply-{side}") for side in SIDES]
 
     filled = gr.State([])  # the options that were filled in last
     comparison = Comparison(models)
@@ -236,7 +240,7 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
 def _column(side: str) -> list[gr.components.Component]:
     with gr.Column(min_width=320):
         return [
-            gr.Textbox(label=side.capitalize(), interactive=False, lines=2, elem_id=f"status-{side}"),
+            gr.Textbox(show_label=False, interactive=False, lines=2, elem_id=f"status-{side}"),
             gr.Label(num_top_classes=5, label="Species", show_heading=False, elem_id=f"species-{side}"),
             gr.Textbox(label="Its own answer", interactive=False, elem_id=f"answer-{side}"),
             gr.Dataframe(

@@ -192,4 +192,4 @@ def test_large_models_are_compared_where_they_can_run(monkeypatch):
     monkeypatch.setattr("demo.compare_tab.zoo", lambda: entries)
     monkeypatch.setattr("demo.compare_tab.availability", lambda entry: "ready")
     chosen = {b.label: b.value for b in build().blocks.values() if isinstance(b, gr.Dropdown) and b.label}
-    assert (chosen["Left"], chosen["Right"]) == ("idefics2-8b", "finedefics-8b")
+    assert (chosen["Model, left"], chosen["Model, right"]) == ("idefics2-8b", "finedefics-8b")
