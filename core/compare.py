@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,6 +30,7 @@ from core.similarity import most_similar
 log = logging.getLogger(__name__)
 
 MAX_QUESTION = 500  # characters
+CORES = torch.get_num_threads()  # that torch uses, unless two local models share them
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,6 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
     said, running = list(columns), {place for place, side in enumerate(sides) if side}
     updates: SimpleQueue[tuple[int, Column | None]] = SimpleQueue()
     stopped = threading.Event()
-    cores = _torch_threads()
     local = sum(isinstance(side, Local) for side in sides)
 
     def work(place: int, side: Side) -> None:
@@ -188,7 +187,7 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         try:
             if isinstance(side, Local):
                 _ = side.look  # with all cores: the first through a tower looks for all who share it
-                torch.set_num_threads(max(1, cores // local))  # of this thread, and of those that it starts
+                torch.set_num_threads(max(1, CORES // local))  # of this thread, and of those that it starts
             with closing(ask(side, last)) as states:
                 while not stopped.is_set() and (state := next(states, None)):
                     last = state
@@ -217,23 +216,11 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         stopped.set()
         for thread in threads:
             thread.join()
-        _torch_threads(cores)
-
-
-def _torch_threads(count: int = 0) -> int:
-    """How many threads torch gives a new thread for its work, after setting it to `count` unless that is 0.
-
-    The setting holds for the thread that makes it and for those that first use torch later: a thread that ends here
-    makes it, and none that lives on is slowed down for ever.
-    """
-
-    def work() -> int:
-        if count:
-            torch.set_num_threads(count)
-        return torch.get_num_threads()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
+        # The number holds for the thread that sets it and for those that first use torch later: so it is set in a
+        # thread that ends, as it was in those above, and none that lives on is slowed down for ever.
+        restoring = threading.Thread(target=torch.set_num_threads, args=(CORES,))
+        restoring.start()
+        restoring.join()
 
 
 def same_name(one: str, other: str) -> bool:

@@ -90,7 +90,7 @@ class Comparison:
         except UserError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
-    def answer(
+    def ask_both(
         self, photo: dict | None, left: str | None, right: str | None, question: str | None, endpoint: Settings | None
     ) -> Iterator[tuple[str, ...]]:
         """Ask two models a question of the user's own about a photo."""
@@ -201,7 +201,7 @@ def build(models: Models, page: gr.Blocks) -> None:
         **busy,
     )
     asking = ask.click(
-        comparison.answer, [photo, left, right, question, endpoint], replies, api_visibility="private", **busy
+        comparison.ask_both, [photo, left, right, question, endpoint], replies, api_visibility="private", **busy
     )
     stop.click(lambda: "Stopped.", None, agreement, cancels=[comparing, asking], api_visibility="private", queue=False)
 
@@ -221,7 +221,7 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
         use = gr.Button("Use this endpoint", elem_id="use-endpoint")
         used = gr.Textbox(label="In use", interactive=False, elem_id="endpoint-in-use")
 
-    def keep(address: str, model: str, key: str) -> tuple[Settings, str, str]:
+    def use_endpoint(address: str, model: str, key: str) -> tuple[Settings, str, str]:
         try:
             # A remote visitor could else make this machine fetch addresses that only it can reach.
             if page.share or not is_loopback(getattr(page, "server_name", "")):
@@ -232,7 +232,12 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
         return given, "", Endpoint(given).name  # the key leaves the page
 
     use.click(
-        keep, [address, model, key], [settings, key, used], api_visibility="private", queue=False, show_progress="hidden"
+        use_endpoint,
+        [address, model, key],
+        [settings, key, used],
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
     )
     return settings
 

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from core.compare import (
     Eyes,
     Local,
     Remote,
-    _torch_threads,
     column,
     look_alikes,
     read_options,
@@ -112,19 +112,25 @@ class Counting(Local):
             yield said
 
 
-def test_local_models_share_the_cores_and_give_them_back():
-    before, here = _torch_threads(), torch.get_num_threads()
-    _torch_threads(4)
-    try:
-        alone, pair = Counting("a"), [Counting("b"), Counting("c")]
-        run(alone, Scripted("x", "abc"))
-        assert set(alone.threads) == {4}
-        run(*pair)
-        assert {n for side in pair for n in side.threads} == {2}
-        assert _torch_threads() == 4
-    finally:
-        _torch_threads(before)
+def threads_of_a_new_thread():
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_local_models_share_the_cores_and_give_them_back(monkeypatch):
+    monkeypatch.setattr("core.compare.CORES", 4)
+    here = torch.get_num_threads()
+    pair = [Counting("b"), Counting("c")]
+    run(*pair)
+    assert {n for side in pair for n in side.threads} == {2}
+    assert threads_of_a_new_thread() == 4
+    alone = Counting("a")
+    run(alone, Scripted("x", "abc"))
+    assert set(alone.threads) == {4}
     assert torch.get_num_threads() == here
+    monkeypatch.undo()
+    run(Scripted("x", "abc"), Scripted("y", "abc"))
+    assert threads_of_a_new_thread() == here
 
 
 def said(model, name="", answer="", known=True, **more):

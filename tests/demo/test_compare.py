@@ -48,7 +48,7 @@ def place(page, name):
 
 
 def use_endpoint(client, page, url, key=KEY):
-    return client.predict(url, "m", key, fn_index=place(page, "keep"))
+    return client.predict(url, "m", key, fn_index=place(page, "use_endpoint"))
 
 
 def test_two_models_are_compared(address):
@@ -148,7 +148,7 @@ def test_the_schema_knows_nothing_of_endpoints(address):
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5"])
 def test_an_address_is_taken_only_on_a_page_of_this_machine(monkeypatch, host):
     page = build()
-    keep = page.fns[place(page, "keep")].fn
+    keep = page.fns[place(page, "use_endpoint")].fn
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
         keep("http://127.0.0.1:1/v1", "m", KEY)  # not served yet
     monkeypatch.setattr(page, "server_name", host, raising=False)
@@ -174,12 +174,12 @@ def test_a_question_goes_to_both(address, page, chat_server):
     client = Client(address, verbose=False)
     use_endpoint(client, page, chat_server.url)
     replies = client.predict(
-        handle_file(CAT), "finedefics-tiny", ENDPOINT, "<image> What is it?", fn_index=place(page, "answer")
+        handle_file(CAT), "finedefics-tiny", ENDPOINT, "<image> What is it?", fn_index=place(page, "ask_both")
     )
     assert replies[0]
     assert replies[1] == "Egyptian Mau"
     with pytest.raises(AppError, match="Type a question first"):
-        client.predict(handle_file(CAT), "finedefics-tiny", ENDPOINT, " ", fn_index=place(page, "answer"))
+        client.predict(handle_file(CAT), "finedefics-tiny", ENDPOINT, " ", fn_index=place(page, "ask_both"))
 
 
 def test_the_page_says_why_small_models_are_compared():
