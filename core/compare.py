@@ -91,19 +91,20 @@ class Local:
         self._recogniser = recogniser
         self._space = space
         self._eyes = eyes
+        self._looked = 0.0  # seconds, those in which another one's look was waited for among them
 
     @cached_property
     def look(self) -> Look:
-        """What it sees, with all cores where the photo has yet to go through its tower."""
-        return self._recogniser.look_at(self._eyes.vision(self._recogniser.mllm))
+        """What it sees."""
+        started = time.perf_counter()
+        look = self._recogniser.look_at(self._eyes.vision(self._recogniser.mllm))
+        self._looked = time.perf_counter() - started
+        return look
 
     def identify(self, said: Column) -> Generator[Column, None, None]:
         """Species, answer and attributes, as they come; see `Recogniser.stream`."""
-        started = time.perf_counter()
-        look = self.look
-        looked = time.perf_counter() - started
-        for result in self._recogniser.stream(look, self._space):
-            seconds = {**result.seconds, "species": result.seconds["species"] + looked}
+        for result in self._recogniser.stream(self.look, self._space):
+            seconds = {**result.seconds, "species": result.seconds["species"] + self._looked}
             yield replace(said, result=replace(result, seconds=seconds), tokens=self._written(result))
 
     def choose(self, said: Column, options: list[str]) -> Generator[Column, None, None]:

@@ -22,7 +22,7 @@ from core.compare import (
 from core.endpoint import OPENAI, Endpoint, Settings, environment_settings, is_loopback
 from core.errors import UserError
 from core.identify import MAX_LABEL_LENGTH, UNKNOWN
-from core.knowledge import find_category, super_categories
+from core.knowledge import find_category, in_super_category, super_categories
 from core.models import availability, zoo
 from core.prompts import LETTERS
 from demo.identify_tab import AUTO, Models, _opened, _uploaded, example_photos
@@ -102,6 +102,7 @@ class Comparison:
             _silent(left, right)
             yield "Loading the models ...", ""
             sides, columns = self._fetch((left, right), AUTO, Eyes(opened.image), endpoint)
+            yield tuple(said.error for said in columns)
             for now in side_by_side(sides, columns, lambda side, said: side.reply(said, asked)):
                 yield tuple(said.error or said.reply for said in now)
         except UserError as error:
@@ -131,7 +132,7 @@ class Comparison:
         settings = endpoint or environment_settings()
         if settings is None:
             raise UserError(NO_ENDPOINT)
-        return Remote(Endpoint(settings), eyes.photo, super_categories()[kind] if kind else None)
+        return Remote(Endpoint(settings), eyes.photo, in_super_category(kind)[0].super_category if kind else None)
 
 
 def build(models: Models, page: gr.Blocks) -> None:
