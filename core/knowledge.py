@@ -82,6 +82,12 @@ def canonical_name(label: str) -> str:
     return category.name if category else " ".join(label.replace("_", " ").split())
 
 
+def shared_super_category(names: list[str]) -> SuperCategory | None:
+    """The super-category that all names share, if they do."""
+    groups = {category.super_category if category else None for category in map(find_category, names)}
+    return groups.pop() if len(groups) == 1 else None
+
+
 def in_super_category(name: str) -> list[Category]:
     """The categories of one super-category. Raises `UserError` for an unknown one."""
     if name not in super_categories():

@@ -9,12 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.history import History
 from core.photos import MAX_BYTES
-from demo import history_tab, identify_tab, models_tab
+from demo import compare_tab, history_tab, identify_tab, models_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
 .note { opacity: .75; font-size: .85em }
-#photo img { object-fit: contain }
+#photo img, #pair img { object-fit: contain }
 """
 
 
@@ -42,6 +42,8 @@ def build(history: History | None = None) -> gr.Blocks:
         key = history_tab.browser_key()
         with gr.Tab("Identify"):
             identify_tab.build(models, history, key)
+        with gr.Tab("Compare"):
+            compare_tab.build(models, page)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:

@@ -4,6 +4,7 @@ import importlib.util
 import resource
 import statistics
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.compare import Eyes, Local, column, side_by_side
 from core.errors import UserError
 from core.identify import Recogniser
 from core.knowledge import categories, super_categories
@@ -22,6 +24,7 @@ from train.throughput import throughput
 
 NAMES = 20
 REPEATS = 5
+COMPARISONS = 3
 PICTURES = {  # folders of installed packages with pictures of all sorts of things
     "skimage": "data",
     "sklearn": "datasets/images",
@@ -91,6 +94,33 @@ def latency(recogniser: Recogniser, photo: Image.Image) -> dict:
     return {part: round(statistics.median(values), 3) for part, values in times.items()}
 
 
+def comparison(models: list[Recogniser], photo: Image.Image) -> dict:
+    """Median seconds that two warm models take with one photo, alone and side by side, and what this costs."""
+    spaces = [model.label_space() for model in models]
+    alone: list[list[float]] = [[] for _ in models]
+    together: list[float] = []
+    for _ in range(COMPARISONS + 1):
+        for model, space, times in zip(models, spaces, alone, strict=True):
+            times.append(_seconds(model.stream(photo, space)))
+        eyes = Eyes(photo)
+        sides = [Local(model, space, eyes) for model, space in zip(models, spaces, strict=True)]
+        columns = [column(side.name) for side in sides]
+        together.append(_seconds(side_by_side(sides, columns, lambda side, said: side.identify(said))))
+    single, both = [statistics.median(times[1:]) for times in alone], statistics.median(together[1:])  # warm
+    return {
+        "alone": {model.name: round(seconds, 2) for model, seconds in zip(models, single, strict=True)},
+        "together": round(both, 2),
+        "ratio_to_slower": round(both / max(single), 2),
+    }
+
+
+def _seconds(work: Iterator) -> float:
+    started = time.perf_counter()
+    for _ in work:
+        pass
+    return time.perf_counter() - started
+
+
 def picture_files() -> dict[str, Path]:
     """Files in the `PICTURES` folders of installed packages, by file name."""
     files: dict[str, Path] = {}
@@ -133,6 +163,7 @@ def bench(names: list[str]) -> dict:
         "model": names[0],
         "prefix": prefix_speed(models[0], photo),
         "seconds": latency(models[0], photo),
+        **({"comparison": comparison(models[:2], photo)} if len(models) > 1 else {}),
         "unknown": unknown_share(models[0]),
         "training": throughput(),
         "loaded": names,

@@ -48,9 +48,9 @@ def photo(tmp_path):
     return save
 
 
-def test_the_interface_has_one_clean_name(client):
+def test_the_interface_has_clean_names(client):
     names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(names) == ["/identify"]
+    assert list(names) == ["/identify", "/compare"]
 
 
 def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):

@@ -5,29 +5,17 @@
 
 import json
 import logging
-import os
 import random
 import re
-import shutil
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from train.__main__ import main
 from train.attributes.sources import load_descriptions
 
-START_SECONDS = 60
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SEEN = {"cap": "red with white spots", "stem": "white and thick", "gills": "pale cream"}
 
 
@@ -35,51 +23,6 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-@pytest.fixture(scope="module")
-def text_model(tmp_path_factory):
-    """The embedded text model as a folder of its own."""
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from core.models import load_mllm
-
-    mllm, folder = load_mllm(torch.float32), tmp_path_factory.mktemp("text-model")
-    model = LlamaForCausalLM(mllm.model.config.text_config)
-    model.model.load_state_dict(mllm.text_model.state_dict())
-    model.tie_weights()
-    model.generation_config.repetition_penalty = 1.15  # so small a model goes round in circles without
-    model.save_pretrained(folder)
-    names = {name: getattr(mllm.tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=mllm.tokenizer.backend_tokenizer, **names)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    yield str(folder)
-    shutil.rmtree(folder)  # half a gigabyte
-
-
-@pytest.fixture(scope="module")
-def served(text_model, tmp_path_factory):
-    """The address of the server."""
-    host, port = free_address().split(":")
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [Path(sys.executable).with_name("transformers"), "serve", text_model, "--host", host, "--port", port]
-    with log.open("w") as file:
-        server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file, env=os.environ)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.skip(f"transformers serve does not start here: {log.read_text()[-300:]}")
-                time.sleep(0.2)
-        yield f"http://{host}:{port}/v1"
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture

@@ -8,14 +8,18 @@ import torch
 
 from core.bases import open_base
 from core.checkpoints import open_checkpoint
+from core.compare import Eyes, Local, column, side_by_side, verdict
 from core.errors import UserError
 from core.identify import Recogniser
+from core.models import load
 from core.photos import read_photo
 from train.ablation import ablate, table
 from train.data import read_data
 from train.export import export
 from train.recipe import read_preset
 from train.run import Photos, train
+
+OPTIONS = ["Cedar Waxwing", "Downy Woodpecker", "Baltimore Oriole", "Hooded Oriole"]
 
 
 def recipe_for(preset, base, steps):
@@ -97,6 +101,31 @@ def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2
     assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
     with pytest.raises(UserError, match="by another recipe"):
         ablate(photos, test, "few.csv", replace(recipe, temperature=0.1), tmp_path)
+
+
+def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, tmp_path, monkeypatch):
+    """As the page does it: two checkpoints by name, both with the real processor's settings, asked everything."""
+    photos = Photos.of("birds", read_data(birds, "none.csv"))
+    recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1)
+    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path / "out")
+    names = ("reduced-idefics2", "reduced-finedefics")
+    for name, variant in zip(names, ("finetune", "full"), strict=True):
+        train(name, photos, replace(recipe, variant=variant), tmp_path / name, tmp_path / "out")
+    picture, models = read_photo(next(birds.glob("Hooded*/*.png"))).image, [load(name) for name in names]
+    for model in models:
+        assert model.mllm.processor.image_seq_len == 64
+        assert not model.mllm.processor.image_processor.do_image_splitting
+    eyes = Eyes(picture)
+    sides = [Local(model, model.label_space(), eyes) for model in models]
+    *_, said = side_by_side(sides, [column(name) for name in names], lambda side, said: side.identify(said))
+    *_, said = side_by_side(sides, said, lambda side, said: side.choose(said, OPTIONS))
+    *_, said = side_by_side(sides, said, lambda side, said: side.reply(said, "What is it?"))
+    for name, model_said in zip(names, said, strict=True):
+        assert not model_said.error
+        assert model_said.result.model == name
+        assert len(model_said.result.species) == 5
+        assert sum(model_said.probabilities.values()) == pytest.approx(1, abs=1e-4)
+    assert verdict(said, "Hooded Oriole").count("Right: ") == 2
 
 
 def test_a_checkpoint_is_refused_on_another_base(birds, reduced_idefics2, reduced_idefics3, tmp_path):

@@ -1,21 +1,18 @@
 """Who answers: an endpoint that speaks OpenAI's chat completions (a cloud, vLLM, ...), or a model of the zoo."""
 
-import base64
-import io
 import json
 import logging
 import os
-import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
+from core.endpoint import CONNECT_SECONDS, NO_KEY, check_key, photo_url, redact
 from core.errors import UserError
 from core.knowledge import SuperCategory, clause_start
 from core.models import find_entry, load
@@ -27,11 +24,7 @@ from train.attributes.runner import Ask, EndpointError, Item
 
 log = logging.getLogger(__name__)
 
-PHOTO_SIDE = 768  # pixels
 MAX_REPLY = 20_000  # characters
-CONNECT_SECONDS = 10
-SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder, and may be part of words
-NO_KEY = "no-key-given"  # for an endpoint of one's own that asks for none
 
 
 @dataclass(frozen=True)
@@ -66,8 +59,7 @@ class Endpoint:
             )
         if address and not address.startswith(("http://", "https://")):
             raise UserError("OPENAI_BASE_URL must begin with http:// or https://.")
-        if set(self._key) - set(string.ascii_letters + string.digits + string.punctuation):
-            raise UserError("OPENAI_API_KEY has spaces or letters that no key has: set it anew.")
+        check_key(self._key)
         self._client = openai.OpenAI(
             base_url=address or None,
             api_key=self._key or NO_KEY,
@@ -94,7 +86,7 @@ class Endpoint:
         """
         content: str | list[dict[str, Any]] = item.prompt
         if item.photo:
-            image = {"type": "image_url", "image_url": {"url": photo_url(item.photo)}}
+            image = {"type": "image_url", "image_url": {"url": photo_url(read_photo(item.photo).image)}}
             content = [image, {"type": "text", "text": item.prompt}]
         question: dict[str, Any] = {"role": "user", "content": content}
         messages = [question]
@@ -121,7 +113,7 @@ class Endpoint:
         try:
             choice, usage = completion.choices[0], completion.usage
             text, refusal, finish = choice.message.content or "", choice.message.refusal, choice.finish_reason
-            text = self._redact(text)
+            text = redact(text, self._key)
             if usage:
                 with self._lock:
                     self._tokens_in += usage.prompt_tokens
@@ -129,7 +121,7 @@ class Endpoint:
         except (AttributeError, IndexError, TypeError):  # the library checks no types
             raise InvalidAnswer("the endpoint's reply is not a chat completion") from None
         if refusal or finish == "content_filter":
-            raise InvalidAnswer(f"the model refuses ({self._redact(str(refusal or finish))})")
+            raise InvalidAnswer(f"the model refuses ({redact(str(refusal or finish), self._key)})")
         if finish == "length":
             raise InvalidAnswer(f"it was cut off after {self._asking.max_tokens} tokens")
         return text[:MAX_REPLY]
@@ -159,21 +151,9 @@ class Endpoint:
         said = error.message
         if isinstance(error, openai.APIStatusError):  # whose message leaves out what is not in OpenAI's own form
             said = f"{error.status_code}: {error.response.text}"
-        said = clean(self._redact(said))[:MAX_REASON]
+        said = clean(redact(said, self._key))[:MAX_REASON]
         final = isinstance(error, openai.NotFoundError)  # no such model, or nothing at that address
         return EndpointError(f"{self.address} answers with an error ({said})", final=final)
-
-    def _redact(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
-
-
-def photo_url(path: Path) -> str:
-    """A photo as a JPEG data URL, at most `PHOTO_SIDE` pixels a side. Raises `UserError` if it cannot be read."""
-    photo = read_photo(path).image
-    photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @contextmanager
