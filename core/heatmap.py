@@ -15,7 +15,7 @@ from core.mllm import VisionFeatures
 from core.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
-GRID = 7  # squares beside and above each other
+GRID = 6  # squares beside and above each other
 COVER = 2  # of the grid's steps that a square is wide: neighbours overlap
 BRIGHTEST = 0.98  # quantile of a map that is shown in full colour
 COLOUR = (255, 64, 0)
