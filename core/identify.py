@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -270,7 +270,7 @@ class Recogniser:
 
     def stream(
         self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5
-    ) -> Iterator[Identification]:
+    ) -> Generator[Identification, None, None]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
         An unknown photo is not described, nor one whose first name has no known attributes.
