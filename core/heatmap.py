@@ -1,28 +1,26 @@
-"""Where in a photo: which of its patches raise a score, by integrated gradients on the vision tower's features.
+"""Where in a photo: what hiding a part of it takes away from a score.
 
-The gradient goes through the connector and the text model, never through the tower, so that it costs little more than
-a look at the photo, whatever the tower's size. The patch grid is the processor's: squares for the embedded model, the
-photo's own aspect ratio, padded, for the others.
+A square of the photo's mean colour covers one part after the other, before the vision tower. That takes as many looks
+as there are squares, but asks nothing of the tower: neither gradients nor a patch grid, and any aspect ratio will do.
 """
 
 from collections.abc import Callable, Iterator
 
 import torch
-from PIL import Image
+from PIL import Image, ImageStat
 from torch import Tensor
-from torch.nn import functional as F
 
-from core.identify import MIDDLE, LabelSpace, Look, Recogniser, views
+from core.identify import LabelSpace, Look, Recogniser
 from core.mllm import VisionFeatures
 from core.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
-STEPS = 3  # from no features at all to those of the photo
-BLUR = 71  # pixels of the square that a place of the map is the mean of: marks hold together, as the features do
+GRID = 6  # squares beside and above each other
+COVER = 2  # of the grid's steps that a square is wide: neighbours overlap
 BRIGHTEST = 0.98  # quantile of a map that is shown in full colour
 COLOUR = (255, 64, 0)
 
-Score = Callable[[Look], Tensor]  # of a look with one view; a scalar that gradients flow through
+Score = Callable[[Look], Tensor]  # of a look with one view; a scalar
 
 
 def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score:
@@ -49,50 +47,49 @@ def attribute_score(direction: Tensor) -> Score:
     return lambda look: look.embedding @ direction
 
 
+@torch.no_grad()
 def heat_map(recogniser: Recogniser, photo: Image.Image, look: Look, score: Score) -> Iterator[Tensor]:
-    """[h, w] in the photo's aspect ratio: how much each place raises the score; below zero, it lowers it.
+    """[h, w] in the photo's aspect ratio: how much each place adds to the score; below zero, it takes away from it.
 
-    The map grows by one of the photo's views with every step; stopping between two of them stops the work.
+    The map grows with every one of the `GRID` rows; stopping between two of them stops the work.
     """
-    mllm, vision = recogniser.mllm, look.vision
-    _, grids = mllm.pixels(views(photo))  # [V, rows, columns] bool
     scale = SIDE / max(photo.size)
-    heat = torch.zeros(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
-    for view, grid in enumerate(grids):
-        one = VisionFeatures(vision.states[view : view + 1], vision.mask[view : view + 1])
-        relevance = _relevance(recogniser, one, look, score).view(grid.shape)
-        heat = heat + _placed(relevance, grid, heat.shape, mirrored=view % 2 == 1, middle=view >= 2)
-        yield _blurred(heat)
+    size = max(1, round(photo.height * scale)), max(1, round(photo.width * scale))
+    lost, covered = torch.zeros(size), torch.zeros(size)
+    grey = tuple(round(channel) for channel in ImageStat.Stat(photo).mean)
+    (whole,) = _scores(recogniser, [photo], look, score)
+    for row in range(GRID):
+        hidden = []
+        for column in range(GRID):
+            copy = photo.copy()
+            left, top, right, bottom = _square(row, column, photo.height, photo.width)
+            copy.paste(grey, (left, top, right, bottom))
+            hidden.append(copy)
+        for column, value in enumerate(_scores(recogniser, hidden, look, score)):
+            left, top, right, bottom = _square(row, column, *size)
+            lost[top:bottom, left:right] += whole - value
+            covered[top:bottom, left:right] += 1
+        yield lost / covered.clamp(min=1)
 
 
-def _relevance(recogniser: Recogniser, vision: VisionFeatures, look: Look, score: Score) -> Tensor:
-    """[P]: what each patch of one view adds to the score (Sundararajan et al. 2017, the baseline being zero)."""
-    mllm, total = recogniser.mllm, torch.zeros_like(vision.states, dtype=torch.float32)
-    for step in range(STEPS):
-        states = (vision.states * (step + 0.5) / STEPS).detach().requires_grad_(True)
-        with torch.enable_grad():
-            seen = VisionFeatures(states, vision.mask)
-            tokens = mllm.image_tokens(seen)
-            value = score(Look(seen, tokens, mllm.embed_photos(tokens)[0].cpu(), look.features))
-        total += torch.autograd.grad(value, states)[0].float() / STEPS
-    return (total * vision.states.float()).sum(dim=-1)[0].cpu()
+def _square(row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of one square in a picture."""
+    edges = GRID + COVER - 1
+    top, bottom = (round(height * k / edges) for k in (row, row + COVER))
+    left, right = (round(width * k / edges) for k in (column, column + COVER))
+    return left, top, right, bottom
 
 
-def _blurred(heat: Tensor) -> Tensor:
-    for kernel in ((BLUR, 1), (1, BLUR)):
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        heat = F.avg_pool2d(heat[None, None], kernel, stride=1, padding=padding, count_include_pad=False)[0, 0]
-    return heat
-
-
-def _placed(relevance: Tensor, grid: Tensor, size: torch.Size, mirrored: bool, middle: bool) -> Tensor:
-    """[h, w]: the relevance [rows, columns] of one view's patches, at their places in the photo."""
-    real = relevance[grid.any(dim=1)][:, grid.any(dim=0)]  # without padding
-    real = real.flip(-1) if mirrored else real
-    top, left = (round(side * (1 - MIDDLE) / 2) if middle else 0 for side in size)
-    box = (size[0] - 2 * top, size[1] - 2 * left)
-    resized = F.interpolate(real[None, None], size=box, mode="bilinear", align_corners=False)[0, 0]
-    return F.pad(resized, (left, left, top, top))
+def _scores(recogniser: Recogniser, photos: list[Image.Image], look: Look, score: Score) -> list[float]:
+    vision = recogniser.mllm.vision_features(photos)
+    tokens = recogniser.mllm.image_tokens(vision)
+    embeddings = recogniser.mllm.embed_photos(tokens).cpu()
+    return [
+        score(
+            Look(VisionFeatures(vision.states[i], vision.mask[i]), tokens[i : i + 1], embeddings[i], look.features)
+        ).item()
+        for i in range(len(photos))
+    ]
 
 
 def overlay(photo: Image.Image, heat: Tensor, opacity: float) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.explain import Evidence, Explainer, Explanation, Mark
-from core.heatmap import attribute_score, heat_map, overlay, species_score
+from core.heatmap import GRID, attribute_score, heat_map, overlay, species_score
 from core.identify import Identification, LabelSpace, Look
 
 SPECIES = "the species"
@@ -122,12 +122,12 @@ def _subjects(asked: Asked | None) -> gr.Dropdown:
 
 
 def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[object, ...]]:
-    """The map of one subject, growing view by view."""
+    """The map of one subject, growing row by row."""
     started = time.perf_counter()
     try:
         if asked is None:
             raise UserError("There is nothing to look for: identify a photo first.")
-        recogniser, result, views = asked.explainer.recogniser, asked.result, len(asked.look.image_tokens)
+        recogniser, result = asked.explainer.recogniser, asked.result
         name = result.species[0].name
         if not result.known:
             raise UserError("There is nothing to look for: the photo shows nothing that the model knows.")
@@ -136,10 +136,8 @@ def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[ob
             score = species_score(recogniser, asked.space, name)
         else:
             score = attribute_score(asked.explainer.direction(result, subject))
-        for seen, heat in enumerate(heat_map(recogniser, asked.photo, asked.look, score), start=1):
-            said = (
-                f"Where {html.escape(subject)} is seen: {seen} of {views} views, {time.perf_counter() - started:.1f} s."
-            )
+        for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.look, score), start=1):
+            said = f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {time.perf_counter() - started:.1f} s."
             yield said, overlay(asked.photo, heat, opacity / 100), Mapped(asked.photo, heat)
     except UserError as error:
         raise gr.Error(html.escape(str(error)), print_exception=False) from error

@@ -1,5 +1,6 @@
 import itertools
 import re
+import time
 from dataclasses import replace
 
 import gradio as gr
@@ -8,6 +9,7 @@ import skimage.data
 from PIL import Image
 
 from core.explain import Evidence, Explainer, Explanation, Mark
+from core.heatmap import GRID
 from demo.why import SPECIES, Asked, blend, draw, why_html
 
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{x}}"
@@ -52,13 +54,14 @@ def asked(recogniser):
 
 
 @pytest.mark.parametrize("subject", [SPECIES, "coat"])
-def test_a_map_is_drawn_view_by_view_and_blended_anew(asked, subject):
+def test_a_map_is_drawn_row_by_row_and_blended_anew(asked, subject):
+    started = time.process_time()
     first, *steps = draw(asked, subject, 60)
+    assert time.process_time() - started < 48  # of CPU, whatever else runs: under 8 on two idle cores
     assert first[1:] == (None, None)
-    assert len(steps) == 4
+    assert len(steps) == GRID
     status, picture, mapped = steps[-1]
-    assert "4 of 4 views" in status
-    assert float(re.search(r"([\d.]+) s\.", status)[1]) < 24  # 8 on two idle cores
+    assert f"{GRID} of {GRID} rows" in status
     assert picture.size == asked.photo.size
     assert list(blend(mapped, 0).getdata()) == list(asked.photo.getdata())
     assert blend(mapped, 60).tobytes() == picture.tobytes()

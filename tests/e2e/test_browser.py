@@ -81,7 +81,7 @@ def test_where_in_the_photo(tab, tmp_path):
     expect(tab.locator("#download")).to_be_enabled(timeout=120_000)
     tab.get_by_text("Where in the photo?").click()
     tab.locator("#show-where").click()
-    expect(tab.locator("#where-status")).to_contain_text("4 of 4 views", timeout=120_000)
+    expect(tab.locator("#where-status")).to_contain_text("6 of 6 rows", timeout=120_000)
     picture = tab.locator("#where-map img")
     before = picture.get_attribute("src")
     tab.locator("#opacity input[type=range]").focus()

@@ -21,8 +21,8 @@ def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, square, reque
     width = mllm.model.config.vision_config.hidden_size
     labels = Labels(NAMES, names, names, torch.zeros(2, width), mllm.word_ids(NAMES))
     recogniser = Recogniser("small", mllm, labels, Calibration(name_weight=1, words_weight=1))
-    photo = Image.new("RGB", (320, 120), "green")
-    ImageDraw.Draw(photo).ellipse([200, 20, 280, 100], fill="red")
+    photo = Image.new("RGB", (640, 240), "green")
+    ImageDraw.Draw(photo).ellipse([400, 40, 560, 200], fill="red")
     _, patches = mllm.pixels(views(photo))
     rows, columns = patches[0].shape
     assert (rows == columns) == square
