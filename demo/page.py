@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.photos import MAX_BYTES
-from demo import identify_tab
+from demo import case_study_tab, identify_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -40,6 +40,8 @@ def build() -> gr.Blocks:
         )
         with gr.Tab("Identify"):
             identify_tab.build(models)
+        with gr.Tab("Case study"):
+            case_study_tab.build(models)
     return page.queue(max_size=64)
 
 
@@ -56,5 +58,5 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         ssr_mode=False,
         app_kwargs={"middleware": [Middleware(NoForeignFiles)]},
         theme=gr.themes.Soft(),
-        css=CSS,
+        css=CSS + case_study_tab.CSS,
     )
