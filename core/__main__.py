@@ -1,4 +1,4 @@
-"""`python -m core identify|models`: species and attributes of photos, in a terminal.
+"""`python -m core identify|study|models`: species and attributes of photos, in a terminal.
 
 Only argparse is imported here, so that --help is instant.
 """
@@ -20,6 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     identify.add_argument("--top", type=int, default=5, metavar="K", help="how many names to show")
     identify.add_argument("--json", action="store_true", help="one JSON object per photo and line")
     identify.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
+    study = commands.add_parser("study", help="compare two models on many photos")
+    study.add_argument(
+        "photos", metavar="PHOTOS", help="a ZIP or a folder, with a CSV of labels or class folders if any"
+    )
+    study.add_argument("--models", nargs=2, metavar=("A", "B"), default=["idefics2-tiny", "finedefics-tiny"])
+    study.add_argument("--out", required=True, metavar="FOLDER", help="where study.csv, .json and .html go")
+    study.add_argument("--candidates", default="all", metavar="C", help="all, labels, or a super-category")
+    study.add_argument("--ask", action="store_true", help="have the models answer freely, too")
     commands.add_parser("models", help="list the models, and whether they can run here")
     options = parser.parse_args(arguments)
     if options.command == "identify" and options.top < 1:
@@ -27,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     from core import commands as run
 
-    return run.identify(options) if options.command == "identify" else run.models()
+    if options.command == "models":
+        return run.models()
+    return run.identify(options) if options.command == "identify" else run.study(options)
 
 
 if __name__ == "__main__":

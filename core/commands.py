@@ -34,8 +34,7 @@ def identify(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
     from core.photos import read_photo
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("core").setLevel(logging.INFO)  # the first start assembles the model and says so
+    _say_what_happens()
     try:
         labels = _read_labels(options.labels) if options.labels is not None else None
         recogniser = load(options.model, log.info)
@@ -63,6 +62,42 @@ def identify(options: argparse.Namespace) -> int:
         result = namer.identify(photo.image, space, options.top)
         print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return int(failed)
+
+
+def study(options: argparse.Namespace) -> int:
+    """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
+    from core.case_report import save
+    from core.case_study import Study, check_models, choose_candidates, examine
+    from core.photo_sets import opened
+
+    _say_what_happens()
+    try:
+        names = check_models(options.models)
+        with opened([Path(options.photos)]) as items:
+            labels, group = choose_candidates(items, options.candidates)
+            recognisers = map(load, names)
+            pair = [(recogniser, recogniser.label_space(labels, group)) for recogniser in recognisers]
+            result = Study(names, options.candidates, len(items))
+            try:
+                for row in examine(items, pair, options.ask):
+                    result.rows.append(row)
+                    print(f"{row.name}: {row.error}" if row.error else result.progress(), file=sys.stderr)
+            except KeyboardInterrupt:
+                print("Stopped.", file=sys.stderr)
+        files = save(result, Path(options.out))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in result.accuracy():
+        shares = ", ".join(f"{name} {right / line.photos:.1%}" for name, right in zip(names, line.right, strict=True))
+        print(f"{line.data_set}: {shares} of {line.photos} photos")
+    print("\n".join(map(str, files)))
+    return int(any(row.error for row in result.rows))
+
+
+def _say_what_happens() -> None:
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("core").setLevel(logging.INFO)  # the first start assembles the model and says so
 
 
 def _read_labels(path: str) -> list[str]:

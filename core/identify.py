@@ -20,6 +20,7 @@ from core.knowledge import (
     find_category,
     in_super_category,
     parse_description,
+    shared_super_category,
     words_of,
 )
 from core.mllm import Mllm, VisionFeatures
@@ -186,8 +187,7 @@ class Recogniser:
         if sum(map(len, chosen)) > MAX_LABEL_CHARACTERS:
             raise UserError(f"The candidate names have more than {MAX_LABEL_CHARACTERS} characters in all: give fewer.")
         names = [canonical_name(label) for label in chosen]
-        groups = {category.super_category if category else None for category in map(find_category, names)}
-        group = groups.pop() if len(groups) == 1 else None
+        group = shared_super_category(names)
         known = all(name in self._known for name in names)
         return LabelSpace(chosen, names, group, *self._label_embeddings(names), self._words(names), known)
 
@@ -270,7 +270,7 @@ class Recogniser:
 
     def stream(
         self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5
-    ) -> Generator[Identification, None, None]:
+    ) -> Generator[Identification]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
         An unknown photo is not described, nor one whose first name has no known attributes.
@@ -344,7 +344,7 @@ class Recogniser:
         return {
             "max_new_tokens": limit,
             "do_sample": False,
-            "eos_token_id": [self.mllm.tokenizer.eos_token_id, *ends],
+            "eos_token_id": [self.mllm.tokenizer.eos_token_id, self.mllm.answer_end, *ends],
             "pad_token_id": self.mllm.tokenizer.pad_token_id,
         }
 
