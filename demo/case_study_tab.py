@@ -109,7 +109,6 @@ def build(models: Models) -> None:
     def stopped(study: Study | None, only: str) -> tuple[object, ...]:
         if study is None:
             return "Stopped.", *[gr.skip()] * 5
-        study.total = max(study.total, len(study.rows))
         return f"Stopped: {len(study.rows)} of {study.total} photos.", *finished(study, only)
 
     results = [status, state, accuracy, files, table, page]
