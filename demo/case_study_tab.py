@@ -34,7 +34,8 @@ CSS = """
 #study-table table, #study-accuracy table { border-collapse: collapse; width: 100%; font-size: .9em }
 #study-table, #study-accuracy { overflow-x: auto }
 #study-table td, #study-table th, #study-accuracy td, #study-accuracy th {
-  border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem; text-align: left; vertical-align: top
+  border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
+  text-align: left; vertical-align: top
 }
 #study-table td { overflow-wrap: anywhere }
 #study-table img { max-width: 96px }

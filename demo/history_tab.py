@@ -22,7 +22,8 @@ DELETED = (
     "temporary folder for at most two hours."
 )
 HEADERS = ["no.", "photo", "named", "model", "time (UTC)", "it is actually"]
-DATATYPES: Any = ["number", "image", "str", "str", "str", "str"]  # Gradio's own annotation leaves "image" out
+DATATYPES: Any = ["number", "html", "str", "str", "str", "str"]  # the HTML is our own: a thumbnail
+WIDTHS: Any = ["7%", "20%", "23%", "16%", "17%", "17%"]
 
 
 def browser_key() -> gr.BrowserState:
@@ -50,7 +51,13 @@ def build(history: History, key: gr.BrowserState, tab: gr.Tab) -> None:
     chosen = gr.State(None)  # the id of a row
     gr.Markdown(f"{KEPT} Tick the box on the Identify tab to begin.\n\n{DELETED}", elem_classes="note")
     table = gr.Dataframe(
-        headers=HEADERS, datatype=DATATYPES, label="Kept identifications", interactive=False, wrap=True, elem_id="kept"
+        headers=HEADERS,
+        datatype=DATATYPES,
+        column_widths=WIDTHS,
+        label="Kept identifications",
+        interactive=False,
+        wrap=True,
+        elem_id="kept",
     )
     with gr.Row():
         shown = gr.Textbox(
@@ -128,7 +135,7 @@ def _table(history: History, key: str | None) -> list[list[object]]:
     return [
         [
             row.id,
-            "data:image/jpeg;base64," + base64.b64encode(row.thumbnail).decode(),  # no file that outlives the row
+            _picture(row.thumbnail),
             _named(row),
             row.model,
             row.time.replace("T", " ").removesuffix("+00:00"),
@@ -136,6 +143,11 @@ def _table(history: History, key: str | None) -> list[list[object]]:
         ]
         for row in _rows(history, key)
     ]
+
+
+def _picture(thumbnail: bytes) -> str:
+    """A JPEG within the page: no file that outlives the row."""
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
 
 
 def _named(row: Row) -> str:

@@ -14,6 +14,7 @@ from demo.errors import on_page
 from demo.identify_tab import Models
 
 HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
+WIDTHS: Any = ["14%", "26%", "13%", "12%", "15%", "20%"]
 WITH_THE_APP = "comes with the app, or was trained here"
 NOTE = (
     "Nothing is ever downloaded from here: run the command in a terminal, then start the app again. Models of the hub "
@@ -28,7 +29,15 @@ POLL = 0.5  # seconds between two looks at a model that is being loaded
 
 def build(models: Models, tab: gr.Tab) -> None:
     """Lay out the tab inside the current `gr.Blocks`; the table is made anew whenever the tab is opened."""
-    table = gr.Dataframe(headers=HEADERS, datatype="str", label="Models", interactive=False, wrap=True, elem_id="models")
+    table = gr.Dataframe(
+        headers=HEADERS,
+        datatype="str",
+        column_widths=WIDTHS,
+        label="Models",
+        interactive=False,
+        wrap=True,
+        elem_id="models",
+    )
     with gr.Row():
         name = gr.Dropdown(list(zoo()), value=None, label="Load a model ahead of its use", elem_id="to-load")
         load = gr.Button("Load")
