@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -40,7 +41,10 @@ def served(monkeypatch):
     monkeypatch.setattr(case_study_tab, "examine", examine)
     with gr.Blocks() as page:
         case_study_tab.build(SlowModels())
-    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True)
+    for fn in page.fns.values():
+        assert fn.api_visibility == "private"
+        fn.api_visibility = "undocumented"  # the client calls no private events, as a browser does
+    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_error=True)
     yield SimpleNamespace(client=Client(url, verbose=False), looked=looked, url=url)
     page.close()
 
@@ -58,7 +62,7 @@ def archive(tmp_path):
 
 def event(client, place):
     """The number of the `place`-th event of the tab: start, stop, filter, page."""
-    return sorted(dependency["id"] for dependency in client.config["dependencies"])[place]
+    return [fn["id"] for fn in client.config["dependencies"] if fn["backend_fn"]][place]
 
 
 def start(client, files, *choice):
@@ -136,10 +140,21 @@ def test_what_cannot_be_compared_is_one_sentence(served, archive, tmp_path):
         (None, PAIR, "There are no photos"),
         (archive(1), (PAIR[0], PAIR[0]), "two different models"),
         (files, PAIR, "&lt;b&gt;.png"),
-        ([{"path": str(tmp_path / "a.png")}], PAIR, "was not uploaded"),
     ):
         with pytest.raises(AppError, match=message):
             start(served.client, uploads, *models).result(timeout=30)
+    assert not served.looked
+
+
+def test_a_file_of_the_server_is_refused(served, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "private.png")
+    photo = {"path": str(tmp_path / "private.png"), "meta": {"_type": "gradio.FileData"}}
+    data = [[photo], *PAIR, "all", False, "all"]
+    body = {"data": data, "fn_index": event(served.client, 0), "session_hash": "mine"}
+    assert httpx.post(f"{served.url}gradio_api/queue/join", json=body, timeout=30).status_code == 200
+    events = httpx.get(f"{served.url}gradio_api/queue/data", params={"session_hash": "mine"}, timeout=30).text
+    assert '"success":false' in events
+    assert "Loading" not in events
     assert not served.looked
 
 
