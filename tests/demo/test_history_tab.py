@@ -168,5 +168,5 @@ def test_everything_can_be_deleted(browser, history, key):
 
 def test_history_is_no_part_of_the_public_interface(address):
     named = Client(address, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(named) == ["/identify"]
+    assert list(named) == ["/identify", "/compare"]
     assert len(named["/identify"]["parameters"]) == 4
