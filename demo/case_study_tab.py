@@ -1,6 +1,5 @@
 """The Case study tab: many photos through two models."""
 
-import html
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,12 +19,13 @@ from core.case_study import (
     choose_candidates,
     examine,
 )
-from core.errors import UserError
 from core.knowledge import super_categories
 from core.models import availability, zoo
 from core.photo_sets import MAX_PHOTOS, opened
 from core.photos import MAX_BYTES
-from demo.identify_tab import Models, _uploaded
+from demo.errors import on_page
+from demo.identify_tab import Models
+from demo.uploads import uploaded
 
 TICK = 0.5  # seconds between two looks at the progress
 NEWEST = 8  # rows shown while it runs
@@ -89,9 +89,9 @@ def build(models: Models) -> None:
     def run(
         uploads: list | None, name_a: str | None, name_b: str | None, choice: str, ask: bool, only: str
     ) -> Iterator[tuple[object, ...]]:
-        try:
+        with on_page():
             names = check_models([name_a or "", name_b or ""])
-            with opened([_uploaded(upload) for upload in uploads or []]) as items:
+            with opened([uploaded(upload) for upload in uploads or []]) as items:
                 labels, group = choose_candidates(items, choice)
                 yield "Loading the models ...", None, "", gr.File(value=None, visible=False), "", 1
                 pair = [models.prepare(name, labels, group) for name in names]
@@ -104,8 +104,6 @@ def build(models: Models) -> None:
                         said = time.monotonic()
                         yield study.progress(), gr.skip(), accuracy_table(study), gr.skip(), _newest(study), gr.skip()
             yield f"Done: {study.progress()}", *finished(study, only)
-        except UserError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     def stopped(study: Study | None, only: str) -> tuple[object, ...]:
         if study is None:

@@ -1,6 +1,5 @@
 """The Compare tab: one photo, two models side by side."""
 
-import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +24,9 @@ from core.identify import MAX_LABEL_LENGTH, UNKNOWN
 from core.knowledge import find_category, in_super_category, super_categories
 from core.models import availability, zoo
 from core.prompts import LETTERS
-from demo.identify_tab import AUTO, Models, _opened, _uploaded, example_photos
+from demo.errors import on_page
+from demo.identify_tab import AUTO, Models, example_photos
+from demo.uploads import opened_photo, uploaded
 
 SIDES = ("left", "right")
 ENDPOINT = "endpoint"
@@ -64,8 +65,8 @@ class Comparison:
         endpoint: Settings | None,
     ) -> Iterator[tuple[object, ...]]:
         """Ask two models what a photo shows: for the name, then to choose among four."""
-        try:
-            opened = _opened(_uploaded(photo))
+        with on_page():
+            opened = opened_photo(uploaded(photo))
             options = read_options([option or "" for option in (a, b, c, d)])
             if options == filled:  # not typed: they belong to the photo before
                 options = []
@@ -87,15 +88,13 @@ class Comparison:
                     yield verdict(columns, truth), *_shown(columns), *same
             lines = [verdict(columns, truth), "" if options else NO_OPTIONS, opened.note]
             yield "\n".join(filter(None, lines)), *_shown(columns), *same
-        except UserError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     def ask_both(
         self, photo: dict | None, left: str | None, right: str | None, question: str | None, endpoint: Settings | None
     ) -> Iterator[tuple[str, ...]]:
         """Ask two models a question of the user's own about a photo."""
-        try:
-            opened = _opened(_uploaded(photo))
+        with on_page():
+            opened = opened_photo(uploaded(photo))
             asked = _bounded(question, MAX_QUESTION, "The question")
             if not asked:
                 raise UserError("Type a question first.")
@@ -105,8 +104,6 @@ class Comparison:
             yield tuple(said.error for said in columns)
             for now in side_by_side(sides, columns, lambda side, said: side.reply(said, asked)):
                 yield tuple(said.error or said.reply for said in now)
-        except UserError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     def _fetch(
         self, names: tuple[str | None, str | None], kind: str | None, eyes: Eyes, endpoint: Settings | None
@@ -223,13 +220,11 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
         used = gr.Textbox(label="In use", interactive=False, elem_id="endpoint-in-use")
 
     def use_endpoint(address: str, model: str, key: str) -> tuple[Settings, str, str]:
-        try:
+        with on_page():
             # A remote visitor could else make this machine fetch addresses that only it can reach.
             if page.share or not is_loopback(getattr(page, "server_name", "")):
                 raise UserError(NOT_HERE)
             given = Settings(model.strip(), address.strip() or OPENAI, key.strip())
-        except UserError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
         return given, "", Endpoint(given).name  # the key leaves the page
 
     use.click(

@@ -1,6 +1,5 @@
 """The Identify tab: one photo in, species and attributes out."""
 
-import html
 import importlib.util
 import json
 import tempfile
@@ -10,7 +9,6 @@ from pathlib import Path
 from threading import Lock
 
 import gradio as gr
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.errors import UserError
 from core.explain import Explainer
@@ -18,9 +16,10 @@ from core.history import History
 from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
-from core.photos import MAX_BYTES, Photo, open_photo
 from demo import why
+from demo.errors import on_page
 from demo.history_tab import keep_box
+from demo.uploads import opened_photo, uploaded
 
 AUTO = "auto"
 PROVENANCE = (
@@ -131,9 +130,9 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
         keep: str | None,
     ) -> Iterator[tuple[object, ...]]:
         """Name the species in a photo and write down its attributes."""
-        try:
-            path = _uploaded(photo)
-            opened = _opened(path)
+        with on_page():
+            path = uploaded(photo)
+            opened = opened_photo(path)
             kind = None if super_category == AUTO else super_category
             names = [name for name in (candidates or "").splitlines() if name.strip()]
             if names and kind:
@@ -154,8 +153,6 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
             yield *_shown(result, opened.note), _saved(result, path.name, downloads.name), gr.skip(), gr.skip()
             if keep:
                 history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
-        except UserError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     event = start.click(
         run,
@@ -168,24 +165,6 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
         preprocess=False,  # the photo stays the untouched upload: only `core.photos` ever parses it
     )
     stop.click(lambda: "Stopped.", None, status, cancels=[event, mapping], api_visibility="private", queue=False)
-
-
-def _uploaded(photo: dict | None) -> Path:
-    """The file of a photo as the browser describes it. It is believed of uploads alone, not of the server's files."""
-    path = (photo or {}).get("path")
-    if not path:
-        raise UserError("There is no photo: choose one first.")
-    if not is_in_or_equal(path, get_upload_folder()):
-        raise UserError("The photo was not uploaded: choose it again.")
-    return Path(path)
-
-
-def _opened(path: Path) -> Photo:
-    try:
-        with path.open("rb") as file:
-            return open_photo(file.read(MAX_BYTES + 1))
-    except OSError:
-        raise UserError("The photo is no longer there: choose it again.") from None
 
 
 def _shown(result: Identification, note: str) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.explain import Evidence, Explainer, Explanation, Mark
 from core.heatmap import GRID, attribute_score, heat_map, overlay, species_score
 from core.identify import Identification, LabelSpace, Look
+from demo.errors import on_page
 
 SPECIES = "the species"
 OPACITY = 60  # per cent
@@ -124,7 +125,7 @@ def _subjects(asked: Asked | None) -> gr.Dropdown:
 def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[object, ...]]:
     """The map of one subject, growing row by row."""
     started = time.perf_counter()
-    try:
+    with on_page():
         if asked is None:
             raise UserError("There is nothing to look for: identify a photo first.")
         recogniser, result = asked.explainer.recogniser, asked.result
@@ -139,8 +140,6 @@ def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[ob
         for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.look, score), start=1):
             said = f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {time.perf_counter() - started:.1f} s."
             yield said, overlay(asked.photo, heat, opacity / 100), Mapped(asked.photo, heat)
-    except UserError as error:
-        raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
 
 def blend(mapped: Mapped | None, opacity: float) -> Image.Image | None:
