@@ -150,7 +150,8 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
             for step, result in enumerate(states):  # the third one has the whole explanation
                 kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
                 yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
-            yield *_shown(result, opened.note), _saved(result, path.name, downloads.name), gr.skip(), gr.skip()
+            saved = _saved(result, path.name, downloads.name)
+            yield *_shown(result, opened.note), saved, why.why_html(result.explanation), gr.skip()
             if keep:
                 history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
 
