@@ -79,7 +79,7 @@ def test_the_page_has_the_tab_and_no_more_public_names():
     page = build()
     assert "Case study" in [block.label for block in page.blocks.values() if isinstance(block, gr.Tab)]
     public = [fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"]
-    assert public == ["identify"]
+    assert public == ["identify", "compare"]
 
 
 def test_photos_become_a_table_and_three_files(served, archive):
