@@ -1,5 +1,6 @@
 """The Identify tab: one photo in, species and attributes out."""
 
+import html
 import importlib.util
 import json
 import tempfile
@@ -150,10 +151,13 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
             for step, result in enumerate(states):  # the third one has the whole explanation
                 kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
                 yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
+            if keep:  # before the last words: a page that is closed after them ends this here
+                try:
+                    history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
+                except UserError as error:
+                    gr.Warning(html.escape(str(error)))
             saved = _saved(result, path.name, downloads.name)
             yield *_shown(result, opened.note), saved, why.why_html(result.explanation), gr.skip()
-            if keep:
-                history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
 
     event = start.click(
         run,
