@@ -105,7 +105,9 @@ def build_map(asked: gr.State) -> gr.events.Dependency:
         concurrency_limit=1,
         show_progress="minimal",
     )
-    opacity.release(blend, [mapped, opacity], shown, api_visibility="private", show_progress="hidden")
+    opacity.change(  # of keys, too: `release` is that of a pointer alone
+        blend, [mapped, opacity], shown, api_visibility="private", show_progress="hidden", trigger_mode="always_last"
+    )
     asked.change(
         lambda asked: (_subjects(asked), MEANING, None, None),
         asked,
