@@ -61,7 +61,7 @@ def test_keep_correct_export_delete(tab, browser, address, tmp_path):
     expect(thumbnail).to_be_visible()
     assert thumbnail.evaluate("image => image.complete && image.naturalWidth") == 160
 
-    tab.locator("#kept").get_by_text("finedefics-tiny").first.click()
+    tab.locator("#kept").get_by_text("finedefics-tiny").locator("visible=true").first.click()
     expect(tab.locator("#chosen textarea")).not_to_have_value("", timeout=60_000)
     tab.get_by_label("It is actually ...").fill("=<b>Chelsea</b>")
     tab.get_by_role("button", name="Save correction").click()
