@@ -1,52 +1,11 @@
 """A person with a browser: upload a photo, read the species."""
 
-import shutil
-
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from core.knowledge import super_categories
 from demo.identify_tab import example_photos
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def address():
-    from demo.page import build, launch
-
-    page = build()
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(browser, address, request):
-    width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(viewport={"width": width, "height": 1400}, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(address)
-    yield page
-    context.close()
 
 
 def upload(tab):

@@ -8,9 +8,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from demo.identify_tab import example_photos
-from tests.e2e.test_browser import CHROMIUM, address, browser, tab  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{window.hit}}"
 
 
@@ -28,7 +26,7 @@ def photos(tmp_path, encode):
     return tmp_path / "photos.zip"
 
 
-def test_a_zip_of_twelve_photos(tab, photos, tmp_path):  # noqa: F811
+def test_a_zip_of_twelve_photos(tab, photos, tmp_path):
     tab.get_by_role("tab", name="Case study").click()
     tab.locator("#study-photos input[type=file]").set_input_files(photos)
     expect(tab.locator("#study-photos")).to_contain_text("photos", timeout=30_000)
@@ -53,7 +51,7 @@ def test_a_zip_of_twelve_photos(tab, photos, tmp_path):  # noqa: F811
     expect(tab.locator("#study-table tr")).to_have_count(differ + 1 if differ else 0)
 
 
-def test_stop_keeps_what_is_done(tab, photos):  # noqa: F811
+def test_stop_keeps_what_is_done(tab, photos):
     tab.get_by_role("tab", name="Case study").click()
     tab.locator("#study-photos input[type=file]").set_input_files(photos)
     tab.wait_for_function("document.querySelector('#study-photos').innerText.includes('.zip')")

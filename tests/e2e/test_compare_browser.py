@@ -4,32 +4,11 @@ import re
 
 import pytest
 from chat_server import chunk
-from playwright.sync_api import expect, sync_playwright
-from test_browser import CHROMIUM, QUIET
+from playwright.sync_api import expect
 
 from demo.identify_tab import example_photos
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
 KEY = "sk-very-secret-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def address():
-    from demo.page import build, launch
-
-    page = build()
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,45 +1,10 @@
 """A person with a browser who keeps identifications: correct one, export it, delete it; nobody else sees it."""
 
-import shutil
 import zipfile
 
-import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from core.history import History
 from demo.identify_tab import example_photos
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    from demo.page import build, launch
-
-    page = build(History(tmp_path_factory.mktemp("history") / "history.sqlite"))
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(browser, address):
-    context = browser.new_context(viewport={"width": 1280, "height": 1400})
-    page = context.new_page()
-    page.goto(address)
-    yield page
-    context.close()
 
 
 def open_tab(tab, name):
