@@ -58,7 +58,7 @@ class Projector:
     def __post_init__(self) -> None:
         checks = {
             f"The method of a map is one of {', '.join(METHODS)}.": self.method in METHODS,
-            "A map has 2 or 3 dimensions.": self.dimensions in (2, 3),
+            "A map has 2 or 3 dimensions.": _whole(self.dimensions) and self.dimensions in (2, 3),
             "The seed is a whole number from 0 to 4294967295.": _whole(self.seed) and 0 <= self.seed < 2**32,
             "Neighbours is a whole number from 2 to 200.": _whole(self.neighbours) and 2 <= self.neighbours <= 200,
             "The minimal distance lies from 0 to 0.99.": 0 <= self.min_dist <= 0.99,
