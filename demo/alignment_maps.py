@@ -150,14 +150,14 @@ def numbers_table(shown: Shown) -> str:
     rows.append(("trustworthiness", explained, kept))
     head = "".join(f"<th>{html.escape(caption(d.space.model))}</th>" for d in shown.maps)
     body = "".join(
-        f"<tr><th>{name}</th>{''.join(f'<td>{_number(value)}</td>' for value in values)}<td>{html.escape(text)}</td></tr>"
+        f"<tr><th>{name}</th>{''.join(map(_number, values))}<td>{html.escape(text)}</td></tr>"
         for name, text, values in rows
     )
     return f"<table><thead><tr><th></th>{head}<th></th></tr></thead><tbody>{body}</tbody></table>"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return f"<td>{'-' if value is None else f'{value:.3f}'}</td>"
 
 
 def about(shown: Shown) -> str:

@@ -2,47 +2,50 @@
 
 import html
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from core.embed import embedding
 from core.errors import UserError
 from core.models import DEFAULT, availability, zoo
-from core.photo_sets import MAX_PHOTOS, opened
-from core.projection import Projector
-from core.shipped import shipped_space, with_embeddings
-from core.space import Space
+from core.photo_sets import MAX_PHOTOS
+from core.shipped import with_embeddings
 from demo import alignment_export, map_view
 from demo.alignment_maps import (
     CAPTIONS,
     METHOD_NAMES,
-    Drawn,
     Shown,
     about,
     chosen_rows,
-    drawing,
     numbers_table,
     pictures_json,
     placed_html,
     placing,
     point_html,
 )
+from demo.alignment_wish import (
+    BEFORE_AFTER,
+    CHOICES,
+    ONE,
+    OWN,
+    SHIPPED,
+    SIDE_BY_SIDE,
+    UPLOADED,
+    Wish,
+    showing,
+    source_of,
+)
 from demo.errors import on_page
 from demo.identify_tab import Models
 from demo.map_figure import COLOUR_BY
-from demo.map_photos import MOST, Folder, Uploads, thumbnails
+from demo.map_photos import MOST, Folder
 from demo.uploads import opened_photo, uploaded
 
-SHIPPED, UPLOADED, STUDIED = "those that come with the model", "uploaded here", "those of the Case study tab"
-ONE, SIDE_BY_SIDE, BEFORE_AFTER = "one model", "side by side", "before and after"
-OWN, VISION = "the model's own", "the vision encoder's"
 INTRO = (
-    "Circles are photos, diamonds attribute descriptions, stars category names, all of them points of one space. Where a "
-    "model is aligned, a photo lies near its name. Click a point for its photo and neighbours; draw a box or a lasso to "
+    "Circles are photos, diamonds attribute descriptions, stars category names: points of one space. Where a model is "
+    "aligned, a photo lies near its name. Click a point for its photo and neighbours; draw a box or a lasso to "
     "list photos; colours never change where a point lies."
 )
 MEASURED = (
@@ -69,68 +72,6 @@ CSS = """
 .near figure { width: 7rem; margin: 0; font-size: .8em; overflow-wrap: anywhere }
 .near img { margin: 0 }
 """
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What somebody asks to see, as the page's inputs say it, in their order."""
-
-    photos: str
-    view: str
-    model: str | None
-    after: str | None
-    models: list[str] | None
-    space: str
-    method: str
-    dimensions: int
-    seed: float | None
-    perplexity: float
-    neighbours: float
-    min_dist: float
-    colour: str
-
-    def names(self) -> list[str]:
-        """The models asked for, in order. Raises `UserError` where some are missing."""
-        wanted = {ONE: [self.model], BEFORE_AFTER: [self.model, self.after], SIDE_BY_SIDE: self.models or []}[self.view]
-        names = [name for name in wanted if name]
-        fewest = 1 if self.view == ONE else 2
-        if len(names) < fewest or len(set(names)) < len(names) or len(names) > 3:
-            raise UserError("Choose a model." if self.view == ONE else "Choose two or three different models.")
-        return names
-
-    def projector(self) -> Projector:
-        """The settings of the map. Raises `UserError` for values that no map can be made with."""
-        if self.method not in METHOD_NAMES or None in (self.seed, self.perplexity, self.neighbours, self.min_dist):
-            raise UserError("A setting of the map is missing.")
-        return Projector(
-            method=METHOD_NAMES[self.method],
-            dimensions=int(self.dimensions),
-            seed=int(self.seed or 0),
-            perplexity=float(self.perplexity),
-            neighbours=int(self.neighbours),
-            min_dist=float(self.min_dist),
-        )
-
-
-def spaces(wish: Wish, source: Uploads | None, models: Models) -> Iterator[str | list[Space]]:
-    """The embeddings of the models asked for: words about the progress, at last the spaces.
-
-    Raises `UserError` if there are none, or the photos cannot be used.
-    """
-    names = wish.names()
-    if source is None:
-        yield [shipped_space(name) for name in names]
-        return
-    found = []
-    with opened(source.paths) as items:
-        for name in names:
-            yield f"{name}: reading {len(items)} photos ..."
-            for step in embedding(name, items, wish.photos, lambda model: models.prepare(model, None, None)[0]):
-                if isinstance(step, Space):
-                    found.append(step)
-                else:
-                    yield f"{name}: {step} of {len(items)} photos"
-    yield found
 
 
 def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = None) -> None:
@@ -185,8 +126,8 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
         *inputs, from_study, uploaded_here = values
         asked = Wish(*inputs)
         with on_page():
-            source = _source(asked, uploaded_here, from_study)
-            steps = _shown(asked, source, owned, models)
+            source = source_of(asked, uploaded_here, from_study)
+            steps = showing(asked, source, owned, models)
             try:
                 for step in steps:
                     yield {status: step} if isinstance(step, str) else _display(step)
@@ -265,7 +206,7 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
     # Files are believed of uploads alone: values stay as the browser sends them.
     heavy = {**private, "concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
     inputs = [*wish, studied, uploads]
-    events = [start.click(draw, inputs, shown_parts, **heavy)]
+    events: list[Any] = [start.click(draw, inputs, shown_parts, **heavy)]
     events += [part.input(again, [state, *inputs], shown_parts, **heavy) for part in redrawn]
     tab.select(first, [state, *inputs], shown_parts, **private, preprocess=False)
     events.append(add.click(put, [state, photo], [view, placed], **heavy))
@@ -283,12 +224,12 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
     three = [name for name in CAPTIONS if name in ready]
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
-            photos = gr.Radio([SHIPPED, UPLOADED, STUDIED], value=SHIPPED, label="Photos", elem_id="alignment-photos")
+            photos = gr.Radio(CHOICES[SHIPPED], value=SHIPPED, label="Photos", elem_id="alignment-photos")
             uploads = gr.File(
                 file_count="multiple", label="Photos, or one ZIP", height=140, visible=False, elem_id="alignment-uploads"
             )
             hint = gr.Markdown(UPLOAD_HINT, elem_classes="note", visible=False)
-            view = gr.Radio([ONE, SIDE_BY_SIDE, BEFORE_AFTER], value=ONE, label="Show", elem_id="alignment-view")
+            view = gr.Radio(CHOICES[ONE], value=ONE, label="Show", elem_id="alignment-view")
             with gr.Row():
                 model = gr.Dropdown(ready, value=usual, label="Model", elem_id="alignment-model")
                 after = gr.Dropdown(ready, value=None, label="After", visible=False, elem_id="alignment-after")
@@ -302,7 +243,7 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
                 elem_id="alignment-models",
             )
         with gr.Column(min_width=320):
-            space = gr.Radio([OWN, VISION], value=OWN, label="Space", elem_id="alignment-space")
+            space = gr.Radio(CHOICES[OWN], value=OWN, label="Space", elem_id="alignment-space")
             with gr.Row():
                 method = gr.Radio(list(METHOD_NAMES), value="t-SNE", label="Map", elem_id="alignment-method")
                 dimensions = gr.Radio([2, 3], value=2, label="Dimensions", elem_id="alignment-dimensions")
@@ -326,41 +267,6 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
     photos.change(lambda chosen: [gr.update(visible=chosen == UPLOADED)] * 2, photos, [uploads, hint], **quick)
     wish = [photos, view, model, after, several, space, method, dimensions, seed, perplexity, neighbours, min_dist]
     return [*wish, colour], uploads, colour, [space, method, dimensions]
-
-
-def _source(wish: Wish, uploads: Sequence[dict] | None, studied: Sequence[dict] | None) -> Uploads | None:
-    """Where the photos are; `None` for those that come with the model. Raises `UserError` where there are none."""
-    if wish.photos == SHIPPED:
-        return None
-    given = uploads if wish.photos == UPLOADED else studied
-    if not given:
-        where = "here" if wish.photos == UPLOADED else "on the Case study tab"
-        raise UserError(f"There are no photos: choose some {where} first.")
-    return Uploads(tuple(uploaded(upload) for upload in given))
-
-
-def _shown(wish: Wish, source: Uploads | None, owned: Folder | None, models: Models) -> Iterator[str | Shown]:
-    """Words about the progress, then what is to be shown; once more with thumbnails, where these take a while."""
-    found: list[Space] = []
-    for step in spaces(wish, source, models):
-        if isinstance(step, str):
-            yield step
-        else:
-            found = step
-    maps: list[Drawn] = []
-    for drawn in drawing(found, wish.projector(), wish.space == VISION):
-        if isinstance(drawn, str):
-            yield drawn
-        else:
-            maps = drawn
-    at_hand = source or owned
-    shown = Shown(maps, wish.space == VISION, wish.view == BEFORE_AFTER, at_hand, by=wish.colour)
-    if at_hand is None:
-        yield shown
-        return
-    yield shown
-    shown.thumbnails = thumbnails(found[0], at_hand)
-    yield shown
 
 
 def _told(shown: Shown, event: gr.EventData, indices: object) -> tuple[int, list[int]]:

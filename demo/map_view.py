@@ -1,7 +1,6 @@
 """The map as a component of the page, and as a page of its own that needs nothing else."""
 
 import html
-import json
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,8 @@ from starlette.routing import Route
 PLOTLY = f"plotly-{version('plotly')}.min.js"  # a new version is a new address: browsers may keep it for good
 TEMPLATE = """
 <div class="map-tools">
-  <input class="map-search" type="search" list="map-names" placeholder="Find a category ..." aria-label="Find a category">
+  <input class="map-search" type="search" list="map-names" placeholder="Find a category ..."
+    aria-label="Find a category">
   <datalist id="map-names" class="map-names"></datalist>
   <span class="map-status" role="status"></span>
   <button class="map-png" type="button">PNG</button>
