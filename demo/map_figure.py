@@ -29,6 +29,7 @@ SYMBOLS = {  # in two dimensions, in three
 }
 SIZES = {"object": (7, 3), "attributes": (10, 5), "category": (14, 6), PLACED: (24, 11)}
 MANY = 3_000  # photos, above which they are drawn smaller
+VECTOR = 2_000  # points up to which a flat map is drawn without WebGL, whose start takes longer than so few points
 GOLDEN = 0.618034
 
 
@@ -122,7 +123,7 @@ def _kinds(panel: Panel) -> list[str]:
     return [kind for kind in KINDS if kind in present] + ([PLACED] if panel.placed is not None else [])
 
 
-def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scattergl | go.Scatter3d:
+def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scatter | go.Scattergl | go.Scatter3d:
     flat = panel.coordinates.shape[1] == 2
     rows, places, values = _rows(panel, kind)
     size = SIZES[kind][not flat]
@@ -149,7 +150,8 @@ def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scattergl | 
         **{axis: places[:, i] for i, axis in enumerate("xyz"[: places.shape[1]])},
     }
     if flat:
-        return go.Scattergl(**common, unselected={"marker": {"opacity": 0.08}})
+        drawn = go.Scatter if len(panel.points.kinds) <= VECTOR else go.Scattergl
+        return drawn(**common, unselected={"marker": {"opacity": 0.08}})
     return go.Scatter3d(**common)
 
 

@@ -16,7 +16,7 @@ function mapView(root, notify) {
     return new ARRAYS[spec.dtype](bytes.buffer);
   };
   const theme = () => (document.body.classList.contains('dark') ? 'dark' : 'light');
-  const flat = () => traces[0].type === 'scattergl';
+  const flat = () => traces[0].type !== 'scatter3d';
   const axes = () => (flat() ? ['x', 'y'] : ['x', 'y', 'z']);
   const categoryOf = (index) => {
     const row = index < about.points.category.length ? about.points.category[index] : -1;
@@ -49,6 +49,7 @@ function mapView(root, notify) {
     made.width = width;
     made.height = stacked ? panels * Math.min(width, 380) : Math.max(360, Math.min(600, width / Math.sqrt(panels)));
     made.paper_bgcolor = made.plot_bgcolor = 'rgba(0,0,0,0)';
+    made.modebar = {bgcolor: 'rgba(0,0,0,0)', color: '#9ca3af', activecolor: INK[scheme]};
     made.font = {color: INK[scheme], family: 'system-ui, sans-serif'};
     for (const name of Object.keys(made)) {
       if (/^[xy]axis\d*$/.test(name)) made[name].gridcolor = LINE[scheme];
@@ -219,7 +220,7 @@ function mapView(root, notify) {
     const first = traces.filter((trace) => trace.meta.panel === 0 && trace.meta.kind !== 'your photo');
     const nowhere = Object.fromEntries(axes().map((name) => [name, [null]]));
     return first.map(({type, name, marker}) => ({
-      type: type === 'scattergl' ? 'scatter' : type, mode: 'markers', name, ...nowhere,
+      type: type === 'scatter3d' ? type : 'scatter', mode: 'markers', name, ...nowhere,
       marker: {symbol: marker.symbol, size: 8, color: '#555'},
     }));
   }

@@ -55,12 +55,22 @@ button:hover, button:focus-visible { border-color: currentColor }
 .map-tip[hidden] { display: none }
 .map-tip img { max-width: 96px; border-radius: 4px; margin: 0 }
 """
+HEAD = f"""<script>
+window.loadPlotly = () => window.plotlyLoading ??= new Promise((done, failed) => {{
+  const script = document.createElement('script');
+  Object.assign(script, {{src: '{PLOTLY}', onload: done, onerror: failed}});
+  document.head.append(script);
+}});
+setTimeout(window.loadPlotly, 1500);
+</script>"""  # of the whole page: read while nobody waits for it, since that takes seconds on a slow machine
 ON_PAGE = """
+const loading = window.loadPlotly();
 const view = mapView(element, trigger);
-view.show(props.map);
+const show = () => loading.then(() => view.show(props.map));
 view.pictures(props.thumbnails);
-watch('map', () => view.show(props.map));
+watch('map', show);
 watch('thumbnails', () => view.pictures(props.thumbnails));
+show();
 """
 ALONE = """
 const text = (id) => document.getElementById(id).textContent;
@@ -84,7 +94,7 @@ def _script() -> str:
 
 
 def component() -> gr.HTML:
-    """An empty map. Its props `map` and `thumbnails` are JSON texts; its events are `pick` and `choose`.
+    """An empty map, for a page with `HEAD` and `route`. Its props `map` and `thumbnails` are JSON texts; its events are `pick` and `choose`.
 
     `pick` tells the panel and index of one point, `choose` the panel and indices of those in a box or lasso.
     """
@@ -92,7 +102,6 @@ def component() -> gr.HTML:
         html_template=TEMPLATE,
         css_template=CSS,
         js_on_load=_script() + ON_PAGE,
-        head=f'<script src="{PLOTLY}"></script>',
         apply_default_css=False,
         elem_id="map",
         map="",
