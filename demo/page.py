@@ -39,7 +39,7 @@ def build(history: History | None = None) -> gr.Blocks:
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
-        key = history_tab.browser_key()
+        key = history_tab.browser_key(page)
         with gr.Tab("Identify"):
             identify_tab.build(models, history, key)
         with gr.Tab("Compare"):
