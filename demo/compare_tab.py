@@ -227,12 +227,11 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
             given = Settings(model.strip(), address.strip() or OPENAI, key.strip())
         return given, "", Endpoint(given).name  # the key leaves the page
 
-    use.click(
+    use.click(  # in the queue: of an event outside it the page shows no error
         use_endpoint,
         [address, model, key],
         [settings, key, used],
         api_visibility="private",
-        queue=False,
         show_progress="hidden",
     )
     return settings
