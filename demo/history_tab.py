@@ -23,7 +23,7 @@ DELETED = (
 )
 HEADERS = ["no.", "photo", "named", "model", "time (UTC)", "it is actually"]
 DATATYPES: Any = ["number", "html", "str", "str", "str", "str"]  # the HTML is our own: a thumbnail
-WIDTHS: Any = ["7%", "20%", "23%", "16%", "17%", "17%"]
+WIDTHS: Any = ["70px", "190px", "290px", "200px", "230px", "230px"]  # on a phone the table scrolls
 
 
 def browser_key(page: gr.Blocks) -> gr.BrowserState:
