@@ -41,11 +41,11 @@ def build(history: History | None = None) -> gr.Blocks:
         )
         key = history_tab.browser_key(page)
         with gr.Tab("Identify"):
-            identify_tab.build(models, history, key)
+            identify_tab.build(models, history, key, page)
         with gr.Tab("Compare"):
             compare_tab.build(models, page)
         with gr.Tab("Case study"):
-            case_study_tab.build(models)
+            case_study_tab.build(models, page)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:
