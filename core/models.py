@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent.parent / "assets"
 CHECKPOINTS = ASSETS / "checkpoints"
+EMBEDDINGS = "embeddings.npz"  # in a checkpoint's folder, where it ships with some: a `core.space.Space`
 DEFAULT = "finedefics-tiny"
 
 _lock = Lock()

@@ -1,7 +1,8 @@
 """Sets of photos with their true names: a ZIP, a folder or some files. Nothing is unpacked to disk.
 
 True names come from a CSV in the set (columns image_path, relative to the CSV, and label; a column data_set is
-optional), or else from class folders (`data set/class/photo` or `class/photo`).
+optional), or else from class folders (`data set/class/photo` or `class/photo`). A folder of data sets has such a CSV in
+each of them, for every part (train, test) one: then it is told which.
 """
 
 import csv
@@ -44,16 +45,21 @@ class Item:
 
 
 @contextmanager
-def opened(paths: Sequence[Path]) -> Iterator[list[Item]]:
+def opened(paths: Sequence[Path], table: str = "") -> Iterator[list[Item]]:
     """The photos of one ZIP, of one folder, or those given; they can be read until the end of the `with` block.
 
+    With a `table`, those that the CSV files of this name in a folder, or in its sub-folders, list.
     Raises `UserError` if there are none, too many, or more than photos in a ZIP (archives, encrypted entries, entries
     that grow out of proportion), or if the CSV of labels cannot be used. One bad photo is no reason: its `read` fails.
     """
     if gone := [path for path in paths if not path.exists()]:
         raise UserError(f"There is no file or folder {gone[0].name}.")
     first = paths[0] if len(paths) == 1 else Path()
-    if first.suffix.lower() == ".zip" and first.is_file():
+    if table:
+        if not first.is_dir():
+            raise UserError("A CSV can be named for a folder of photos only.")
+        yield _listed(first, table)
+    elif first.suffix.lower() == ".zip" and first.is_file():
         with _open_archive(first) as archive:
             yield _labelled([(info.filename, partial(_read_entry, archive, info)) for info in _entries(archive, first)])
     elif len(paths) == 1 and first.is_dir():
@@ -61,6 +67,24 @@ def opened(paths: Sequence[Path]) -> Iterator[list[Item]]:
         yield _labelled([(path.relative_to(first).as_posix(), partial(_read_file, path)) for path in files])
     else:
         yield _labelled([(path.name, partial(_read_file, path)) for path in paths])
+
+
+def _listed(folder: Path, table: str) -> list[Item]:
+    """The photos of the CSV files `table` of a folder, or of its sub-folders: these are the data sets."""
+    if Path(table).name != table:
+        raise UserError(f"{table} is not the name of a CSV.")
+    tables = sorted(folder.glob(table)) or sorted(folder.glob(f"*/{table}"))
+    if not tables:
+        raise UserError(f"There is no {table} in {folder.name} or in its sub-folders.")
+    items = []
+    for path in tables:
+        own = path.parent
+        names = {file.relative_to(own).as_posix() for file in own.rglob("*") if file.is_file()}
+        for name, (label, data_set) in _labels_of_table(table, partial(_read_file, path), names).items():
+            prefix = "" if own == folder else f"{own.name}/"
+            items.append(Item(prefix + name, partial(_read_file, own / name), label, data_set or own.name))
+    _check_number(len(items))
+    return items
 
 
 def _read_file(path: Path) -> bytes:

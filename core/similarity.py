@@ -1,9 +1,7 @@
-"""Which categories look alike, and how far photos lie from their names."""
+"""Which categories look alike."""
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from torch import Tensor
-from torch.nn import functional as F
 
 from core.knowledge import find_category, normalise
 
@@ -47,11 +45,3 @@ def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[in
 def most_similar(names: list[str], k: int) -> list[list[int]]:
     """`nearest` of all names by their descriptions."""
     return nearest(description_similarity(names), [""] * len(names), k)
-
-
-def modality_gap(objects: Tensor, names: Tensor) -> float:
-    """Distance of the centroids of normalised embeddings [N, H] of photos and [M, H] of names (Liang et al. 2022).
-
-    0 when the two clouds lie over each other, 2 when they are opposite points of the sphere.
-    """
-    return (F.normalize(objects, dim=-1).mean(0) - F.normalize(names, dim=-1).mean(0)).norm().item()

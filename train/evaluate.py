@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
+from core.alignment import modality_gap
 from core.errors import UserError
 from core.identify import SCORES, LabelSpace, Look, Recogniser, Scores
 from core.knowledge import canonical_name
 from core.photos import read_photo
 from core.prompts import open_question
-from core.similarity import modality_gap, most_similar
+from core.similarity import most_similar
 from train.data import Record
 from train.data_sets import ClosedQuestion
 
@@ -58,7 +60,8 @@ def evaluate(
             outcomes.append(outcome)
             if len(outcomes) % 50 == 0:
                 log.info("%s: %d of %d photos", name, len(outcomes), len(records))
-        gap = modality_gap(torch.stack([outcome.embedding for outcome in outcomes]), space.names)
+        objects = F.normalize(torch.stack([outcome.embedding for outcome in outcomes]), dim=-1)
+        gap = modality_gap(objects.numpy(), space.names.numpy())
         sets[name] = {**summary(outcomes), "gap": gap}
         everything += outcomes
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
