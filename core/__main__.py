@@ -1,4 +1,4 @@
-"""`python -m core identify|study|models`: species and attributes of photos, in a terminal.
+"""`python -m core identify|study|diagnose|models`: species and attributes of photos, in a terminal.
 
 Only argparse is imported here, so that --help is instant.
 """
@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     study.add_argument("--out", required=True, metavar="FOLDER", help="where study.csv, .json and .html go")
     study.add_argument("--candidates", default="all", metavar="C", help="all, labels, or a super-category")
     study.add_argument("--ask", action="store_true", help="have the models answer freely, too")
+    diagnose = commands.add_parser("diagnose", help="measure a model's object information, knowledge and alignment")
+    diagnose.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, with a CSV of labels or class folders")
+    diagnose.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    diagnose.add_argument("--out", metavar="FILE", help="write the JSON there, too")
     commands.add_parser("models", help="list the models, and whether they can run here")
     options = parser.parse_args(arguments)
     if options.command == "identify" and options.top < 1:
@@ -37,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if options.command == "models":
         return run.models()
-    return run.identify(options) if options.command == "identify" else run.study(options)
+    return {"identify": run.identify, "study": run.study, "diagnose": run.diagnose}[options.command](options)
 
 
 if __name__ == "__main__":

@@ -29,14 +29,16 @@ from torch.nn import functional as F
 from core.alignment import alignment_numbers
 from core.answers import answered, names_category
 from core.case_study import progress
+from core.checkpoints import read_card
 from core.diagnosis import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
 from core.embed import Photo, readable
 from core.errors import UserError
 from core.identify import LabelSpace, Recogniser
 from core.knowledge import WORDINGS, Category, describe, find_category
 from core.mllm import Mllm, VisionFeatures
+from core.models import zoo
 from core.photo_sets import Item
-from core.probe import FOLDS, probe_steps
+from core.probe import FOLDS, ProbeResult, probe_steps
 from core.prompts import open_question
 from core.scoring import pooled_features
 from core.similarity import most_similar
@@ -88,7 +90,7 @@ def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Genera
     told = Descriptions.of(space.categories, seed)
     if told:
         features |= told.features(recogniser.mllm)
-    probes = {}
+    probes: dict[tuple[str, str, str], ProbeResult] = {}
     for key, rows in features.items():
         labels, groups = (told.categories, told.wordings) if told and key[0] == KNOWLEDGE else (truth, None)
         what = f"Probing {key[0]} ({key[1]}, {key[2]}), {len(probes) + 1} of {len(features)} probes ..."
@@ -96,6 +98,7 @@ def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Genera
             yield what
             if result:
                 probes[key] = result
+    learned = photos_learned(recogniser.name)
     digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in photos)).encode()).hexdigest()
     yield Diagnosis(
         recogniser.name,
@@ -106,8 +109,17 @@ def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Genera
         categories=len(space.labels),
         skipped=len(items) - len(found),
         without_label=len(found) - len(photos),
+        trained_on=sum(photo.sha256.startswith(learned) for photo in photos) if learned else 0,
         provenance={"seed": seed, "date": datetime.now(UTC).date().isoformat(), "photos_sha256": digest},
     )
+
+
+def photos_learned(model: str) -> tuple[str, ...]:
+    """What the SHA-256 of every photo begins with that a model of the zoo was trained on; empty if that is not told."""
+    entry = zoo().get(model)
+    if entry is None or entry.hub:
+        return ()
+    return tuple(read_card(entry.checkpoint).get("data", {}).get("seen", []))
 
 
 def look_at(

@@ -51,6 +51,25 @@ class Row:
     published_model: str = ""
     source: str = ""
 
+    def shown(self, number: float) -> str:
+        """A value or a chance of this row, for people."""
+        return f"{number:.1%}" if self.share else f"{number:.2f}"
+
+    def measured(self) -> str:
+        """The value with its spread, or why there is none."""
+        if self.value is None:
+            return self.note
+        return self.shown(self.value) + (f" ± {100 * self.spread:.1f}" if self.spread is not None else "")
+
+    def on(self) -> str:
+        """What it was measured on."""
+        if self.samples is None:
+            return ""
+        noun = "descriptions" if self.capability == KNOWLEDGE else "photos"
+        folds = f", {self.folds} folds" if self.folds else ""
+        small = f" ({self.left_out} too small)" if self.left_out else ""
+        return f"{self.samples} {noun}, {self.classes} categories{small}{folds}"
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -89,6 +108,7 @@ class Diagnosis:
     categories: int
     skipped: int  # files that cannot be read as a photo, or are there twice
     without_label: int
+    trained_on: int  # of the photos: the model has seen them, with their names, in training
     provenance: dict  # seed, date, what the photos are told by
 
     def rows(self) -> list[Row]:
@@ -131,6 +151,7 @@ class Diagnosis:
             "categories": self.categories,
             "skipped": self.skipped,
             "without_label": self.without_label,
+            "trained_on": self.trained_on,
             **self.provenance,
             "rows": [asdict(row) for row in self.rows()],
             "strengths": {strength.capability: asdict(strength) for strength in self.strengths()},
@@ -144,6 +165,32 @@ class Diagnosis:
         writer.writeheader()
         writer.writerows({"diagnosed": self.model, **asdict(row)} for row in self.rows())
         return buffer.getvalue()
+
+    def as_text(self) -> str:
+        """The table and the reading, for a terminal."""
+        lines = [
+            f"{row.capability:27}{f'{row.part}: {row.measure}':88}{row.measured():14}"
+            f"{'' if row.chance is None else f'chance {row.shown(row.chance):8}'}"
+            f"{'' if row.published is None else f'published: {row.published_model} {row.published:.2%}'}".rstrip()
+            for row in self.rows()
+        ]
+        return "\n".join([*lines, self.measured(), self.reading()])
+
+    def measured(self) -> str:
+        """On what, when and how: one sentence or two."""
+        left_out = [
+            f"{count} {what}"
+            for count, what in (
+                (self.skipped, "files that are no readable photo, or there twice,"),
+                (self.without_label, "photos without a true name"),
+            )
+            if count
+        ]
+        skipped = f" {' and '.join(left_out)} were left out." if left_out else ""
+        return (
+            f"Measured here on {self.provenance['date']} with {self.model} and seed {self.provenance['seed']}: "
+            f"{self.photos} photos of {self.categories} categories; ± is the standard deviation over the folds.{skipped}"
+        )
 
     def best(self, capability: str) -> ProbeResult | None:
         """The better of the probes on the LLM's "Last" and "Avg." features, if there are any."""
@@ -175,7 +222,13 @@ class Diagnosis:
         """One paragraph that says what the numbers say: each capability, then the weakest link if one stands out."""
         by_name = {strength.capability: strength for strength in self.strengths()}
         parts = [self._read_object(by_name[OBJECT]), self._read_knowledge(by_name.get(KNOWLEDGE))]
-        return " ".join([*parts, self._read_alignment(by_name[ALIGNMENT]), self._conclusion()])
+        parts += [self._read_alignment(by_name[ALIGNMENT]), self._conclusion()]
+        if self.trained_on:
+            parts.append(
+                f"Beware: the model was trained on {self.trained_on} of these {self.photos} photos, which flatters its "
+                "object information and its alignment."
+            )
+        return " ".join(parts)
 
     def _read_object(self, strength: Strength) -> str:
         llm, encoder = self.best(OBJECT), self.probes[OBJECT, ENCODER, "Avg."]
@@ -183,6 +236,8 @@ class Diagnosis:
         seen = _strength(encoder.mean, encoder.chance)
         if strength.share < KEPT * seen:
             compared = "the LLM loses some of what its vision encoder tells"
+        elif strength.share * KEPT > seen:
+            compared = "they are told apart better behind the LLM than before it"
         elif strength.share < THERE:
             compared = "the LLM loses little, but its vision encoder tells no more"
         else:

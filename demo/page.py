@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.history import History
 from core.photos import MAX_BYTES
-from demo import case_study_tab, compare_tab, history_tab, identify_tab, models_tab
+from demo import case_study_tab, compare_tab, diagnose_tab, history_tab, identify_tab, models_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -46,6 +46,8 @@ def build(history: History | None = None) -> gr.Blocks:
             compare_tab.build(models, page)
         with gr.Tab("Case study"):
             case_study_tab.build(models)
+        with gr.Tab("Diagnose"):
+            diagnose_tab.build(models)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:
@@ -66,5 +68,5 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         ssr_mode=False,
         app_kwargs={"middleware": [Middleware(NoForeignFiles)]},
         theme=gr.themes.Soft(),
-        css=CSS + case_study_tab.CSS,
+        css=CSS + case_study_tab.CSS + diagnose_tab.CSS,
     )
