@@ -1,4 +1,4 @@
-"""`python -m core identify|study|diagnose|models`: species and attributes of photos, in a terminal.
+"""`python -m core identify|study|diagnose|embed|models`: species and attributes of photos, in a terminal.
 
 Only argparse is imported here, so that --help is instant.
 """
@@ -33,6 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     diagnose.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
     diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
     diagnose.add_argument("--out", metavar="FILE", help="write the JSON there, too")
+    embed = commands.add_parser("embed", help="photos, descriptions and names in a model's space: numbers, a file")
+    embed.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, labelled by a CSV or class folders")
+    embed.add_argument("--csv", default="", metavar="NAME", help="of the CSV files of a folder of data sets")
+    embed.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    embed.add_argument("--out", metavar="FILE", help="where the embeddings go: .npz or .parquet")
+    embed.add_argument("--ship", action="store_true", help="put them into the checkpoint's folder, where the app looks")
     commands.add_parser("models", help="list the models, and whether they can run here")
     options = parser.parse_args(arguments)
     if options.command == "identify" and options.top < 1:
@@ -40,9 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from core import commands as run
 
-    if options.command == "models":
-        return run.models()
-    return {"identify": run.identify, "study": run.study, "diagnose": run.diagnose}[options.command](options)
+    return getattr(run, options.command)(options)
 
 
 if __name__ == "__main__":

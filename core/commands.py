@@ -11,12 +11,12 @@ from core.errors import UserError
 from core.explain import Explainer, Explanation
 from core.hub import UNCALIBRATED
 from core.identify import UNKNOWN, Identification, Recogniser
-from core.models import availability, find_entry, load, zoo
+from core.models import EMBEDDINGS, availability, find_entry, load, zoo
 
 log = logging.getLogger(__name__)
 
 
-def models() -> int:
+def models(_: argparse.Namespace) -> int:
     """Print every model of the zoo: name, size, and "ready" or why it is not available here and how to get it."""
     for entry in zoo().values():
         state = availability(entry)
@@ -123,6 +123,47 @@ def diagnose(options: argparse.Namespace) -> int:
         return 1
     print(text if options.json else step.as_text())
     return int(step.skipped > 0)
+
+
+def embed(options: argparse.Namespace) -> int:
+    """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
+    from core.alignment import alignment_numbers
+    from core.embed import embedding
+    from core.photo_sets import opened
+    from core.space import Space
+
+    _say_what_happens()
+    try:
+        files = _files_to_write(options)
+        with opened([Path(options.photos)], options.csv) as items:
+            for step in embedding(options.model, items, Path(options.photos).resolve().name, load):
+                if isinstance(step, Space):
+                    space = step
+                elif step % 100 < 8:
+                    log.info("%d of %d photos", step, len(items))
+        for file in files:
+            (space.save_parquet if file.suffix == ".parquet" else space.save)(file)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    numbers = {name: value if value is None else round(value, 4) for name, value in alignment_numbers(space).items()}
+    print(json.dumps({"photos": len(space.photos), "categories": len(space.categories), **numbers}))
+    return 0
+
+
+def _files_to_write(options: argparse.Namespace) -> list[Path]:
+    """Where embeddings go. Raises `UserError` for another ending, or a model that has no folder."""
+    files = []
+    if options.out:
+        files.append(Path(options.out))
+        if files[0].suffix not in (".npz", ".parquet"):
+            raise UserError(f"{options.out} must end in .npz or .parquet.")
+    if options.ship:
+        entry = find_entry(options.model)
+        if entry.hub:
+            raise UserError(f"{options.model} is a model of the hub: it has no folder here.")
+        files.append(entry.checkpoint / EMBEDDINGS)
+    return files
 
 
 def _say_what_happens() -> None:

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,10 +113,11 @@ class Space:
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                arrays = {name: file[name].astype(np.int64) if name == "truth" else _unit(file[name]) for name in ARRAYS}
+                arrays: dict[str, Any] = {name: _unit(file[name]) for name in ARRAYS if name != "truth"}
+                arrays["truth"] = file["truth"].astype(np.int64)
             if about["format"] != FORMAT:
                 raise ValueError
-            return cls(**arrays, **{name: about[name] for name in (*LISTS, "provenance")})
+            return cls(**arrays, provenance=about["provenance"], **{name: about[name] for name in LISTS})
         except FileNotFoundError:
             raise UserError(f"There is no file of embeddings {path}.") from None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
