@@ -32,7 +32,8 @@ def save(study: Study, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """The text of a cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
@@ -42,11 +43,11 @@ def as_csv(study: Study) -> str:
     writer = csv.writer(buffer)
     columns = list(Verdict.__dataclass_fields__)
     facts = ["photo", "label", "data_set", "sha256", "error"]
-    writer.writerow([*facts, *(_inert(f"{model} {column}") for model in study.models for column in columns)])
+    writer.writerow([*facts, *(inert(f"{model} {column}") for model in study.models for column in columns)])
     for row in study.rows:
-        texts = map(_inert, (row.name, row.label, row.data_set, row.sha256, row.error))
+        texts = map(inert, (row.name, row.label, row.data_set, row.sha256, row.error))
         values = [value for verdict in row.verdicts for value in _rounded(verdict).values()]
-        writer.writerow([*texts, *(_inert(value) if isinstance(value, str) else value for value in values)])
+        writer.writerow([*texts, *(inert(value) if isinstance(value, str) else value for value in values)])
     return buffer.getvalue()
 
 

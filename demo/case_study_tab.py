@@ -46,8 +46,8 @@ HINT = (
 )
 
 
-def build(models: Models) -> None:
-    """Lay out the tab inside the current `gr.Blocks`."""
+def build(models: Models) -> gr.File:
+    """Lay out the tab inside the current `gr.Blocks`. Returns the component that holds its uploads."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     ready = [name for name, entry in zoo().items() if availability(entry) == "ready"]
     first, second = [name if name in ready else None for name in PAIR]
@@ -124,6 +124,7 @@ def build(models: Models) -> None:
     stop.click(stopped, [state, shown], results, cancels=[event], api_visibility="private", queue=False)
     shown.input(lambda study, only: (_page(study, only, 1), 1), [state, shown], [table, page], api_visibility="private")
     page.input(_page, [state, shown, page], table, api_visibility="private", show_progress="hidden")
+    return photos
 
 
 def _newest(study: Study) -> str:

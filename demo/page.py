@@ -1,5 +1,7 @@
 """The page: a header and its tabs."""
 
+from pathlib import Path
+
 import gradio as gr
 import httpx
 from gradio import processing_utils
@@ -9,7 +11,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.history import History
 from core.photos import MAX_BYTES
-from demo import case_study_tab, compare_tab, diagnose_tab, history_tab, identify_tab, models_tab
+from demo import (
+    alignment_tab,
+    case_study_tab,
+    compare_tab,
+    diagnose_tab,
+    history_tab,
+    identify_tab,
+    map_view,
+    models_tab,
+)
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -32,8 +43,11 @@ class NoForeignFiles:
             await self.app(scope, receive, send)
 
 
-def build(history: History | None = None) -> gr.Blocks:
-    """The whole page, with its queue. What people keep goes into the history of the cache folder, unless given."""
+def build(history: History | None = None, photos: Path | None = None) -> gr.Blocks:
+    """The whole page, with its queue. What people keep goes into the history of the cache folder, unless given.
+
+    In the folder `photos` lie, the owner says, the photos that the checkpoints' embeddings are of.
+    """
     models, history = identify_tab.Models(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
@@ -45,9 +59,11 @@ def build(history: History | None = None) -> gr.Blocks:
         with gr.Tab("Compare"):
             compare_tab.build(models, page)
         with gr.Tab("Case study"):
-            case_study_tab.build(models)
+            studied = case_study_tab.build(models)
         with gr.Tab("Diagnose"):
             diagnose_tab.build(models)
+        with gr.Tab("Alignment") as tab:
+            alignment_tab.build(models, studied, tab, photos)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:
@@ -66,7 +82,8 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         show_error=True,
         footer_links=["api"],
         ssr_mode=False,
-        app_kwargs={"middleware": [Middleware(NoForeignFiles)]},
+        app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
         theme=gr.themes.Soft(),
-        css=CSS + case_study_tab.CSS + diagnose_tab.CSS,
+        head=map_view.HEAD,
+        css=CSS + case_study_tab.CSS + diagnose_tab.CSS + alignment_tab.CSS,
     )

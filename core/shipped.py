@@ -1,0 +1,78 @@
+"""What a checkpoint's folder may hold for its map: embeddings of some photos, and their default map with its numbers.
+
+The map is kept beside the embeddings so that it is there at once on a machine where nothing was computed yet.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from core.alignment import EXPLAINED, alignment_numbers
+from core.errors import UserError
+from core.files import write_atomically
+from core.models import EMBEDDINGS, find_entry, zoo
+from core.projection import Projection, Projector, project
+from core.space import Space
+
+MAP = "map.npz"  # beside `EMBEDDINGS`
+DEFAULT_MAP = Projector()  # the settings of that map
+
+Numbers = dict[str, float | None]
+
+
+def with_embeddings() -> list[str]:
+    """The models of the zoo whose checkpoints come with embeddings."""
+    return [name for name, entry in zoo().items() if not entry.hub and (entry.checkpoint / EMBEDDINGS).is_file()]
+
+
+def shipped_space(model: str) -> Space:
+    """The embeddings that come with a model. Raises `UserError` if there are none, or they are damaged."""
+    entry = find_entry(model)
+    if entry.hub or not (entry.checkpoint / EMBEDDINGS).is_file():
+        raise UserError(f"{model} comes without embeddings: choose photos of your own.")
+    return Space.load(entry.checkpoint / EMBEDDINGS)
+
+
+def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers] | None:
+    """The map that ships with just these embeddings and its alignment numbers; `None` where there is none.
+
+    Raises `UserError` if the file is damaged.
+    """
+    entry = zoo().get(space.model)
+    if entry is None or entry.hub or settings != DEFAULT_MAP:
+        return None
+    path = entry.checkpoint / MAP
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            coordinates, said = file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
+        if said.pop("points") != _digest(space):
+            return None  # another set of photos
+        if coordinates.shape != (len(space.points.kinds), 2) or not np.isfinite(coordinates).all():
+            raise ValueError("not the map's shape")
+        numbers = {name: said["numbers"][name] for name in EXPLAINED}
+        return Projection(coordinates, settings, cached=True, **said["projection"]), numbers
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged: restore it, or delete it.") from error
+
+
+def ship(space: Space, folder: Path) -> None:
+    """Write embeddings, their default map and its numbers into the folder of a checkpoint."""
+    space.save(folder / EMBEDDINGS)
+    space = Space.load(folder / EMBEDDINGS)  # in the precision of the file
+    made = project(space.points.matrix, DEFAULT_MAP)
+    facts = {name: getattr(made, name) for name in ("method", "seconds", "trustworthiness", "note")}
+    said = {"points": _digest(space), "projection": facts, "numbers": alignment_numbers(space)}
+    buffer = io.BytesIO()
+    np.savez(buffer, coordinates=made.coordinates, said=np.array(json.dumps(said)))
+    write_atomically(folder / MAP, buffer.getvalue())
+
+
+def _digest(space: Space) -> str:
+    """Of the points, as half precision tells them: they are rounded the same on every machine."""
+    return hashlib.sha256(space.points.matrix.astype(np.float16).data).hexdigest()
