@@ -1,4 +1,4 @@
-"""`python -m core identify|study|embed|project|models`: species and attributes of photos, in a terminal.
+"""`python -m core identify|study|embed|project|diagnose|models`: photos and models, in a terminal.
 
 Only argparse is imported here, so that --help is instant.
 """
@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     study.add_argument("--out", required=True, metavar="FOLDER", help="where study.csv, .json and .html go")
     study.add_argument("--candidates", default="all", metavar="C", help="all, labels, or a super-category")
     study.add_argument("--ask", action="store_true", help="have the models answer freely, too")
+    diagnose = commands.add_parser("diagnose", help="measure a model's object information, knowledge and alignment")
+    diagnose.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, with a CSV of labels or class folders")
+    diagnose.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    diagnose.add_argument("--out", metavar="FILE", help="write the JSON there, too")
     embed = commands.add_parser("embed", help="photos, descriptions and names in a model's space: numbers, a file")
     embed.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, labelled by a CSV or class folders")
     embed.add_argument("--csv", default="", metavar="NAME", help="of the CSV files of a folder of data sets")

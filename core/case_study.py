@@ -81,12 +81,7 @@ class Study:
 
     def progress(self) -> str:
         """How far it is, with the time left at the pace so far."""
-        done = len(self.rows)
-        text = f"{done} of {self.total} photos"
-        if not 0 < done < self.total:
-            return f"{text}."
-        minutes, seconds = divmod(round((time.monotonic() - self.started) / done * (self.total - done)), 60)
-        return f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left."
+        return progress(len(self.rows), self.total, self.started)
 
     def accuracy(self) -> list[Accuracy]:
         """Per data set, in the order of their names, then over all photos if there are several data sets."""
@@ -99,6 +94,15 @@ class Study:
             Accuracy(name, len(rows), tuple(sum(map(bool, column)) for column in zip(*map(_right, rows), strict=True)))
             for name, rows in groups
         ]
+
+
+def progress(done: int, total: int, started: float) -> str:
+    """How many photos are done, and the time left at the pace since `started` (of `time.monotonic`)."""
+    text = f"{done} of {total} photos"
+    if not 0 < done < total:
+        return f"{text}."
+    minutes, seconds = divmod(round((time.monotonic() - started) / done * (total - done)), 60)
+    return f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left."
 
 
 def check_models(models: Sequence[str]) -> tuple[str, ...]:

@@ -96,6 +96,36 @@ def study(options: argparse.Namespace) -> int:
     return int(any(row.error for row in result.rows))
 
 
+def diagnose(options: argparse.Namespace) -> int:
+    """Measure a model's three capabilities on labelled photos; print the table and its reading, or JSON."""
+    from core.checkpoints import merge_adapter
+    from core.diagnose import diagnose as steps
+    from core.diagnosis import Diagnosis
+    from core.files import write_atomically
+    from core.photo_sets import opened
+
+    _say_what_happens()
+    try:
+        with opened([Path(options.photos)]) as items:
+            recogniser = load(options.model, log.info)
+            merge_adapter(recogniser.mllm)  # half as long to wait
+            for step in steps(items, recogniser):
+                if isinstance(step, str):
+                    print(step, file=sys.stderr)
+        assert isinstance(step, Diagnosis)
+        text = json.dumps(step.as_dict(), indent=1, ensure_ascii=False)
+        if options.out:
+            write_atomically(Path(options.out), text.encode())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 1
+    print(text if options.json else step.as_text())
+    return int(step.skipped > 0)
+
+
 def embed(options: argparse.Namespace) -> int:
     """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
     from core.alignment import alignment_numbers

@@ -11,7 +11,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.history import History
 from core.photos import MAX_BYTES
-from demo import alignment_tab, case_study_tab, compare_tab, history_tab, identify_tab, map_view, models_tab
+from demo import (
+    alignment_tab,
+    case_study_tab,
+    compare_tab,
+    diagnose_tab,
+    history_tab,
+    identify_tab,
+    map_view,
+    models_tab,
+)
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -53,6 +62,8 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
             studied = case_study_tab.build(models, page)
         with gr.Tab("Alignment") as tab:
             alignment_tab.build(models, studied, tab, photos)
+        with gr.Tab("Diagnose"):
+            diagnose_tab.build(models)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:
@@ -74,5 +85,5 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
         theme=gr.themes.Soft(),
         head=map_view.HEAD,
-        css=CSS + case_study_tab.CSS + alignment_tab.CSS,
+        css=CSS + case_study_tab.CSS + diagnose_tab.CSS + alignment_tab.CSS,
     )

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from core.alignment import modality_gap
+from core.answers import answered, names_category
 from core.errors import UserError
-from core.identify import SCORES, LabelSpace, Look, Recogniser, Scores
-from core.knowledge import canonical_name
+from core.identify import SCORES, LabelSpace, Recogniser
 from core.photos import read_photo
 from core.prompts import open_question
 from core.similarity import most_similar
@@ -118,16 +118,6 @@ def outcomes_of(
             )
 
 
-def answered(
-    recogniser: Recogniser, look: Look, scores: Scores, space: LabelSpace, options: list[str], truth: str
-) -> tuple[bool, bool]:
-    """Whether a closed-set question is answered rightly, and whether the letter alone would have answered it so."""
-    letters = recogniser.letter_scores(options, space.group, look.tokens)
-    chosen = recogniser.choose(scores, space, options, letters)
-    right = options.index(truth)
-    return int(chosen.argmax()) == right, int(letters.argmax()) == right
-
-
 def foci_accuracy(
     recogniser: Recogniser, questions: list[ClosedQuestion], folder: Path, seed: int = 0
 ) -> dict[str, float]:
@@ -158,11 +148,6 @@ def rank_of(scores: torch.Tensor, truth: int) -> int:
     if not scores.isfinite().all():
         raise ValueError("A score is not finite.")
     return int((scores >= scores[truth]).sum()) - 1
-
-
-def names_category(answer: str, category: str) -> bool:
-    """Whether a free answer is the category's name or one of its aliases (capitals and punctuation aside)."""
-    return canonical_name(answer.strip(" .")).casefold() == category.casefold()
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, float]:

@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.answers import names_category
 from train.ablation import COLUMNS, table
 from train.calibrate import fit_weights
 from train.card import results_table, seen_photos, write_card
 from train.data import Record
-from train.evaluate import Outcome, expected_calibration_error, names_category, rank_of, summary
+from train.evaluate import Outcome, expected_calibration_error, rank_of, summary
 
 
 def outcome(rank=0, confidence=0.9):
