@@ -1,4 +1,4 @@
-"""`python -m core identify|study|diagnose|embed|models`: species and attributes of photos, in a terminal.
+"""`python -m core identify|study|embed|project|diagnose|models`: photos and models, in a terminal.
 
 Only argparse is imported here, so that --help is instant.
 """
@@ -39,6 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     embed.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
     embed.add_argument("--out", metavar="FILE", help="where the embeddings go: .npz or .parquet")
     embed.add_argument("--ship", action="store_true", help="put them into the checkpoint's folder, where the app looks")
+    project = commands.add_parser("project", help="lay out a file of embeddings in two or three dimensions: a CSV")
+    project.add_argument("embeddings", metavar="FILE", help="an .npz of `embed`")
+    project.add_argument("--out", required=True, metavar="CSV", help="where the coordinates go")
+    project.add_argument("--method", default="tsne", metavar="M", help="tsne, umap or pca")
+    project.add_argument("--dimensions", type=int, default=2, metavar="D", help="2 or 3")
+    project.add_argument("--vision", action="store_true", help="the photos in the vision encoder's space")
+    project.add_argument("--seed", type=int, default=0)
+    project.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE")
+    project.add_argument("--neighbours", type=int, default=15, help="of UMAP")
+    project.add_argument("--min-dist", type=float, default=0.1, help="of UMAP")
     commands.add_parser("models", help="list the models, and whether they can run here")
     options = parser.parse_args(arguments)
     if options.command == "identify" and options.top < 1:

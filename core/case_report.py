@@ -11,9 +11,8 @@ from html import escape
 from pathlib import Path
 
 from core.case_study import Row, Study, Verdict
-from core.files import write_atomically
+from core.files import inert, write_atomically
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for more than text
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
 table { border-collapse: collapse; margin: 1rem 0 }
@@ -30,11 +29,6 @@ def save(study: Study, folder: Path) -> list[Path]:
     for name, text in files.items():
         write_atomically(folder / name, text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8"))
     return [folder / name for name in files]
-
-
-def inert(text: str) -> str:
-    """The text of a cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def as_csv(study: Study) -> str:

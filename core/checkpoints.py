@@ -49,6 +49,11 @@ class Calibration:
     candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
     unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to photos at all: then there is a distance beyond which a photo is unknown."""
+        return self.unknown_distance < float("inf")
+
     def ranking_weights(self) -> Tensor:
         """[4] in the order of `core.identify.SCORES`."""
         weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.explain import Explainer, Explanation
+from core.files import write_atomically
 from core.hub import UNCALIBRATED
 from core.identify import UNKNOWN, Identification, Recogniser
-from core.models import EMBEDDINGS, availability, find_entry, load, zoo
+from core.models import availability, find_entry, load, zoo
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +131,14 @@ def embed(options: argparse.Namespace) -> int:
     from core.alignment import alignment_numbers
     from core.embed import embedding
     from core.photo_sets import opened
+    from core.shipped import ship
     from core.space import Space
 
     _say_what_happens()
     try:
-        files = _files_to_write(options)
+        files = [Path(options.out)] if options.out else []
+        if files and files[0].suffix not in (".npz", ".parquet"):
+            raise UserError(f"{options.out} must end in .npz or .parquet.")
         with opened([Path(options.photos)], options.csv) as items:
             for step in embedding(options.model, items, Path(options.photos).resolve().name, load):
                 if isinstance(step, Space):
@@ -143,6 +147,8 @@ def embed(options: argparse.Namespace) -> int:
                     log.info("%d of %d photos", step, len(items))
         for file in files:
             (space.save_parquet if file.suffix == ".parquet" else space.save)(file)
+        if options.ship:
+            ship(space)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -151,19 +157,32 @@ def embed(options: argparse.Namespace) -> int:
     return 0
 
 
-def _files_to_write(options: argparse.Namespace) -> list[Path]:
-    """Where embeddings go. Raises `UserError` for another ending, or a model that has no folder."""
-    files = []
-    if options.out:
-        files.append(Path(options.out))
-        if files[0].suffix not in (".npz", ".parquet"):
-            raise UserError(f"{options.out} must end in .npz or .parquet.")
-    if options.ship:
-        entry = find_entry(options.model)
-        if entry.hub:
-            raise UserError(f"{options.model} is a model of the hub: it has no folder here.")
-        files.append(entry.checkpoint / EMBEDDINGS)
-    return files
+def project(options: argparse.Namespace) -> int:
+    """Lay out a file of embeddings in two or three dimensions, write the coordinates and print what the map is worth."""
+    from core.projection import Projector
+    from core.projection import project as lay_out
+    from core.space import Space, coordinates_csv
+
+    _say_what_happens()
+    try:
+        space = Space.load(Path(options.embeddings))
+        points = space.vision_points if options.vision else space.points
+        settings = Projector(
+            method=options.method,
+            dimensions=options.dimensions,
+            seed=options.seed,
+            neighbours=options.neighbours,
+            min_dist=options.min_dist,
+            perplexity=options.perplexity,
+        )
+        made = lay_out(points.matrix, settings)
+        write_atomically(Path(options.out), coordinates_csv([(space, points, made.coordinates)]).encode())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    facts = {"method": made.method, "trustworthiness": made.trustworthiness, "seconds": round(made.seconds, 1)}
+    print(json.dumps({"points": len(made.coordinates), **facts, "from_cache": made.cached, "note": made.note}))
+    return 0
 
 
 def _say_what_happens() -> None:

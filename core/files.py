@@ -1,4 +1,4 @@
-"""Files that survive being killed, or a full disk, in the middle of a write."""
+"""Files that survive being killed, or a full disk, in the middle of a write, and texts that harm no spreadsheet."""
 
 import os
 import tempfile
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import UserError
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for more than text
 
 
 @contextmanager
@@ -36,3 +38,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             scratch.write_bytes(data)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def inert(text: str) -> str:
+    """The text of a CSV's cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text

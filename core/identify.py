@@ -67,6 +67,7 @@ class Identification:
     attributes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     explanation: "Explanation | None" = None
+    calibrated: bool = True  # else the probabilities rank the names, and tell no more
 
     def as_dict(self, photo: str) -> dict:
         """The JSON form shared by the page and the command line."""
@@ -74,6 +75,7 @@ class Identification:
             "photo": photo,
             "model": self.model,
             "known": self.known,
+            "calibrated": self.calibrated,
             "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
             "answer": self.answer,
             "attributes": self.attributes,
@@ -285,7 +287,11 @@ class Recogniser:
             Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
         ]
         result = Identification(
-            self.name, self.knows(scores), species, seconds={"species": time.perf_counter() - started}
+            self.name,
+            self.knows(scores),
+            species,
+            seconds={"species": time.perf_counter() - started},
+            calibrated=self.calibration.fitted,
         )
         yield result
 

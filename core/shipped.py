@@ -7,11 +7,11 @@ import hashlib
 import io
 import json
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from core.alignment import EXPLAINED, alignment_numbers
+from core.embed import model_id
 from core.errors import UserError
 from core.files import write_atomically
 from core.models import EMBEDDINGS, find_entry, zoo
@@ -30,11 +30,14 @@ def with_embeddings() -> list[str]:
 
 
 def shipped_space(model: str) -> Space:
-    """The embeddings that come with a model. Raises `UserError` if there are none, or they are damaged."""
+    """The embeddings that come with a model. Raises `UserError` if there are none, or not of these weights."""
     entry = find_entry(model)
     if entry.hub or not (entry.checkpoint / EMBEDDINGS).is_file():
         raise UserError(f"{model} comes without embeddings: choose photos of your own.")
-    return Space.load(entry.checkpoint / EMBEDDINGS)
+    space = Space.load(entry.checkpoint / EMBEDDINGS)
+    if space.provenance.get("model_id") != model_id(model):
+        raise UserError(f"The embeddings of {model} were made with other weights: make them anew (core embed --ship).")
+    return space
 
 
 def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers] | None:
@@ -61,8 +64,15 @@ def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers]
         raise UserError(f"{path} is damaged: restore it, or delete it.") from error
 
 
-def ship(space: Space, folder: Path) -> None:
-    """Write embeddings, their default map and its numbers into the folder of a checkpoint."""
+def ship(space: Space) -> None:
+    """Write embeddings, their default map and its numbers into the folder of their model's checkpoint.
+
+    Raises `UserError` for a model of the hub, which has none.
+    """
+    entry = find_entry(space.model)
+    if entry.hub:
+        raise UserError(f"{space.model} is a model of the hub: it has no folder here.")
+    folder = entry.checkpoint
     space.save(folder / EMBEDDINGS)
     space = Space.load(folder / EMBEDDINGS)  # in the precision of the file
     made = project(space.points.matrix, DEFAULT_MAP)

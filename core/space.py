@@ -4,8 +4,11 @@ An NPZ file: arrays in half precision, and everything else as JSON in the array 
 the photo was in its set and the hash of its bytes.
 """
 
+import csv
+import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import inert, replacing
 
 FORMAT = 1
 KINDS = ("object", "attributes", "category")
@@ -150,3 +153,18 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float32)
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)
+
+
+def coordinates_csv(maps: Sequence[tuple[Space, Points, np.ndarray]]) -> str:
+    """One line per point of every map, given as a space, its points and their coordinates [P, d]."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["model", "kind", "category", "data_set", "photo", "sha256", *"xyz"[: maps[0][2].shape[1]]])
+    for space, points, coordinates in maps:
+        for i, kind in enumerate(points.kinds):
+            photo, category = int(points.photos[i]), int(points.categories[i])
+            name = space.categories[category] if category >= 0 else ""
+            found = (space.data_sets[photo], space.photos[photo], space.hashes[photo]) if photo >= 0 else ("", "", "")
+            texts = map(inert, (space.model, kind, name, *found))
+            writer.writerow([*texts, *(f"{value:.5g}" for value in coordinates[i])])
+    return buffer.getvalue()

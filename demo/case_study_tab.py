@@ -24,20 +24,20 @@ from core.models import availability, zoo
 from core.photo_sets import MAX_PHOTOS, opened
 from core.photos import MAX_BYTES
 from demo.errors import on_page
-from demo.identify_tab import Models
+from demo.identify_tab import FRESH, Models, ready_models
 from demo.uploads import uploaded
 
 TICK = 0.5  # seconds between two looks at the progress
 NEWEST = 8  # rows shown while it runs
 PAGE = 50  # rows shown at once afterwards
 CSS = """
-#study-table table, #study-accuracy table { border-collapse: collapse; width: 100%; font-size: .9em }
+#study-table table, #study-accuracy table { border: 0; border-collapse: collapse; width: 100%; font-size: .9em }
 #study-table, #study-accuracy { overflow-x: auto }
 #study-table td, #study-table th, #study-accuracy td, #study-accuracy th {
   border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
   text-align: left; vertical-align: top
 }
-#study-table td { overflow-wrap: anywhere }
+#study-table td { overflow-wrap: anywhere; min-width: 8em }
 #study-table img { max-width: 96px }
 """
 HINT = (
@@ -46,8 +46,8 @@ HINT = (
 )
 
 
-def build(models: Models) -> gr.File:
-    """Lay out the tab inside the current `gr.Blocks`. Returns the component that holds its uploads."""
+def build(models: Models, page: gr.Blocks) -> gr.File:
+    """Lay out the tab inside the current `gr.Blocks`, `page`. Returns the component that holds its uploads."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     ready = [name for name, entry in zoo().items() if availability(entry) == "ready"]
     first, second = [name if name in ready else None for name in PAIR]
@@ -73,7 +73,7 @@ def build(models: Models) -> gr.File:
     files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False, elem_id="study-files")
     with gr.Row():
         shown = gr.Radio(list(FILTERS), value="all", label="Show", elem_id="study-filter")
-        page = gr.Number(value=1, minimum=1, precision=0, label=f"Page ({PAGE} photos each)", scale=0, min_width=180)
+        number = gr.Number(value=1, minimum=1, precision=0, label=f"Page ({PAGE} photos each)", scale=0, min_width=180)
     table = gr.HTML(elem_id="study-table", js_on_load=None)
 
     def finished(study: Study, only: str) -> tuple[object, ...]:
@@ -110,7 +110,7 @@ def build(models: Models) -> gr.File:
             return "Stopped.", *[gr.skip()] * 5
         return f"Stopped: {len(study.rows)} of {study.total} photos.", *finished(study, only)
 
-    results = [status, state, accuracy, files, table, page]
+    results = [status, state, accuracy, files, table, number]
     event = start.click(
         run,
         [photos, model_a, model_b, candidates, ask, shown],
@@ -122,8 +122,11 @@ def build(models: Models) -> gr.File:
         preprocess=False,  # files are believed of uploads alone, and only `core` ever parses them
     )
     stop.click(stopped, [state, shown], results, cancels=[event], api_visibility="private", queue=False)
-    shown.input(lambda study, only: (_page(study, only, 1), 1), [state, shown], [table, page], api_visibility="private")
-    page.input(_page, [state, shown, page], table, api_visibility="private", show_progress="hidden")
+    shown.input(
+        lambda study, only: (_page(study, only, 1), 1), [state, shown], [table, number], api_visibility="private"
+    )
+    number.input(_page, [state, shown, number], table, api_visibility="private", show_progress="hidden")
+    page.load(lambda: [gr.Dropdown(ready_models())] * 2, None, [model_a, model_b], **FRESH)
     return photos
 
 

@@ -20,12 +20,13 @@ from core.compare import (
 )
 from core.endpoint import OPENAI, Endpoint, Settings, environment_settings, is_loopback
 from core.errors import UserError
+from core.hub import UNCALIBRATED
 from core.identify import MAX_LABEL_LENGTH, UNKNOWN
 from core.knowledge import find_category, in_super_category, super_categories
 from core.models import availability, zoo
 from core.prompts import LETTERS
 from demo.errors import on_page
-from demo.identify_tab import AUTO, Models, example_photos
+from demo.identify_tab import AUTO, FRESH, Models, example_photos, ready_models
 from demo.uploads import opened_photo, uploaded
 
 SIDES = ("left", "right")
@@ -169,7 +170,7 @@ def build(models: Models, page: gr.Blocks) -> None:
             kind = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
             truth = gr.Textbox(label="Its true name (optional)", info="Then you are told who is right.", max_lines=1)
             with gr.Accordion("Options to choose among", open=False), gr.Row():
-                options = [gr.Textbox(label=letter, min_width=140, max_lines=1) for letter in LETTERS]
+                options = [gr.Textbox(label=letter, min_width=220, max_lines=1) for letter in LETTERS]
             endpoint = _endpoint_panel(page)
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="compare")
@@ -201,6 +202,7 @@ def build(models: Models, page: gr.Blocks) -> None:
     asking = ask.click(
         comparison.ask_both, [photo, left, right, question, endpoint], replies, api_visibility="private", **busy
     )
+    page.load(lambda: [gr.Dropdown([*ready_models(), ENDPOINT])] * len(SIDES), None, [left, right], **FRESH)
     stop.click(lambda: "Stopped.", None, agreement, cancels=[comparing, asking], api_visibility="private", queue=False)
 
 
@@ -227,12 +229,11 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
             given = Settings(model.strip(), address.strip() or OPENAI, key.strip())
         return given, "", Endpoint(given).name  # the key leaves the page
 
-    use.click(
+    use.click(  # in the queue: of an event outside it the page shows no error
         use_endpoint,
         [address, model, key],
         [settings, key, used],
         api_visibility="private",
-        queue=False,
         show_progress="hidden",
     )
     return settings
@@ -267,6 +268,8 @@ def _shown(columns: list[Column]) -> list[object]:
     for said in columns:
         result = said.result
         lines = [result.model, "" if result.known else UNKNOWN]
+        if not result.calibrated:
+            lines.append(UNCALIBRATED)
         parts = [f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()]
         if said.tokens:
             parts.append(f"{said.tokens_per_second:.1f} tokens per second")

@@ -23,13 +23,22 @@ DELETED = (
 )
 HEADERS = ["no.", "photo", "named", "model", "time (UTC)", "it is actually"]
 DATATYPES: Any = ["number", "html", "str", "str", "str", "str"]  # the HTML is our own: a thumbnail
-WIDTHS: Any = ["7%", "20%", "23%", "16%", "17%", "17%"]
+WIDTHS: Any = ["70px", "190px", "290px", "200px", "230px", "230px"]  # on a phone the table scrolls
 
 
-def browser_key() -> gr.BrowserState:
-    """The key that this browser's rows are kept under: made when the first one is, and stored in the browser."""
+def browser_key(page: gr.Blocks) -> gr.BrowserState:
+    """The key that this browser's rows are kept under: made when `page` is first opened, and stored in the browser.
+
+    Made any later, two windows that were opened before would make one each, and the rows under the first be lost.
+    """
     # Not a secret of ours: Gradio scrambles what it stores with it, and a new one at every start would lose the key.
-    return gr.BrowserState(None, storage_key="finedefics-history", secret="finedefics")  # noqa: S106
+    key = gr.BrowserState(None, storage_key="finedefics-history", secret="finedefics")  # noqa: S106
+    page.load(_own_key, key, key, api_visibility="private", show_progress="hidden", queue=False)
+    return key
+
+
+def _own_key(key: str | None) -> str:
+    return key if key and is_key(key) else new_key()
 
 
 def keep_box(key: gr.BrowserState) -> gr.State:
@@ -41,8 +50,8 @@ def keep_box(key: gr.BrowserState) -> gr.State:
 
 
 def _ticked(ticked: bool, key: str | None) -> tuple[str | None, str | None]:
-    if ticked and not is_key(key):
-        key = new_key()
+    if ticked:
+        key = _own_key(key)
     return key, key if ticked else None
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import gradio as gr
 
 from core.errors import UserError
 from core.explain import Explainer
 from core.history import History
+from core.hub import UNCALIBRATED
 from core.identify import UNKNOWN, Identification, LabelSpace, Recogniser
 from core.knowledge import find_category, super_categories
 from core.models import DEFAULT, availability, load, zoo
@@ -23,6 +25,7 @@ from demo.history_tab import keep_box
 from demo.uploads import opened_photo, uploaded
 
 AUTO = "auto"
+FRESH: Any = {"api_visibility": "private", "show_progress": "hidden", "queue": False}  # of what a page does when opened
 PROVENANCE = (
     "The values are the model's own words, written while looking at this photo: what it learned as field marks of this "
     "kind of object, not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
@@ -77,8 +80,13 @@ def example_photos() -> list[str]:
     return found
 
 
-def build(models: Models, history: History, key: gr.BrowserState) -> None:
-    """Lay out the tab inside the current `gr.Blocks`; what somebody wants to keep goes into `history` under `key`."""
+def ready_models() -> list[str]:
+    """The models that can be used now: one that was downloaded or trained meanwhile is there when a page is opened."""
+    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
+
+
+def build(models: Models, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
+    """Lay out the tab inside the current `gr.Blocks`, `page`; what somebody wants to keep goes into `history`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]
@@ -169,6 +177,7 @@ def build(models: Models, history: History, key: gr.BrowserState) -> None:
         show_progress="minimal",
         preprocess=False,  # the photo stays the untouched upload: only `core.photos` ever parses it
     )
+    page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
     stop.click(lambda: "Stopped.", None, status, cancels=[event, mapping], api_visibility="private", queue=False)
 
 
@@ -180,6 +189,8 @@ def _shown(result: Identification, note: str) -> tuple[object, ...]:
     elif category:
         noun = category.super_category.noun
         lines.append(f"Looks like {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
+    if not result.calibrated:
+        lines.append(UNCALIBRATED)
     lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return (
         "\n\n".join(lines),

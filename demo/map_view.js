@@ -185,7 +185,7 @@ function mapView(root, notify) {
 
   function printed() {
     const made = dressed('light'), shown = plot._fullLayout;
-    Object.assign(made, {paper_bgcolor: 'white', plot_bgcolor: 'white', showlegend: true, legend: {itemsizing: 'constant'}});
+    Object.assign(made, {paper_bgcolor: 'white', plot_bgcolor: 'white', showlegend: true, legend: {itemsizing: 'constant', font: {size: 10}}});
     for (const name of Object.keys(made)) {
       if (/^[xy]axis\d*$/.test(name)) made[name].range = shown[name].range.slice();
       if (/^scene\d*$/.test(name)) made[name].camera = shown[name].camera;
@@ -213,6 +213,7 @@ function mapView(root, notify) {
         });
       }
     });
+    made.height = Math.max(made.height, 80 + 20 * (seen.size + 3)); // the legend's lines
     return {data: [...out, ...keys()], layout: made};
   }
 

@@ -94,9 +94,9 @@ def _script() -> str:
 
 
 def component() -> gr.HTML:
-    """An empty map, for a page with `HEAD` and `route`. Its props `map` and `thumbnails` are JSON texts; its events are `pick` and `choose`.
+    """An empty map, for a page with `HEAD` and `route`. Its props `map` and `thumbnails` are JSON texts.
 
-    `pick` tells the panel and index of one point, `choose` the panel and indices of those in a box or lasso.
+    Its event `pick` tells the panel and index of one point, `choose` the panel and indices of those in a box or lasso.
     """
     return gr.HTML(
         html_template=TEMPLATE,

@@ -14,10 +14,10 @@ from demo.errors import on_page
 from demo.identify_tab import Models
 
 HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
-WIDTHS: Any = ["14%", "26%", "13%", "12%", "15%", "20%"]
+WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # on a phone the table scrolls
 WITH_THE_APP = "comes with the app, or was trained here"
 NOTE = (
-    "Nothing is ever downloaded from here: run the command in a terminal, then start the app again. Models of the hub "
+    "Nothing is ever downloaded from here: run the command in a terminal, then open the page again. Models of the hub "
     f"take their memory when they are loaded, and keep it. {UNCALIBRATED}"
 )
 STOPPED = (
@@ -49,8 +49,12 @@ def build(models: Models, tab: gr.Tab) -> None:
         with on_page():
             if name is None:
                 raise UserError("There is no model: choose one first.")
-            for line in loading(models, name):
-                yield line, gr.skip()
+            try:
+                for line in loading(models, name):
+                    yield line, gr.skip()
+            except UserError as error:  # where "Loading ..." stood, so that this does not stay
+                yield str(error), _table(models)
+                return
         yield f"{name} is loaded.", _table(models)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

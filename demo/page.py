@@ -53,17 +53,17 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
-        key = history_tab.browser_key()
+        key = history_tab.browser_key(page)
         with gr.Tab("Identify"):
-            identify_tab.build(models, history, key)
+            identify_tab.build(models, history, key, page)
         with gr.Tab("Compare"):
             compare_tab.build(models, page)
         with gr.Tab("Case study"):
-            studied = case_study_tab.build(models)
-        with gr.Tab("Diagnose"):
-            diagnose_tab.build(models)
+            studied = case_study_tab.build(models, page)
         with gr.Tab("Alignment") as tab:
             alignment_tab.build(models, studied, tab, photos)
+        with gr.Tab("Diagnose"):
+            diagnose_tab.build(models)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:

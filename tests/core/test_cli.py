@@ -24,8 +24,9 @@ def test_help_is_instant():
 def test_models_are_listed_with_their_state(capsys):
     assert main(["models"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
-    assert [line.split()[0] for line in lines] == ["finedefics-tiny", "idefics2-tiny", "idefics2-8b", "finedefics-8b"]
-    assert all(line.endswith("ready") for line in lines[:2])
+    embedded = ["finedefics-tiny", "idefics2-tiny", "object-category-tiny"]
+    assert [line.split()[0] for line in lines] == [*embedded, "idefics2-8b", "finedefics-8b"]
+    assert all(line.endswith("ready") for line in lines[:3])
 
 
 def test_models_of_the_hub_are_listed_with_licence_memory_and_command(capsys):

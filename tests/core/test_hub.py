@@ -11,7 +11,7 @@ from core import bases, hub
 from core.errors import UserError
 from core.knowledge import categories, super_categories
 from core.models import availability, find_entry, load, zoo
-from demo.identify_tab import Models
+from demo.identify_tab import Models, _shown
 
 NAME = "idefics2-8b"
 
@@ -120,6 +120,8 @@ def test_a_model_of_the_hub_identifies(memory, downloaded):
     assert recogniser.mllm.model.dtype == torch.bfloat16
     result = recogniser.identify(Image.fromarray(pictures.chelsea()))
     assert result.model == NAME
+    assert not result.calibrated
+    assert "probabilities are not calibrated" in _shown(result, "")[0]
     assert result.known
     assert len(result.species) == 5
     assert 0 < sum(species.probability for species in result.species) <= 1 + 1e-5

@@ -40,7 +40,7 @@ def served(monkeypatch):
 
     monkeypatch.setattr(case_study_tab, "examine", examine)
     with gr.Blocks() as page:
-        case_study_tab.build(SlowModels())
+        case_study_tab.build(SlowModels(), page)
     for fn in page.fns.values():
         assert fn.api_visibility == "private"
         fn.api_visibility = "undocumented"  # the client calls no private events, as a browser does

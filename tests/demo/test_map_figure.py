@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_the_colour_scale_gives_every_label_its_own_colour():
     low, high, scale = trace.marker.cmin, trace.marker.cmax, trace.marker.colorscale
     for label, colour in enumerate(palette(12)):
         share = (label - low) / (high - low)
-        assert [end[1] for start, end in zip(scale, scale[1:], strict=False) if start[0] < share < end[0]] == [colour]
+        assert [end[1] for start, end in pairwise(scale) if start[0] < share < end[0]] == [colour]
 
 
 def test_no_text_of_a_user_is_markup_in_a_figure():

@@ -58,3 +58,13 @@ def test_markup_stays_text_and_an_endpoint_answers(tab, chat_server):
     expect(tab.locator("#verdict textarea")).to_have_value(re.compile("Right: m at"), timeout=120_000)
     assert tab.evaluate("window.hit") is None
     assert KEY not in tab.content()
+
+
+def test_a_wrong_address_is_said(tab):
+    tab.get_by_text("Endpoint", exact=True).click()
+    tab.get_by_label("Address").fill("localhost")
+    tab.get_by_label("Model's name there").fill("m")
+    tab.locator("#use-endpoint").click()
+    expect(tab.get_by_text("The address of the endpoint must look like http://localhost:8000/v1.")).to_be_visible(
+        timeout=30_000
+    )

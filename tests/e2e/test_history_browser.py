@@ -52,6 +52,23 @@ def test_keep_correct_export_delete(tab, browser, address, tmp_path):
     expect(tab.locator("#kept")).not_to_contain_text("finedefics-tiny", timeout=60_000)
 
 
+def test_two_windows_of_one_browser_share_their_rows(tab):
+    other = tab.context.new_page()  # opened before anything is kept
+    other.goto(tab.url)
+    for window in (tab, other):
+        expect(window.get_by_label("Keep my identifications on this machine")).to_be_visible(timeout=60_000)
+        window.wait_for_function("localStorage.getItem('finedefics-history')")
+        window.get_by_label("Keep my identifications on this machine").check()
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    tab.locator("#photo input[type=file]").set_input_files(cat)
+    expect(tab.locator("#photo img")).to_be_visible(timeout=60_000)
+    tab.get_by_role("button", name="Identify", exact=True).click()
+    expect(tab.locator("#download")).to_be_enabled(timeout=180_000)
+    other.reload()
+    open_tab(other, "History")
+    expect(other.locator("#kept")).to_contain_text("finedefics-tiny", timeout=60_000)
+
+
 def test_the_models_tab_tells_what_can_run(tab):
     open_tab(tab, "Models")
     expect(tab.locator("#models")).to_contain_text("idefics2-8b", timeout=60_000)
