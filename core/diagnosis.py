@@ -168,12 +168,12 @@ class Diagnosis:
 
     def as_text(self) -> str:
         """The table and the reading, for a terminal."""
-        lines = [
-            f"{row.capability:27}{f'{row.part}: {row.measure}':88}{row.measured():14}"
-            f"{'' if row.chance is None else f'chance {row.shown(row.chance):8}'}"
-            f"{'' if row.published is None else f'published: {row.published_model} {row.published:.2%}'}".rstrip()
-            for row in self.rows()
-        ]
+        lines = []
+        for row in self.rows():
+            chance = "" if row.chance is None else f"  chance {row.shown(row.chance):>6}"
+            told = "" if row.published is None else f"  (published: {row.published_model} {row.published:.2%})"
+            what = f"{row.part}: {row.measure}"
+            lines.append(f"{row.capability:27}{what:88}{row.measured():>13}{chance}{told}")
         return "\n".join([*lines, self.measured(), self.reading()])
 
     def measured(self) -> str:

@@ -13,24 +13,26 @@ from core.diagnose import diagnose
 from core.diagnosis import Diagnosis, Row
 from core.errors import UserError
 from core.files import write_atomically
-from core.models import DEFAULT, availability, zoo
+from core.models import DEFAULT
 from core.photo_sets import MAX_PHOTOS, opened
 from core.photos import MAX_BYTES
 from core.probe import FOLDS
 from demo.errors import on_page
-from demo.identify_tab import Models
+from demo.identify_tab import FRESH, Models, ready_models
 from demo.uploads import uploaded
 
 TICK = 0.5  # seconds between two looks at the progress
 CSS = """
 #diagnosis { overflow-x: auto }
 #diagnosis table { border-collapse: collapse; width: 100%; font-size: .9em }
+#diagnosis table, #diagnosis tr { border: 0 }
 #diagnosis td, #diagnosis th {
   border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
   text-align: left; vertical-align: top
 }
 #diagnosis th { vertical-align: bottom }
-#diagnosis .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+#diagnosis td.number, #diagnosis th:nth-child(n + 3):not(:nth-child(5)) { text-align: right }
+#diagnosis .number { white-space: nowrap; font-variant-numeric: tabular-nums }
 #diagnosis .reading { font-size: 1.05em; margin: 0 0 .8rem }
 #diagnosis .note { margin: .4rem 0 }
 """
@@ -51,10 +53,10 @@ CAUTION = (
 HEAD = ("", "features", "measured here", "chance", "on", "published (arXiv 2501.15140)")
 
 
-def build(models: Models) -> None:
-    """Lay out the tab inside the current `gr.Blocks`."""
+def build(models: Models, page: gr.Blocks) -> None:
+    """Lay out the tab inside the current `gr.Blocks`, `page`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
-    ready = [name for name, entry in zoo().items() if availability(entry) == "ready"]
+    ready = ready_models()
     gr.Markdown(ABOUT)
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
@@ -96,6 +98,7 @@ def build(models: Models) -> None:
         preprocess=False,  # files are believed of uploads alone, and only `core` ever parses them
     )
     cancel.click(lambda: "Cancelled.", None, status, cancels=[event], api_visibility="private", queue=False)
+    page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
 
 
 def _saved(diagnosis: Diagnosis, folder: Path) -> list[str]:

@@ -63,7 +63,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
         with gr.Tab("Alignment") as tab:
             alignment_tab.build(models, studied, tab, photos)
         with gr.Tab("Diagnose"):
-            diagnose_tab.build(models)
+            diagnose_tab.build(models, page)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
         with gr.Tab("Models") as tab:

@@ -55,12 +55,12 @@ def packed(tmp_path, encode):
     """Five different parts of a cat and five of a flower, one of them twice, one file that is no photo, one stray."""
     from sklearn.datasets import load_sample_image
 
-    photos = {"Abyssinian": pictures.chelsea(), "sword lily": load_sample_image("flower.jpg")}
+    photos = {"Abyssinian": pictures.chelsea(), "Orange Dahlia": load_sample_image("flower.jpg")}
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for label, pixels in photos.items():
             picture = Image.fromarray(pixels)
             for i in range(5):
-                part = picture.crop((i * 20, i * 10, picture.width - 40, picture.height - 30)).resize((224, 200))
+                part = picture.crop((i * 20, i * 10, picture.width - 40, picture.height - 30)).resize((224, 200 + 9 * i))
                 archive.writestr(f"{label}/{i}.png", encode(part))
             archive.writestr(f"{label}/again.png", encode(part))
         archive.writestr("Abyssinian/broken.png", b"no picture")
@@ -100,7 +100,7 @@ def test_ten_pictures_are_diagnosed(packed, recogniser):
 
 @pytest.mark.parametrize("folder", ["reduced_idefics2", "reduced_idefics3"])
 def test_models_of_the_hub_are_diagnosed(packed, folder, request):
-    """Photos of two sizes, which Idefics2 does not resize to squares; the weights are random, so numbers say little."""
+    """Photos of several sizes, which Idefics2 does not make squares of; the weights are random: numbers say little."""
     from core.bases import open_base
     from core.checkpoints import Calibration
     from core.hub import table_labels

@@ -41,8 +41,8 @@ def test_shuffled_labels_are_at_chance():
 
 def test_noise_in_many_dimensions_is_at_chance():
     """More features than samples separate any training set; chosen on the tested samples, C would gain from them."""
-    results = [probe(*gaussians(40, 0.0, dimensions=200, seed=seed), seed=seed).mean for seed in range(15)]
-    assert np.mean(results) == pytest.approx(0.5, abs=0.06)  # three standard errors of 600 guesses
+    results = [probe(*gaussians(40, 0.0, dimensions=100, seed=seed), seed=seed).mean for seed in range(10)]
+    assert np.mean(results) == pytest.approx(0.5, abs=0.075)  # three standard errors of 400 guesses
 
 
 def test_nothing_is_fitted_to_or_chosen_by_what_is_tested(monkeypatch):
@@ -98,7 +98,7 @@ def test_chance_is_the_share_of_the_largest_class():
 def test_the_same_seed_gives_the_same_number():
     features, labels = gaussians(60, 1.0)
     assert probe(features, labels, seed=3) == probe(features, labels, seed=3)
-    assert {probe(features, labels, seed=seed).mean for seed in range(4)} != {probe(features, labels, seed=0).mean}
+    assert {probe(features, labels, seed=seed).mean for seed in (1, 2)} != {probe(features, labels, seed=0).mean}
 
 
 def test_features_that_are_not_numbers_are_an_error():
