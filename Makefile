@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data/fgvr-mini
 export HF_HUB_OFFLINE = 1
 export GRADIO_ANALYTICS_ENABLED = False
+# Threads that spin while they wait are ruinous on a busy machine.
+export OMP_WAIT_POLICY = passive
 
 .PHONY: demo test e2e lint train-tiny ablation bench clean
 

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     study.add_argument("--ask", action="store_true", help="have the models answer freely, too")
     diagnose = commands.add_parser("diagnose", help="measure a model's object information, knowledge and alignment")
     diagnose.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, with a CSV of labels or class folders")
+    diagnose.add_argument("--csv", default="", metavar="NAME", help="of the CSV files of a folder of data sets")
     diagnose.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
     diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
     diagnose.add_argument("--out", metavar="FILE", help="write the JSON there, too")

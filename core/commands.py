@@ -106,7 +106,7 @@ def diagnose(options: argparse.Namespace) -> int:
 
     _say_what_happens()
     try:
-        with opened([Path(options.photos)]) as items:
+        with opened([Path(options.photos)], options.csv) as items:
             recogniser = load(options.model, log.info)
             merge_adapter(recogniser.mllm)  # half as long to wait
             for step in steps(items, recogniser):

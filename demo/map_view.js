@@ -38,6 +38,11 @@ function mapView(root, notify) {
     return Int16Array.from(own, (colour, i) => (lit[i] ? colour : FADED));
   }
 
+  function outlines(trace, colours) {
+    const {line} = trace.marker;
+    return chosen && flat() && line.width ? {...line, width: Array.from(colours, (colour) => (colour === FADED ? 0 : line.width))} : line;
+  }
+
   function moved(trace, number, axis) {
     const from = trace['xyz'[axis]], to = about.moved && about.moved[number][axis];
     return to && at > 0 ? Float32Array.from(from, (value, i) => value + at * (to[i] - value)) : from;
@@ -74,11 +79,14 @@ function mapView(root, notify) {
 
   function draw() {
     if (!about || !plot.clientWidth) return Promise.resolve();
-    const now = traces.map((trace, number) => ({
-      ...trace,
-      ...Object.fromEntries(axes().map((name, axis) => [name, moved(trace, number, axis)])),
-      marker: {...trace.marker, color: colours(trace)},
-    }));
+    const now = traces.map((trace, number) => {
+      const color = colours(trace);
+      return {
+        ...trace,
+        ...Object.fromEntries(axes().map((name, axis) => [name, moved(trace, number, axis)])),
+        marker: {...trace.marker, color, line: typeof color === 'string' ? trace.marker.line : outlines(trace, color)},
+      };
+    });
     const shape = traces[0].type + layout.annotations?.length;
     if (drawn && drawn !== shape) Plotly.purge(plot);
     const fresh = drawn !== shape;
