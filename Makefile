@@ -13,7 +13,7 @@ demo: $(VENV)/runtime ## open the app on http://127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/dev ## all tests but those in a browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 e2e: $(VENV)/dev ## the browser tests; they need Chromium
 	$(BIN)/python -m pytest tests/e2e
@@ -23,9 +23,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-train-tiny: $(VENV)/runtime ## train both embedded checkpoints (resumes): make train-tiny DATA=folder
+train-tiny: $(VENV)/runtime ## train the embedded checkpoints (resumes): make train-tiny DATA=folder
 	$(BIN)/python -m train run --data $(DATA) --name finedefics-tiny
 	$(BIN)/python -m train run --data $(DATA) --name idefics2-tiny --variant finetune
+	$(BIN)/python -m train run --data $(DATA) --name object-category-tiny --variant object-category --preset tiny-cpu-short
 
 ablation: $(VENV)/runtime ## train and measure the variants with two seeds each (resumes, hours): make ablation DATA=folder
 	$(BIN)/python -m train ablation --data $(DATA)

@@ -61,7 +61,9 @@ UPLOAD_HINT = (
     "columns image_path and label among the files."
 )
 CSS = """
-#alignment-numbers table { border: 0; border-collapse: collapse; font-size: .9em }
+#alignment-numbers table { border-collapse: collapse; font-size: .9em }
+#alignment-numbers table, #alignment-numbers tr { border: 0 }
+#alignment-numbers td:last-child { min-width: 14rem }
 #alignment-numbers, #alignment-point, #alignment-placed { overflow-x: auto }
 #alignment-numbers th, #alignment-numbers td {
   border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .2rem .6rem; text-align: left
