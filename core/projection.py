@@ -163,10 +163,11 @@ def _by_neighbours(new: np.ndarray, points: np.ndarray, coordinates: np.ndarray)
 
 
 def procrustes_aligned(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`other` [N, d] moved, turned or mirrored, and scaled so that its rows lie closest to those of `reference`.
+    """`other` [N, d] moved, turned or mirrored, and scaled: laid over `reference`, and as large.
 
-    min over s, R, t of ||s · other · R + t - reference||², R orthogonal (Schönemann & Carroll 1970), in the
-    reference's own scale. Raises `UserError` if the shapes differ.
+    R minimises ||other · R - reference||², both centred, R orthogonal (Schönemann 1966). The scale makes both of one
+    size (root mean square distance from the middle): the least-squares one would shrink a map that has little in
+    common with the reference to a spot. Raises `UserError` if the shapes differ.
     """
     if reference.shape != other.shape:
         raise UserError(f"Maps of {reference.shape} and {other.shape} cannot be laid over each other.")
@@ -174,9 +175,9 @@ def procrustes_aligned(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     middle = reference.mean(0, dtype=np.float64)
     target, moved = reference - middle, other - other.mean(0, dtype=np.float64)
-    rotation, likeness = orthogonal_procrustes(moved, target)
-    size = (moved**2).sum()
-    scale = likeness / size if size > 0 else 0.0
+    rotation, _ = orthogonal_procrustes(moved, target)
+    size = np.linalg.norm(moved)
+    scale = np.linalg.norm(target) / size if size > 0 else 0.0
     return (scale * moved @ rotation + middle).astype(np.float32)
 
 

@@ -278,6 +278,12 @@ def test_alignment_undoes_turning_mirroring_scaling_and_moving(dimensions):
         np.testing.assert_allclose(procrustes_aligned(reference, 0.1 * reference @ turn - 5), reference, atol=1e-3)
 
 
+def test_maps_that_have_nothing_in_common_keep_their_size():
+    rng = np.random.default_rng(0)
+    reference, other = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
+    assert procrustes_aligned(reference, 7 * other).std() == pytest.approx(reference.std(), rel=0.05)
+
+
 def test_alignment_of_maps_of_different_points_is_refused():
     with pytest.raises(UserError):
         procrustes_aligned(np.zeros((3, 2)), np.zeros((4, 2)))

@@ -1,11 +1,14 @@
+import csv
 import json
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 
+from core.__main__ import main
 from core.errors import UserError
 from core.space import ARRAYS, KINDS, Space
+from core.weights import CACHE_VARIABLE
 
 
 def unit(rows):
@@ -94,3 +97,18 @@ def test_parquet_has_a_row_per_point_and_where_it_came_from(space, tmp_path):
     assert json.loads(table.schema.metadata[b"provenance"]) == {"model": "tiny"}
     assert table["category"].to_pylist() == ["Beagle", "Pug", "Pug", None, "Beagle", "Pug", "Beagle", "Pug", "=Mug"]
     assert np.allclose(table["embedding"].to_pylist()[0], space.objects[0])
+
+
+def test_the_command_writes_a_map_of_every_point_as_a_safe_csv(space, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    space.save(tmp_path / "s.npz")
+    out = tmp_path / "map.csv"
+    assert main(["project", str(tmp_path / "s.npz"), "--method", "pca", "--dimensions", "3", "--out", str(out)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["points"], printed["method"], printed["from_cache"]) == (9, "pca", False)
+    rows = list(csv.reader(out.read_text().splitlines()))
+    assert rows[0] == ["model", "kind", "category", "data_set", "photo", "sha256", "x", "y", "z"]
+    assert rows[1][:6] == ["tiny", "object", "Beagle", "pet", "a.jpg", "1"]
+    assert rows[-1][:3] == ["tiny", "category", "'=Mug"]  # no formula
+    assert main(["project", str(tmp_path / "s.npz"), "--method", "art", "--out", str(out)]) == 1
+    assert "one of" in capsys.readouterr().err
