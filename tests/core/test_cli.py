@@ -41,7 +41,17 @@ def test_json_has_one_line_per_photo(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     result = json.loads(lines[0])
-    assert list(result) == ["photo", "model", "known", "species", "answer", "attributes", "description", "seconds"]
+    assert list(result) == [
+        "photo",
+        "model",
+        "known",
+        "calibrated",
+        "species",
+        "answer",
+        "attributes",
+        "description",
+        "seconds",
+    ]
     assert result["photo"] == FLOWER
     assert len(result["species"]) == 3
     assert set(result["species"][0]) == {"name", "probability"}
@@ -60,7 +70,7 @@ def test_nothing_needs_the_network(capsys, monkeypatch):
 def test_a_missing_checkpoint_is_said(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.count("missing or incomplete") == 2
+    assert capsys.readouterr().out.count("missing or incomplete") == 3
     assert main(["identify", FLOWER]) == 1
     assert "The checkpoint finedefics-tiny is missing or incomplete" in capsys.readouterr().err
 
