@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.compare import (
+    CORES,
     Column,
     Eyes,
     Local,
@@ -130,7 +131,7 @@ def test_local_models_share_the_cores_and_give_them_back(monkeypatch):
     assert torch.get_num_threads() == here
     monkeypatch.undo()
     run(Scripted("x", "abc"), Scripted("y", "abc"))
-    assert threads_of_a_new_thread() == here
+    assert threads_of_a_new_thread() == CORES
 
 
 def said(model, name="", answer="", known=True, **more):

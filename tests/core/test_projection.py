@@ -46,7 +46,9 @@ def mapped_here(points, settings):
 
 
 def children():
-    return [process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE]
+    """The processes of maps: other tests of this run may have servers."""
+    alive = (process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if WORKER in process.cmdline()]
 
 
 @pytest.fixture

@@ -105,8 +105,10 @@ def test_the_shipped_map_is_that_of_its_embeddings_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("core.shipped.DEFAULT_MAP", PCA)
     monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
     space = made()
-    named = Space(**{**vars(space), "provenance": {"model": "finedefics-tiny"}})
-    ship(named, tmp_path / "finedefics-tiny")
+    monkeypatch.setattr("core.shipped.model_id", lambda model: "these weights")
+    provenance = {"model": "finedefics-tiny", "model_id": "these weights"}
+    named = Space(**{**vars(space), "provenance": provenance})
+    ship(named)
     assert with_embeddings() == ["finedefics-tiny"]
     loaded = shipped_space("finedefics-tiny")
     projection, numbers = shipped_map(loaded, PCA)
@@ -118,6 +120,9 @@ def test_the_shipped_map_is_that_of_its_embeddings_alone(tmp_path, monkeypatch):
     (tmp_path / "finedefics-tiny" / MAP).write_bytes(b"PK broken")
     with pytest.raises(UserError, match="damaged"):
         shipped_map(loaded, PCA)
+    monkeypatch.setattr("core.shipped.model_id", lambda model: "others")
+    with pytest.raises(UserError, match="other weights"):
+        shipped_space("finedefics-tiny")
     with pytest.raises(UserError, match="without embeddings"):
         shipped_space("idefics2-tiny")
 

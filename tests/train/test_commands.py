@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+from argparse import Namespace
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatc
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
     monkeypatch.setattr("core.models.CHECKPOINTS", trained)
-    assert models() == 0
+    assert models(Namespace()) == 0
     assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
     shutil.rmtree(trained / "my-birds")
 
