@@ -140,7 +140,8 @@ def embed(options: argparse.Namespace) -> int:
         if files and files[0].suffix not in (".npz", ".parquet"):
             raise UserError(f"{options.out} must end in .npz or .parquet.")
         with opened([Path(options.photos)], options.csv) as items:
-            for step in embedding(options.model, items, Path(options.photos).resolve().name, load):
+            name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
+            for step in embedding(options.model, items, name, load):
                 if isinstance(step, Space):
                     space = step
                 elif step % 100 < 8:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -91,7 +91,8 @@ def embedding(
     facts = {"model": model, "model_id": model_id(model), "photos": _digest(listed), "descriptions": _digest(told)}
     path = cache_root() / "embeddings" / f"{_digest([FORMAT, facts])}.npz"
     if path.exists():
-        yield Space.load(path)
+        kept = Space.load(path)
+        yield replace(kept, provenance={**kept.provenance, "set": set_name})
         return
     recogniser = load(model)
     objects, vision = [], []

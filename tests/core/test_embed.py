@@ -49,8 +49,10 @@ def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser
 
 def test_the_second_time_no_model_is_loaded(folder, recogniser):
     first = embedded(folder, lambda _: recogniser)
-    second = embedded(folder, lambda _: pytest.fail("the model was loaded"))
+    with opened([folder]) as items:
+        second = embed("finedefics-tiny", items, "the same set", lambda _: pytest.fail("the model was loaded"))
     assert np.array_equal(first.objects, second.objects)
+    assert (first.provenance["set"], second.provenance["set"]) == ("set", "the same set")
     (folder / "Pug/2.png").rename(folder / "Bengal/2.png")  # another label is another set
     with pytest.raises(LookupError), opened([folder]) as items:
         embed("finedefics-tiny", items, "set", lambda _: {}["loaded"])
