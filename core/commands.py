@@ -101,7 +101,6 @@ def diagnose(options: argparse.Namespace) -> int:
     from core.checkpoints import merge_adapter
     from core.diagnose import diagnose as steps
     from core.diagnosis import Diagnosis
-    from core.files import write_atomically
     from core.photo_sets import opened
 
     _say_what_happens()
@@ -129,7 +128,7 @@ def diagnose(options: argparse.Namespace) -> int:
 def embed(options: argparse.Namespace) -> int:
     """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
     from core.alignment import alignment_numbers
-    from core.embed import embedding
+    from core.embed import BATCH, embedding
     from core.photo_sets import opened
     from core.shipped import ship
     from core.space import Space
@@ -144,7 +143,7 @@ def embed(options: argparse.Namespace) -> int:
             for step in embedding(options.model, items, name, load):
                 if isinstance(step, Space):
                     space = step
-                elif step % 100 < 8:
+                elif step % 100 < BATCH:  # about every hundred
                     log.info("%d of %d photos", step, len(items))
         for file in files:
             (space.save_parquet if file.suffix == ".parquet" else space.save)(file)

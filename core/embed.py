@@ -96,10 +96,12 @@ def embedding(
         return
     recogniser = load(model)
     objects, vision = [], []
-    for done, (photo_object, photo_vision) in enumerate(_photo_rows(recogniser, photos)):
-        objects.append(photo_object)
-        vision.append(photo_vision)
-        yield min(len(photos), (done + 1) * BATCH)
+    for start in range(0, len(photos), BATCH):
+        part = photos[start : start + BATCH]
+        part_objects, part_vision = embed_photos(recogniser, [photo.open() for photo in part])
+        objects.append(part_objects)
+        vision.append(part_vision)
+        yield start + len(part)
     descriptions = np.zeros((len(names), objects[0].shape[1]), np.float32)
     rows = [i for i, text in enumerate(told) if text]
     if rows:
@@ -135,17 +137,8 @@ def embed(model: str, items: list[Item], set_name: str, load: Callable[[str], "R
     return space
 
 
-def embed_photo(recogniser: "Recogniser", photo: "Image.Image") -> tuple[np.ndarray, np.ndarray]:
-    """One photo's object embedding [1, H] and pooled vision features [1, D], as in a `Space`."""
-    return _rows_of(recogniser, [photo])
-
-
-def _photo_rows(recogniser: "Recogniser", photos: list[Photo]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(0, len(photos), BATCH):
-        yield _rows_of(recogniser, [photo.open() for photo in photos[start : start + BATCH]])
-
-
-def _rows_of(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
+def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
+    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in a `Space`."""
     import torch
 
     from core.scoring import pooled_features

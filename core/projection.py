@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -37,6 +36,7 @@ MATTERING = {  # settings, beside metric and dimensions
     "umap": ("seed", "neighbours", "min_dist"),
 }
 WORKER = "core.projection_worker"
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)  # what reading a broken map raises
 PLACING_NEIGHBOURS = 5  # by which a point is placed in a t-SNE map
 
 
@@ -91,6 +91,10 @@ class Projection:
     trustworthiness: float | None
     note: str
     cached: bool = False
+
+    def facts(self) -> dict:
+        """What is kept beside the coordinates and the settings."""
+        return {name: getattr(self, name) for name in ("method", "seconds", "trustworthiness", "note")}
 
 
 def projecting(matrix: np.ndarray, settings: Projector) -> Iterator[Progress | Projection]:
@@ -204,26 +208,40 @@ def _cache_path(matrix: np.ndarray, settings: Projector) -> Path:
 
 def _keep(path: Path, projection: Projection) -> Projection:
     """Write a map for later, atomically; where that fails, the map's note says so."""
-    said = {name: getattr(projection, name) for name in ("method", "seconds", "trustworthiness", "note")}
-    buffer = io.BytesIO()
-    np.savez(buffer, coordinates=projection.coordinates, said=np.array(json.dumps(said)))
     try:
-        write_atomically(path, buffer.getvalue())
+        write_map(path, projection.coordinates, projection.facts())
     except (UserError, OSError) as error:
         return replace(projection, note=f"{projection.note} The map could not be kept: {error}".strip())
     return projection
 
 
+def write_map(path: Path, coordinates: np.ndarray, said: dict) -> None:
+    """Write coordinates [N, d] and what is said of them as an NPZ file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, coordinates=coordinates, said=np.array(json.dumps(said)))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_map(path: Path) -> tuple[np.ndarray, dict]:
+    """What `write_map` has written. Raises `FileNotFoundError`, or one of `DAMAGE`."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
+
+
+def kept_map(coordinates: np.ndarray, settings: Projector, count: int, facts: dict) -> Projection:
+    """The map of `count` points that was kept with its `facts`. Raises `ValueError` or `TypeError` if it is not one."""
+    if coordinates.shape != (count, settings.dimensions) or not np.isfinite(coordinates).all():
+        raise ValueError("not the map's shape")
+    return Projection(coordinates, settings, cached=True, **facts)
+
+
 def _read(path: Path, settings: Projector, count: int) -> Projection | None:
     """A kept map, or None where there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            coordinates, said = file["coordinates"], json.loads(str(file["said"]))
-        if coordinates.shape != (count, settings.dimensions) or not math.isfinite(coordinates.sum()):
-            raise ValueError("not the map's shape")
-        return Projection(coordinates, settings, cached=True, **said)
+        coordinates, facts = read_map(path)
+        return kept_map(coordinates, settings, count, facts)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         log.warning("The kept map %s is damaged (%s): it is computed again.", path, error)
         return None

@@ -4,18 +4,14 @@ The map is kept beside the embeddings so that it is there at once on a machine w
 """
 
 import hashlib
-import io
-import json
-import zipfile
 
 import numpy as np
 
 from core.alignment import EXPLAINED, alignment_numbers
 from core.embed import model_id
 from core.errors import UserError
-from core.files import write_atomically
 from core.models import EMBEDDINGS, find_entry, zoo
-from core.projection import Projection, Projector, project
+from core.projection import DAMAGE, Projection, Projector, kept_map, project, read_map, write_map
 from core.space import Space
 
 MAP = "map.npz"  # beside `EMBEDDINGS`
@@ -50,17 +46,14 @@ def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers]
         return None
     path = entry.checkpoint / MAP
     try:
-        with np.load(path, allow_pickle=False) as file:
-            coordinates, said = file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
+        coordinates, said = read_map(path)
         if said.pop("points") != _digest(space):
             return None  # another set of photos
-        if coordinates.shape != (len(space.points.kinds), 2) or not np.isfinite(coordinates).all():
-            raise ValueError("not the map's shape")
         numbers = {name: said["numbers"][name] for name in EXPLAINED}
-        return Projection(coordinates, settings, cached=True, **said["projection"]), numbers
+        return kept_map(coordinates, settings, len(space.points.kinds), said["projection"]), numbers
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise UserError(f"{path} is damaged: restore it, or delete it.") from error
 
 
@@ -76,11 +69,8 @@ def ship(space: Space) -> None:
     space.save(folder / EMBEDDINGS)
     space = Space.load(folder / EMBEDDINGS)  # in the precision of the file
     made = project(space.points.matrix, DEFAULT_MAP)
-    facts = {name: getattr(made, name) for name in ("method", "seconds", "trustworthiness", "note")}
-    said = {"points": _digest(space), "projection": facts, "numbers": alignment_numbers(space)}
-    buffer = io.BytesIO()
-    np.savez(buffer, coordinates=made.coordinates, said=np.array(json.dumps(said)))
-    write_atomically(folder / MAP, buffer.getvalue())
+    said = {"points": _digest(space), "projection": made.facts(), "numbers": alignment_numbers(space)}
+    write_map(folder / MAP, made.coordinates, said)
 
 
 def _digest(space: Space) -> str:

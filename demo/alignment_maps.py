@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from core.alignment import EXPLAINED, alignment_numbers, silhouette
-from core.embed import embed_photo
+from core.embed import embed_photos
 from core.errors import UserError
 from core.projection import METHODS, Projection, Projector, place, procrustes_aligned, projecting
 from core.shipped import Numbers, shipped_map
@@ -127,7 +127,7 @@ def placing(shown: Shown, photo: Image.Image, models: Models) -> Placed:
     objects, vision, places, how = [], [], [], ""
     for drawn in shown.maps:
         recogniser, _ = models.prepare(drawn.space.model, None, None)
-        rows = embed_photo(recogniser, photo)
+        rows = embed_photos(recogniser, [photo])
         where, how = place(rows[1 if shown.vision else 0], drawn.points.matrix, drawn.projection)
         objects.append(rows[0][0])
         vision.append(rows[1][0])

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.models import DEFAULT, availability, zoo
+from core.models import DEFAULT
 from core.photo_sets import MAX_PHOTOS
 from core.shipped import with_embeddings
 from demo import alignment_export, map_view
@@ -38,7 +38,7 @@ from demo.alignment_wish import (
     source_of,
 )
 from demo.errors import on_page
-from demo.identify_tab import Models
+from demo.identify_tab import Models, ready_models
 from demo.map_figure import COLOUR_BY
 from demo.map_photos import MOST, Folder
 from demo.uploads import opened_photo, uploaded
@@ -221,7 +221,7 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
 
 def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
     """Lay out the inputs: those of a `Wish` in its order, the uploads, the colour, and those that redraw a map."""
-    ready = [name for name, entry in zoo().items() if availability(entry) == "ready"]
+    ready = ready_models()
     usual = DEFAULT if DEFAULT in ready else None
     three = [name for name in CAPTIONS if name in ready]
     with gr.Row(equal_height=False):

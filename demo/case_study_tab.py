@@ -20,7 +20,6 @@ from core.case_study import (
     examine,
 )
 from core.knowledge import super_categories
-from core.models import availability, zoo
 from core.photo_sets import MAX_PHOTOS, opened
 from core.photos import MAX_BYTES
 from demo.errors import on_page
@@ -49,7 +48,7 @@ HINT = (
 def build(models: Models, page: gr.Blocks) -> gr.File:
     """Lay out the tab inside the current `gr.Blocks`, `page`. Returns the component that holds its uploads."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
-    ready = [name for name, entry in zoo().items() if availability(entry) == "ready"]
+    ready = ready_models()
     first, second = [name if name in ready else None for name in PAIR]
     state = gr.State()
     with gr.Row(equal_height=False):

@@ -7,7 +7,7 @@ import skimage
 from PIL import Image
 
 from core.__main__ import main
-from core.embed import embed, embed_photo, embedding
+from core.embed import embed, embed_photos, embedding
 from core.errors import UserError
 from core.knowledge import describe, find_category
 from core.photo_sets import opened
@@ -42,7 +42,7 @@ def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser
     assert ((space.names * labels.names.numpy()).sum(axis=1) > 0.99).all()  # those were made in bfloat16
     texts = recogniser.mllm.embed_texts([describe(find_category(name)) for name in ("Bengal", "Pug")])
     assert np.allclose(space.descriptions, texts, atol=2e-3)
-    alone, vision = embed_photo(recogniser, Image.open(folder / "Pug/2.png").convert("RGB"))
+    alone, vision = embed_photos(recogniser, [Image.open(folder / "Pug/2.png").convert("RGB")])
     assert np.allclose(space.objects[2], alone[0], atol=2e-3)
     assert np.allclose(space.vision[2], vision[0], atol=2e-3)
 

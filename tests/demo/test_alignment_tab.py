@@ -76,7 +76,7 @@ def test_what_is_told_of_a_point_is_escaped():
 def test_a_photo_is_placed_in_every_map(monkeypatch):
     space = made()
     shown = Shown(maps(space, space), moving=True)
-    monkeypatch.setattr("demo.alignment_maps.embed_photo", lambda *_: (space.objects[:1], space.vision[:1]))
+    monkeypatch.setattr("demo.alignment_maps.embed_photos", lambda *_: (space.objects[:1], space.vision[:1]))
     models = type("Models", (), {"prepare": lambda *_: (None, None)})()
     shown.placed = placing(shown, Image.new("RGB", (50, 50)), models)
     for place in shown.placed.places:
