@@ -4,7 +4,6 @@ import json
 import time
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -12,6 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from served_tab import ServedTab, event, text_of
 
 from core.case_study import Row, Study, Verdict
 from demo import case_study_tab
@@ -39,14 +39,9 @@ def served(monkeypatch):
             yield Row(item.name, "<i>x</i>", "bird", verdicts=tuple(verdicts))
 
     monkeypatch.setattr(case_study_tab, "examine", examine)
-    with gr.Blocks() as page:
-        case_study_tab.build(SlowModels(), page)
-    for fn in page.fns.values():
-        assert fn.api_visibility == "private"
-        fn.api_visibility = "undocumented"  # the client calls no private events, as a browser does
-    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_error=True)
-    yield SimpleNamespace(client=Client(url, verbose=False), looked=looked, url=url)
-    page.close()
+    tab = ServedTab(lambda page: case_study_tab.build(SlowModels(), page), looked)
+    yield tab
+    tab.page.close()
 
 
 @pytest.fixture
@@ -60,17 +55,8 @@ def archive(tmp_path):
     return pack
 
 
-def event(client, place):
-    """The number of the `place`-th event of the tab: start, stop, filter, page."""
-    return [fn["id"] for fn in client.config["dependencies"] if fn["backend_fn"]][place]
-
-
 def start(client, files, *choice):
     return client.submit(files, *(choice or PAIR), "all", False, "all", fn_index=event(client, 0))
-
-
-def text_of(value):
-    return value["value"] if isinstance(value, dict) else value
 
 
 def test_the_page_has_the_tab_and_no_more_public_names():
@@ -111,16 +97,12 @@ def test_progress_is_told_now_and_then(served, archive):
 
 def test_stop_stops_and_keeps_what_is_done(served, archive):
     job = start(served.client, archive(200))
-    deadline = time.monotonic() + 30
-    while len(served.looked) < 8 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    served.wait_for(8)
     job.cancel()
     status, _, files, table, _ = served.client.predict("all", fn_index=event(served.client, 1))
     assert status.startswith("Stopped: ")
-    time.sleep(1)  # a tick may still be under way
-    done = len(served.looked)
-    time.sleep(0.5)
-    assert 8 <= len(served.looked) == done < 40
+    assert served.at_rest()
+    assert 8 <= len(served.looked) < 40
     assert "&lt;b&gt;007.png&lt;/b&gt;" in text_of(table)
     assert len(json.loads(Path(text_of(files)[1]).read_text())["photos"]) >= 8
 

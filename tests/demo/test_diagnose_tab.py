@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
+from served_tab import ServedTab, event, text_of
 
 from core.alignment import EXPLAINED
 from core.diagnose import diagnose as real
@@ -51,14 +52,10 @@ def served(monkeypatch):
         yield made_up()
 
     monkeypatch.setattr(diagnose_tab, "diagnose", diagnose)
-    with gr.Blocks() as page:
-        diagnose_tab.build(SimpleNamespace(prepare=lambda name, labels, group: (name, None)), page)
-    for fn in page.fns.values():
-        assert fn.api_visibility == "private"
-        fn.api_visibility = "undocumented"  # the client calls no private events, as a browser does
-    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, show_error=True)
-    yield SimpleNamespace(client=Client(url, verbose=False), looked=looked)
-    page.close()
+    models = SimpleNamespace(prepare=lambda name, labels, group: (name, None))
+    tab = ServedTab(lambda page: diagnose_tab.build(models, page), looked)
+    yield tab
+    tab.page.close()
 
 
 @pytest.fixture
@@ -75,16 +72,8 @@ def archive(tmp_path):
     return pack
 
 
-def event(client, place):
-    return [fn["id"] for fn in client.config["dependencies"] if fn["backend_fn"]][place]
-
-
 def start(client, files, model="finedefics-tiny"):
     return client.submit(files, model, fn_index=event(client, 0))
-
-
-def text_of(value):
-    return value["value"] if isinstance(value, dict) else value
 
 
 def test_photos_become_a_table_a_reading_and_two_files(served, archive):
@@ -114,15 +103,11 @@ def test_photos_become_a_table_a_reading_and_two_files(served, archive):
 
 def test_cancel_stops_the_work(served, archive):
     job = start(served.client, archive(200))
-    deadline = time.monotonic() + 30
-    while len(served.looked) < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    served.wait_for(5)
     job.cancel()
     assert served.client.predict(fn_index=event(served.client, 1)) == "Cancelled."
-    time.sleep(1)  # a tick may still be under way
-    done = len(served.looked)
-    time.sleep(0.5)
-    assert 5 <= len(served.looked) == done < 40
+    assert served.at_rest()
+    assert 5 <= len(served.looked) < 40
 
 
 def test_what_cannot_be_diagnosed_is_one_sentence(served, archive):

@@ -11,13 +11,17 @@ def open_tab(tab, name):
     tab.get_by_role("tab", name=name).click()
 
 
-def test_keep_correct_export_delete(tab, browser, address, tmp_path):
-    tab.get_by_label("Keep my identifications on this machine").check()
+def identify_the_cat(tab):
     cat = next(path for path in example_photos() if "chelsea" in path)
     tab.locator("#photo input[type=file]").set_input_files(cat)
     expect(tab.locator("#photo img")).to_be_visible(timeout=60_000)
     tab.get_by_role("button", name="Identify", exact=True).click()
     expect(tab.locator("#download")).to_be_enabled(timeout=180_000)
+
+
+def test_keep_correct_export_delete(tab, browser, address, tmp_path):
+    tab.get_by_label("Keep my identifications on this machine").check()
+    identify_the_cat(tab)
 
     tab.reload()  # the key is the browser's, not the page's
     open_tab(tab, "History")
@@ -59,11 +63,7 @@ def test_two_windows_of_one_browser_share_their_rows(tab):
         expect(window.get_by_label("Keep my identifications on this machine")).to_be_visible(timeout=60_000)
         window.wait_for_function("localStorage.getItem('finedefics-history')")
         window.get_by_label("Keep my identifications on this machine").check()
-    cat = next(path for path in example_photos() if "chelsea" in path)
-    tab.locator("#photo input[type=file]").set_input_files(cat)
-    expect(tab.locator("#photo img")).to_be_visible(timeout=60_000)
-    tab.get_by_role("button", name="Identify", exact=True).click()
-    expect(tab.locator("#download")).to_be_enabled(timeout=180_000)
+    identify_the_cat(tab)
     other.reload()
     open_tab(other, "History")
     expect(other.locator("#kept")).to_contain_text("finedefics-tiny", timeout=60_000)
