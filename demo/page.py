@@ -9,18 +9,16 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.history import History
-from core.photos import MAX_BYTES
-from demo import (
-    alignment_tab,
-    case_study_tab,
-    compare_tab,
-    diagnose_tab,
-    history_tab,
-    identify_tab,
-    map_view,
-    models_tab,
-)
+from core.data.images import MAX_BYTES
+from demo.alignment import map_view
+from demo.history_store import History
+from demo.tabs import alignment as alignment_tab
+from demo.tabs import compare as compare_tab
+from demo.tabs import diagnose as diagnose_tab
+from demo.tabs import history as history_tab
+from demo.tabs import identify as identify_tab
+from demo.tabs import models as models_tab
+from demo.tabs import study as case_study_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 CSS = """
@@ -72,7 +70,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
 
 
 def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
-    """Serve the page; uploads are limited to the size that `core.photos` accepts, and no web address is ever fetched."""
+    """Serve the page; uploads are limited to what `core.data.images` accepts, and no web address is ever fetched."""
     processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
     return page.launch(
         server_name=host,

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-from core.weights import ensure_base
+from core.models.embedded import ensure_base
 
 CHAT = (
     "{% for message in messages %}{{ message['role'].capitalize() }}:{% for part in message['content'] %}"
@@ -44,8 +44,8 @@ TEMPLATE = (
 @pytest.fixture(scope="session")
 def mllm():
     """The embedded base in float32 with a random connector (seeded): real weights, nothing learned."""
-    from core.models import load_mllm
-    from train.stages import initialise_connector
+    from core.zoo.registry import load_mllm
+    from train.objectives.stage_model import initialise_connector
 
     model = load_mllm(torch.float32)
     initialise_connector(model, seed=0)
@@ -55,7 +55,7 @@ def mllm():
 @pytest.fixture(scope="session")
 def recogniser():
     """The committed checkpoint that users get by default."""
-    from core.models import DEFAULT, load
+    from core.zoo.registry import DEFAULT, load
 
     return load(DEFAULT)
 
@@ -140,7 +140,7 @@ def text_model(tmp_path_factory):
     """The embedded text model as a folder of its own."""
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from core.models import load_mllm
+    from core.zoo.registry import load_mllm
 
     mllm, folder = load_mllm(torch.float32), tmp_path_factory.mktemp("text-model")
     model = LlamaForCausalLM(mllm.model.config.text_config)

@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from core.models import CHECKPOINTS
+from core.zoo.registry import CHECKPOINTS
 from train import attributes
 
 

@@ -6,14 +6,21 @@ import logging
 import sys
 from pathlib import Path
 
-from core.checkpoints import merge_adapter
 from core.errors import UserError
-from core.identify import Recogniser
-from core.models import find_entry, load
-from train.data import Record, check_no_leakage, check_one_category_per_photo, csv_files, manifest_hash, read_data
-from train.data_sets import detect, read_foci, read_hub, read_official
+from core.models.checkpoint import merge_adapter
+from core.recognition.recogniser import Recogniser
+from core.zoo.registry import find_entry, load
+from train.data.official import detect, read_foci, read_hub, read_official
+from train.data.records import (
+    Record,
+    check_no_leakage,
+    check_one_category_per_photo,
+    csv_files,
+    manifest_hash,
+    read_data,
+)
+from train.loop.pipeline import Photos, train
 from train.recipe import Recipe, read_preset
-from train.run import Photos, train
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +45,7 @@ def _is_official(folder: Path, csv: str) -> bool:
 
 def photos_to_train_on(options: argparse.Namespace, descriptions: Path | None = None) -> Photos:
     """The photos to train on, none of which may be in the test part that a folder has beside them."""
-    from train.attributes.sources import load_descriptions
+    from train.attributes.photo_files import load_descriptions
 
     records = labelled(options.data, options.csv, "train")
     folder = Path(options.data)
@@ -65,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     """Train a checkpoint, or with `--dry-run` show what would be trained on."""
     photos, recipe = photos_to_train_on(options, options.descriptions), recipe_of(options)
     if options.dry_run:
-        from train.preview import preview
+        from train.loop.preview import preview
 
         print(preview(photos, recipe))
         return
@@ -78,9 +85,9 @@ def run(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print a model's accuracy, and write it into its card if asked to. Its adapter is merged: half as long to wait."""
-    from train.card import seen_photos, write_card
-    from train.evaluate import evaluate as measure
-    from train.evaluate import foci_accuracy
+    from train.evaluation.accuracy import evaluate as measure
+    from train.evaluation.accuracy import foci_accuracy
+    from train.publish.model_card import seen_photos, write_card
 
     if options.foci:
         recogniser = _merged(options.model)
@@ -116,7 +123,7 @@ def _merged(model: str) -> Recogniser:
 
 def ablation(options: argparse.Namespace) -> None:
     """Train and measure the variants, and print the table."""
-    from train.ablation import ablate, table
+    from train.evaluation.ablation import ablate, table
 
     test = labelled(options.data, options.test_csv, "test")
     photos = photos_to_train_on(options)
@@ -129,10 +136,10 @@ def ablation(options: argparse.Namespace) -> None:
 
 def negatives(options: argparse.Namespace) -> None:
     """Print every category's look-alikes."""
-    from core.bases import open_base
-    from train.batches import categories_of
-    from train.features import mean_features
-    from train.negatives import report, similarity
+    from core.models.base_models import open_base
+    from train.data.feature_cache import mean_features
+    from train.data.hard_negatives import report, similarity
+    from train.data.training_set import categories_of
 
     recipe = read_preset(options.preset)
     by = options.by or recipe.negatives_by
@@ -145,13 +152,13 @@ def negatives(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Merge a checkpoint's adapter into its base and write the whole model."""
-    from train.export import export as merge
+    from train.publish.export import export as merge
 
     merge(find_entry(options.model).checkpoint, options.base, options.out)
 
 
 def bench(options: argparse.Namespace) -> None:
     """Print speed, memory, and what becomes of pictures of other things."""
-    from train.bench import bench as measure
+    from train.evaluation.bench import bench as measure
 
     print(json.dumps(measure(options.models), indent=1))

@@ -68,7 +68,7 @@ def test_nothing_needs_the_network(capsys, monkeypatch):
 
 
 def test_a_missing_checkpoint_is_said(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", tmp_path)
     assert main(["models"]) == 0
     assert capsys.readouterr().out.count("missing or incomplete") == 3
     assert main(["identify", FLOWER]) == 1

@@ -16,9 +16,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from core.knowledge import super_categories
-from core.photos import MAX_BYTES
-from demo.identify_tab import example_photos
+from core.data.images import MAX_BYTES
+from core.taxonomy.categories import super_categories
+from demo.tabs.identify import example_photos
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_interface_has_clean_names(client):
 def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):
     from demo.page import build
 
-    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", tmp_path)
     said = [block.value for block in build().blocks.values() if isinstance(block, gr.Markdown)]
     assert any("**finedefics-tiny** cannot be loaded: The checkpoint finedefics-tiny is missing" in s for s in said)
 

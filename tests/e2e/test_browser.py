@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from core.knowledge import super_categories
-from demo.identify_tab import example_photos
+from core.taxonomy.categories import super_categories
+from demo.tabs.identify import example_photos
 
 
 def upload(tab):

@@ -4,7 +4,7 @@ import zipfile
 
 from playwright.sync_api import expect
 
-from demo.identify_tab import example_photos
+from demo.tabs.identify import example_photos
 
 
 def open_tab(tab, name):

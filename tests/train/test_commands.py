@@ -11,10 +11,10 @@ import torch
 import yaml
 from PIL import Image
 
-from core.bases import open_base
-from core.checkpoints import load_into, read_card
-from core.identify import Recogniser
-from core.photos import read_photo
+from core.data.images import read_photo
+from core.models.base_models import open_base
+from core.models.checkpoint import load_into, read_card
+from core.recognition.recogniser import Recogniser
 from train.__main__ import main
 
 STAGE = {"steps": 2, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1}
@@ -60,7 +60,7 @@ def trained(data, tmp_path_factory):
     common = ["run", "--data", str(data), "--work", str(out / "work"), "--out", str(out / "checkpoints")]
     common += ["--preset", str(out / "small.yaml")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.features.cache_root", lambda: out / "cache")
+        patch.setattr("train.data.feature_cache.cache_root", lambda: out / "cache")
         assert main([*common, "--name", "finedefics-tiny"]) == 0
         assert main([*common, "--name", "idefics2-tiny", "--variant", "finetune"]) == 0
     return out / "checkpoints"
@@ -80,14 +80,14 @@ def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatc
     from core.commands import models
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
-    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert models(Namespace()) == 0
     assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
     shutil.rmtree(trained / "my-birds")
 
 
 def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monkeypatch, data):
-    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 0
     assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 1
     base = open_base("tiny", dtype=torch.float32)
@@ -133,7 +133,7 @@ def test_look_alikes_are_printed(data, capsys):
 
 
 def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, capsys):
-    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert main(["evaluate", "--data", str(data), "--json", "--card"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert set(results["sets"]) == {"bird"}
@@ -148,7 +148,7 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
 
 
 def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     names = [*PHOTOS, "Baltimore_Oriole"]
     asked = {
         name: [{"image": f"x/{name}_{i}.png", "options": names, "groundtruth": name} for i in (0, 1)] for name in PHOTOS
@@ -169,7 +169,7 @@ def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tm
 
 
 def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, capsys):
-    monkeypatch.setattr("core.models.CHECKPOINTS", trained)
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert main(["evaluate", "--data", str(data), "--csv", "train.csv", "--card"]) == 1
     assert "has seen 42 of these 42 photos" in capsys.readouterr().err
     few = "Cedar_Waxwing/5.png,Cedar_Waxwing\nDowny_Woodpecker/0.png,Downy_Woodpecker\n"

@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.bases import open_base
-from core.checkpoints import open_checkpoint
-from core.compare import Eyes, Local, column, side_by_side, verdict
+from core.data.images import read_photo
 from core.errors import UserError
-from core.identify import Recogniser
-from core.models import load
-from core.photos import read_photo
-from train.ablation import ablate, table
-from train.data import read_data
-from train.export import export
+from core.evaluation.side_by_side import Eyes, Local, column, side_by_side, verdict
+from core.models.base_models import open_base
+from core.models.checkpoint import open_checkpoint
+from core.recognition.recogniser import Recogniser
+from core.zoo.registry import load
+from train.data.records import read_data
+from train.evaluation.ablation import ablate, table
+from train.loop.pipeline import Photos, train
+from train.publish.export import export
 from train.recipe import read_preset
-from train.run import Photos, train
 
 OPTIONS = ["Cedar Waxwing", "Downy Woodpecker", "Baltimore Oriole", "Hooded Oriole"]
 
@@ -97,7 +97,7 @@ def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2
     assert results["csv"] == "few.csv"
     assert "| finetune | 1 |" in table([results])
     assert "| **mean** | 10 |" in (tmp_path / "checkpoints/finetune-0/README.md").read_text()
-    monkeypatch.setattr("train.ablation.train_variant", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("train.evaluation.ablation.train_variant", lambda *_: pytest.fail("trained again"))
     assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
     with pytest.raises(UserError, match="by another recipe"):
         ablate(photos, test, "few.csv", replace(recipe, temperature=0.1), tmp_path)
@@ -107,7 +107,7 @@ def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, 
     """As the page does it: two checkpoints by name, both with the real processor's settings, asked everything."""
     photos = Photos.of("birds", read_data(birds, "none.csv"))
     recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1)
-    monkeypatch.setattr("core.models.CHECKPOINTS", tmp_path / "out")
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", tmp_path / "out")
     names = ("reduced-idefics2", "reduced-finedefics")
     for name, variant in zip(names, ("finetune", "full"), strict=True):
         train(name, photos, replace(recipe, variant=variant), tmp_path / name, tmp_path / "out")

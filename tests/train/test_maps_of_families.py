@@ -4,10 +4,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from core.bases import open_base
-from core.checkpoints import Calibration, Labels
-from core.heatmap import heat_map, species_score
-from core.identify import Recogniser, views
+from core.models.base_models import open_base
+from core.models.checkpoint import Calibration, Labels
+from core.recognition.occlusion import heat_map, species_score
+from core.recognition.recogniser import Recogniser, views
 
 NAMES = ["Cedar Waxwing", "Downy Woodpecker"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.data import Record
+    from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run_step(folder: Path, options: argparse.Namespace) -> None:
-    from core.files import write_atomically
-    from core.knowledge import super_categories
-    from train.attributes.models import Asking
+    from core.storage.files import write_atomically
+    from core.taxonomy.categories import super_categories
+    from train.attributes.answerers import Asking
     from train.attributes.steps import discover, extract, find_group, summarise, write_table
 
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -109,7 +109,7 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
 def _photos(options: argparse.Namespace) -> "list[Record]":
     """The photos of the super-category: those of its categories, and of categories that no table knows."""
     from core.errors import UserError
-    from core.knowledge import find_category
+    from core.taxonomy.categories import find_category
     from train.commands import labelled
 
     chosen: list[Record] = []

@@ -2,7 +2,7 @@
 
 import json
 
-from core.knowledge import SuperCategory
+from core.taxonomy.categories import SuperCategory
 
 NOT_VISIBLE = "not visible"  # the value of an attribute that a photo does not show
 FEWEST_ATTRIBUTES, MOST_ATTRIBUTES = 5, 12

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from train.attributes.answers import InvalidAnswer
 from train.attributes.journal import Journal
+from train.attributes.validation import InvalidAnswer
 
 log = logging.getLogger(__name__)
 

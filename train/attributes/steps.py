@@ -15,19 +15,18 @@ from typing import Any
 import yaml
 
 from core.errors import UserError
-from core.files import write_atomically
-from core.knowledge import SuperCategory, find_category, super_categories
-from core.prompts import description_question
-from train.attributes.answers import (
-    Discovery,
-    read_description,
-    read_json,
-    read_values,
-    response_format,
-    spellings,
-    values_model,
+from core.storage.files import write_atomically
+from core.taxonomy.categories import SuperCategory, find_category, super_categories
+from core.taxonomy.prompts import description_question
+from train.attributes.answerers import Asking, endpoint, zoo, zoo_version
+from train.attributes.photo_files import (
+    PhotoDescription,
+    PhotoValues,
+    in_template,
+    known_values,
+    read_lines,
+    write_lines,
 )
-from train.attributes.models import Asking, endpoint, zoo, zoo_version
 from train.attributes.prompts import (
     FEWEST_ATTRIBUTES,
     MOST_ATTRIBUTES,
@@ -37,8 +36,16 @@ from train.attributes.prompts import (
     summary_prompt,
 )
 from train.attributes.runner import Ask, Item, Run, estimate
-from train.attributes.sources import PhotoDescription, PhotoValues, in_template, known_values, read_lines, write_lines
-from train.data import Record
+from train.attributes.validation import (
+    Discovery,
+    read_description,
+    read_json,
+    read_values,
+    response_format,
+    spellings,
+    values_model,
+)
+from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +121,7 @@ def extract(folder: Path, group: SuperCategory, records: list[Record], model: st
 def summarise(folder: Path, group: SuperCategory, model: str, asking: Asking) -> None:
     """Step 3: write every photo's description to `descriptions.jsonl`.
 
-    `model` is one of the endpoint, or `template` for the first wording of `core.knowledge.describe`.
+    `model` is one of the endpoint, or `template` for the first wording of `core.taxonomy.categories.describe`.
     """
     photos = read_lines(folder / VALUES_FILE, PhotoValues)
     if model == TEMPLATE:

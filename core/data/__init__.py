@@ -1,0 +1,1 @@
+"""Photos and sets of labelled photos, read safely."""

@@ -1,0 +1,159 @@
+"""From labelled photos to their `Space`: computed once for a model and a set of photos, then kept in the cache."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.data.images import open_photo
+from core.data.photo_sets import Item
+from core.embeddings.embedding_set import FORMAT, Space
+from core.errors import UserError
+from core.models.checkpoint import read_card
+from core.models.embedded import cache_root
+from core.taxonomy.categories import canonical_name, describe, find_category
+from core.zoo.registry import find_entry
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from core.recognition.recogniser import Recogniser
+
+log = logging.getLogger(__name__)
+
+BATCH = 8  # photos that go through the model together
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One readable photo of a set."""
+
+    item: Item
+    sha256: str
+    category: str  # canonical name, "" without a label
+
+    def open(self) -> "Image.Image":
+        """The pixels."""
+        return open_photo(self.item.read()).image
+
+
+def model_id(name: str) -> str:
+    """What the weights of a model of the zoo are told by. Raises `UserError` for an unknown or damaged one."""
+    entry = find_entry(name)
+    if entry.hub:
+        return f"{entry.hub.repository}@{entry.hub.revision}"
+    card = read_card(entry.checkpoint)
+    return hashlib.sha256(json.dumps([card["base_id"], card["files"]], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def readable(items: list[Item]) -> list[Photo]:
+    """The photos of a set that can be opened, each once; the others are named in the log.
+
+    Raises `UserError` if there are none, or if one photo has two labels.
+    """
+    found: dict[str, Photo] = {}
+    for item in items:
+        try:
+            data = item.read()
+            open_photo(data)
+        except UserError as error:
+            log.warning("%s is left out: %s", item.name, error)
+            continue
+        photo = Photo(item, hashlib.sha256(data).hexdigest(), canonical_name(item.label))
+        first = found.setdefault(photo.sha256, photo)
+        if first.category != photo.category:
+            raise UserError(f"{item.name} is the same photo as {first.item.name}, under another label.")
+    if not found:
+        raise UserError("None of the files can be read as a photo.")
+    return list(found.values())
+
+
+def embedding(
+    model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]
+) -> Iterator[int | Space]:
+    """The `Space` of a set of photos, after the numbers of photos done so far.
+
+    Objects are of the photo as it is (one view). `load` gives the model where the cache does not have the result.
+    Raises `UserError` if no photo can be read or none has a label.
+    """
+    photos = readable(items)
+    names = sorted({photo.category for photo in photos if photo.category})
+    if not names:
+        raise UserError("None of the photos has a label: give a CSV of labels, or class folders.")
+    listed = [[photo.sha256, photo.category, photo.item.name, photo.item.data_set] for photo in photos]
+    told = [_description(name) for name in names]
+    facts = {"model": model, "model_id": model_id(model), "photos": _digest(listed), "descriptions": _digest(told)}
+    path = cache_root() / "embeddings" / f"{_digest([FORMAT, facts])}.npz"
+    if path.exists():
+        kept = Space.load(path)
+        yield replace(kept, provenance={**kept.provenance, "set": set_name})
+        return
+    recogniser = load(model)
+    objects, vision = [], []
+    for start in range(0, len(photos), BATCH):
+        part = photos[start : start + BATCH]
+        part_objects, part_vision = embed_photos(recogniser, [photo.open() for photo in part])
+        objects.append(part_objects)
+        vision.append(part_vision)
+        yield start + len(part)
+    descriptions = np.zeros((len(names), objects[0].shape[1]), np.float32)
+    rows = [i for i, text in enumerate(told) if text]
+    if rows:
+        descriptions[rows] = recogniser.mllm.embed_texts([told[i] for i in rows]).cpu().numpy()
+    categories = [find_category(name) for name in names]
+    space = Space(
+        objects=np.concatenate(objects),
+        vision=np.concatenate(vision),
+        names=recogniser.mllm.embed_texts(names).cpu().numpy(),
+        descriptions=descriptions,
+        truth=np.array([names.index(photo.category) if photo.category else -1 for photo in photos]),
+        categories=names,
+        groups=[category.super_category.name if category else "" for category in categories],
+        photos=[photo.item.name for photo in photos],
+        hashes=[photo.sha256 for photo in photos],
+        data_sets=[photo.item.data_set for photo in photos],
+        provenance={
+            **facts,
+            "set": set_name,
+            "left_out": len(items) - len(photos),
+            "date": datetime.now(UTC).date().isoformat(),
+            **{package: version(package) for package in ("torch", "transformers")},
+        },
+    )
+    space.save(path)
+    yield Space.load(path)  # in the precision of the file, as it will be from now on
+
+
+def embed(model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]) -> Space:
+    """The last state of `embedding`."""
+    *_, space = embedding(model, items, set_name, load)
+    assert isinstance(space, Space)
+    return space
+
+
+def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
+    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in a `Space`."""
+    import torch
+
+    from core.models.scoring import pooled_features
+
+    mllm = recogniser.mllm
+    with torch.no_grad():
+        features = mllm.vision_features(photos)
+        objects = mllm.embed_photos(mllm.image_tokens(features))
+    return objects.cpu().numpy(), pooled_features(features).cpu().numpy()
+
+
+def _description(name: str) -> str:
+    category = find_category(name)
+    return describe(category) if category else ""
+
+
+def _digest(facts: list) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,247 @@
+"""Maps of embeddings in two or three dimensions by t-SNE, UMAP or PCA, and new points placed in them.
+
+A map is computed in a child process (`core.embeddings.projection_worker`) and kept on disk under what it depends on: the
+embeddings, the settings that matter for its method, and the versions of the libraries. The same seed gives the same
+coordinates.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from core.embeddings.projection_worker import LABELS, principal, scaled
+from core.embeddings.worker_process import THREADS, Answer, Progress, running
+from core.errors import UserError
+from core.models.embedded import cache_root
+from core.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+METHODS = tuple(LABELS)
+METRICS = ("cosine", "euclidean")
+RECIPE = 1  # raise when a map of the same settings comes out differently
+LIBRARIES = ("numpy", "scikit-learn", "umap-learn", "numba")
+MATTERING = {  # settings, beside metric and dimensions
+    "pca": (),
+    "tsne": ("seed", "perplexity"),
+    "umap": ("seed", "neighbours", "min_dist"),
+}
+WORKER = "core.embeddings.projection_worker"
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)  # what reading a broken map raises
+PLACING_NEIGHBOURS = 5  # by which a point is placed in a t-SNE map
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projector:
+    """How a map is made. Raises `UserError` for values that no map can be made with.
+
+    neighbours (n_neighbors) and min_dist are UMAP's, perplexity is t-SNE's; PCA has no settings of its own.
+    """
+
+    method: str = "tsne"
+    dimensions: int = 2
+    seed: int = 0
+    neighbours: int = 15
+    min_dist: float = 0.1
+    perplexity: float = 30.0
+    metric: str = "cosine"
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"The method of a map is one of {', '.join(METHODS)}.": self.method in METHODS,
+            "A map has 2 or 3 dimensions.": _whole(self.dimensions) and self.dimensions in (2, 3),
+            "The seed is a whole number from 0 to 4294967295.": _whole(self.seed) and 0 <= self.seed < 2**32,
+            "Neighbours is a whole number from 2 to 200.": _whole(self.neighbours) and 2 <= self.neighbours <= 200,
+            "The minimal distance lies from 0 to 0.99.": 0 <= self.min_dist <= 0.99,
+            "Perplexity lies from 1 to 500.": 1 <= self.perplexity <= 500,
+            f"The metric of a map is one of {', '.join(METRICS)}.": self.metric in METRICS,
+        }
+        for sentence, holds in checks.items():
+            if not holds:
+                raise UserError(sentence)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A map: where every one of N points lies.
+
+    `method` is the one that was used, `note` says what was done differently from the settings ("" if nothing),
+    `seconds` how long it took when it was computed, `cached` that this was at an earlier time. Trustworthiness, in
+    [0, 1], says how far neighbours in the map are neighbours in the space; it is None for fewer than 11 points or
+    points that are all the same.
+    """
+
+    coordinates: np.ndarray  # [N, d] float32
+    settings: Projector
+    method: str
+    seconds: float
+    trustworthiness: float | None
+    note: str
+    cached: bool = False
+
+    def facts(self) -> dict:
+        """What is kept beside the coordinates and the settings."""
+        return {name: getattr(self, name) for name in ("method", "seconds", "trustworthiness", "note")}
+
+
+def projecting(matrix: np.ndarray, settings: Projector) -> Iterator[Progress | Projection]:
+    """The map of embeddings [N, H]: its progress at least every half second, at last the map.
+
+    Closing the iterator kills the computation and leaves nothing behind. Raises `UserError` for no points, numbers
+    that are not finite, or a computation that fails.
+    """
+    began = time.monotonic()
+    matrix = _checked(matrix)
+    path = _cache_path(matrix, settings)
+    kept = _read(path, settings, len(matrix))
+    if kept is not None:
+        yield kept
+        return
+    for step in running(WORKER, asdict(settings), [matrix]):
+        if isinstance(step, Progress):
+            yield step
+            continue
+        projection = Projection(step.arrays[0], settings, seconds=time.monotonic() - began, **step.values)
+        yield _keep(path, projection)
+
+
+def project(matrix: np.ndarray, settings: Projector, progress: Callable[[float, str], None] | None = None) -> Projection:
+    """The map of embeddings [N, H]; `progress` is told a fraction in [0, 1] and words. Raises as `projecting` does."""
+    for step in projecting(matrix, settings):
+        if isinstance(step, Projection):
+            return step
+        if progress is not None:
+            progress(step.fraction, step.words)
+    raise AssertionError("a map or an error ends the loop")
+
+
+def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[np.ndarray, str]:
+    """Coordinates [M, d] of new points [M, H] in the map of [N, H], and one sentence on how they were found.
+
+    UMAP does it in a child process, in seconds; the others at once. Raises `UserError` as `projecting` does, or if
+    the numbers of columns differ or the map is not one of N points.
+    """
+    new, matrix = _checked(new), _checked(matrix)
+    coordinates, settings = projection.coordinates, projection.settings
+    if new.shape[1] != matrix.shape[1]:
+        raise UserError(f"The new points have {new.shape[1]} numbers each, those of the map {matrix.shape[1]}.")
+    if len(coordinates) != len(matrix):
+        raise UserError(f"The map has {len(coordinates)} points, not {len(matrix)}.")
+    if not np.ptp(coordinates, axis=0).any():
+        here = np.repeat(coordinates[:1], len(new), axis=0)
+        return here, "All points of this map lie on one spot, and so does whatever is added."
+    if projection.method == "pca":
+        onto = principal(scaled(matrix, settings.metric), settings.dimensions)
+        return onto(scaled(new, settings.metric)), "Placed exactly: PCA maps any point by the same axes."
+    if projection.method == "tsne":
+        return _by_neighbours(scaled(new, settings.metric), scaled(matrix, settings.metric), coordinates), (
+            f"Placed approximately: t-SNE has no rule for new points, so each lies between its {PLACING_NEIGHBOURS} "
+            "nearest points, closer to the more similar ones."
+        )
+    *_, answer = running(WORKER, asdict(settings), [new, matrix, coordinates])
+    assert isinstance(answer, Answer)
+    return answer.arrays[0], "Placed by UMAP among its nearest points, all others staying where they are."
+
+
+def _by_neighbours(new: np.ndarray, points: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """Mean of the coordinates of the nearest points, weighted by 1 / squared distance (Shepard 1968)."""
+    squared = (new**2).sum(1)[:, None] + (points**2).sum(1) - 2 * new @ points.T  # [M, N]
+    nearest = np.argsort(squared, axis=1, kind="stable")[:, :PLACING_NEIGHBOURS]
+    distances = np.maximum(np.take_along_axis(squared, nearest, axis=1), 0)
+    # what single precision cannot tell from 0 is a point that is there already
+    weights = 1 / (distances + 1e-6 * np.maximum((points**2).sum(1).mean(), 1e-30))
+    return (np.einsum("mk,mkd->md", weights, coordinates[nearest]) / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def procrustes_aligned(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`other` [N, d] moved, turned or mirrored, and scaled: laid over `reference`, and as large.
+
+    R minimises ||other · R - reference||², both centred, R orthogonal (Schönemann 1966). The scale makes both of one
+    size (root mean square distance from the middle): the least-squares one would shrink a map that has little in
+    common with the reference to a spot. Raises `UserError` if the shapes differ.
+    """
+    if reference.shape != other.shape:
+        raise UserError(f"Maps of {reference.shape} and {other.shape} cannot be laid over each other.")
+    from scipy.linalg import orthogonal_procrustes
+
+    middle = reference.mean(0, dtype=np.float64)
+    target, moved = reference - middle, other - other.mean(0, dtype=np.float64)
+    rotation, _ = orthogonal_procrustes(moved, target)
+    size = np.linalg.norm(moved)
+    scale = np.linalg.norm(target) / size if size > 0 else 0.0
+    return (scale * moved @ rotation + middle).astype(np.float32)
+
+
+def _checked(matrix: np.ndarray) -> np.ndarray:
+    """[N, H] as contiguous float32. Raises `UserError` where there is nothing to map."""
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise UserError("There are no points to map.")
+    with np.errstate(over="ignore"):  # too large for float32 is told below
+        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    if not np.isfinite(matrix).all():
+        broken = int((~np.isfinite(matrix).all(axis=1)).sum())
+        raise UserError(f"{broken} of {len(matrix)} points have numbers that are not finite: they cannot be mapped.")
+    return matrix
+
+
+def _cache_path(matrix: np.ndarray, settings: Projector) -> Path:
+    names = ("method", "dimensions", "metric", *MATTERING[settings.method])
+    values = {name: getattr(settings, name) for name in names}
+    parts = [RECIPE, THREADS, values, matrix.shape, {name: version(name) for name in LIBRARIES}]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    digest.update(matrix.data)
+    return cache_root() / "projections" / f"{digest.hexdigest()}.npz"
+
+
+def _keep(path: Path, projection: Projection) -> Projection:
+    """Write a map for later, atomically; where that fails, the map's note says so."""
+    try:
+        write_map(path, projection.coordinates, projection.facts())
+    except (UserError, OSError) as error:
+        return replace(projection, note=f"{projection.note} The map could not be kept: {error}".strip())
+    return projection
+
+
+def write_map(path: Path, coordinates: np.ndarray, said: dict) -> None:
+    """Write coordinates [N, d] and what is said of them as an NPZ file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, coordinates=coordinates, said=np.array(json.dumps(said)))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_map(path: Path) -> tuple[np.ndarray, dict]:
+    """What `write_map` has written. Raises `FileNotFoundError`, or one of `DAMAGE`."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
+
+
+def kept_map(coordinates: np.ndarray, settings: Projector, count: int, facts: dict) -> Projection:
+    """The map of `count` points that was kept with its `facts`. Raises `ValueError` or `TypeError` if it is not one."""
+    if coordinates.shape != (count, settings.dimensions) or not np.isfinite(coordinates).all():
+        raise ValueError("not the map's shape")
+    return Projection(coordinates, settings, cached=True, **facts)
+
+
+def _read(path: Path, settings: Projector, count: int) -> Projection | None:
+    """A kept map, or None where there is none or it is damaged."""
+    try:
+        coordinates, facts = read_map(path)
+        return kept_map(coordinates, settings, count, facts)
+    except FileNotFoundError:
+        return None
+    except DAMAGE as error:
+        log.warning("The kept map %s is damaged (%s): it is computed again.", path, error)
+        return None

@@ -1,0 +1,223 @@
+"""The process behind `core.embeddings.projection`: computes one map, or places points in one, and says how far it is.
+
+Embeddings are prepared alike for every method: with the cosine metric rows are scaled to length one, where
+|x - y|² = 2 (1 - cos(x, y)), so that Euclidean neighbours are cosine neighbours (a row of zeros stays as it is);
+t-SNE and UMAP then see the first 50 principal components, which loses little and saves most of the time. Both start
+from the first two or three components, so that the large-scale arrangement does not depend on the seed.
+"""
+
+import io
+import os
+import re
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+
+from core.embeddings.worker_process import receive, send
+
+COMPONENTS = 50  # that t-SNE and UMAP see
+FEWEST_DISTINCT = 4  # points below which t-SNE and UMAP mean nothing
+TRUST_SAMPLE = 3000  # points; the distances of all pairs are needed
+TRUST_NEIGHBOURS = 5
+LABELS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
+TSNE_ITERATIONS = 1000
+
+Tell = Callable[[float, str], None]
+
+
+class _Steps(io.TextIOBase):
+    """Standard output of a library, of which only the count of its steps is passed on."""
+
+    def __init__(self, pattern: str, reached: Callable[[int], None]) -> None:
+        self.pattern, self.reached, self.rest = re.compile(pattern), reached, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for found in filter(None, map(self.pattern.search, lines)):
+            self.reached(int(found[1]))
+        return len(text)
+
+
+def scaled(matrix: np.ndarray, metric: str) -> np.ndarray:
+    """[N, H] as the metric sees it: rows of length one for the cosine, unchanged for Euclidean distance."""
+    if metric == "euclidean":
+        return matrix
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(norms > 0, norms, 1)
+
+
+def principal(points: np.ndarray, components: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The map [M, H] -> [M, components] onto the principal components of points [N, H], zeros where there are fewer."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(components, *points.shape), random_state=0).fit(points)
+
+    def onto(new: np.ndarray) -> np.ndarray:
+        coordinates = pca.transform(new)
+        return np.pad(coordinates, ((0, 0), (0, components - coordinates.shape[1]))).astype(np.float32)
+
+    return onto
+
+
+def _reduction(points: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return principal(points, COMPONENTS) if points.shape[1] > COMPONENTS else lambda new: new
+
+
+def _neighbours(points: np.ndarray, settings: dict) -> Any:
+    """The exact search for the nearest points, of which UMAP is given the result.
+
+    UMAP's own search is approximate, and the compilation of it takes more than a minute.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=min(settings["neighbours"], len(points) - 1), algorithm="brute").fit(points)
+
+
+def _umap(settings: dict, search: Any, points: np.ndarray, **options: Any) -> Any:
+    import umap
+    from umap import umap_
+
+    for slowest in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        slowest.enable_caching()  # compiled once per installation, not per map
+    distances, indices = search.kneighbors(points)
+    return umap.UMAP(
+        n_components=settings["dimensions"],
+        n_neighbors=search.n_neighbors,
+        min_dist=settings["min_dist"],
+        random_state=settings["seed"],
+        n_jobs=1,
+        precomputed_knn=(indices, distances),
+        tqdm_kwds={"disable": True},
+        **options,
+    )
+
+
+def _by_umap(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray, str]:
+    tell(0.1, "Loading UMAP (the first time on a machine it is compiled)")
+    search = _neighbours(points, settings)
+    model = _umap(settings, search, points, init="pca", verbose=True)
+    tell(0.2, "Weighing neighbours")
+    epochs = 500 if len(points) <= 10_000 else 200  # UMAP's own choice
+    steps = _Steps(r"completed\s+(\d+)", lambda n: tell(0.4 + 0.5 * n / epochs, f"UMAP: epoch {n} of {epochs}"))
+    with redirect_stdout(steps):
+        coordinates = model.fit_transform(points)
+    lowered = search.n_neighbors < settings["neighbours"]
+    return coordinates, f"Neighbours were lowered to {search.n_neighbors}: there are few points." if lowered else ""
+
+
+def _by_tsne(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray, str]:
+    from sklearn.manifold import TSNE
+
+    tell(0.1, "Finding neighbours")
+    perplexity = min(settings["perplexity"], (len(points) - 1) / 3)  # its neighbourhoods hold 3 times as many
+    model = TSNE(
+        settings["dimensions"],
+        perplexity=perplexity,
+        init="pca",
+        max_iter=TSNE_ITERATIONS,
+        random_state=settings["seed"],
+        verbose=2,
+    )
+    words = f"t-SNE: iteration {{}} of {TSNE_ITERATIONS}"
+    steps = _Steps(r"Iteration (\d+)", lambda n: tell(0.15 + 0.75 * n / TSNE_ITERATIONS, words.format(n)))
+    with redirect_stdout(steps):
+        coordinates = model.fit_transform(points)
+    lowered = perplexity < settings["perplexity"]
+    return coordinates, f"Perplexity was lowered to {perplexity:.3g}: there are few points." if lowered else ""
+
+
+def _trustworthiness(points: np.ndarray, coordinates: np.ndarray, seed: int) -> tuple[float | None, str]:
+    """How far neighbours in the map are neighbours in the space, in [0, 1] (Venna & Kaski 2001), and on how many."""
+    if len(points) <= 2 * TRUST_NEIGHBOURS or not np.ptp(coordinates, axis=0).any():
+        return None, ""
+    from sklearn.manifold import trustworthiness
+
+    note = ""
+    if len(points) > TRUST_SAMPLE:
+        note = f"Trustworthiness is that of {TRUST_SAMPLE} of the {len(points)} points."
+        chosen = np.random.default_rng(seed).choice(len(points), TRUST_SAMPLE, replace=False)
+        points, coordinates = points[chosen], coordinates[chosen]
+    return float(trustworthiness(points, coordinates, n_neighbors=TRUST_NEIGHBOURS)), note
+
+
+def compute(settings: dict, matrix: np.ndarray, tell: Tell) -> tuple[dict, list[np.ndarray]]:
+    """The map of [N, H]: its coordinates [N, d] and `method`, `trustworthiness`, `note` (see `Projection`)."""
+    points, dimensions, method, note = scaled(matrix, settings["metric"]), settings["dimensions"], settings["method"], ""
+    distinct = len(np.unique(points, axis=0))
+    if method != "pca" and (distinct < max(FEWEST_DISTINCT, dimensions + 1) or points.shape[1] < dimensions):
+        said = f"{distinct} different point{'s' * (distinct > 1)} of {points.shape[1]} numbers"
+        method, note = "pca", f"{said} cannot be laid out by {LABELS[method]}: PCA was used instead."
+    tell(0.05, "Finding the principal components")
+    if distinct == 1:
+        coordinates = np.zeros((len(points), dimensions), np.float32)
+    elif method == "pca":
+        coordinates = principal(points, dimensions)(points)
+    else:
+        lay_out = _by_umap if method == "umap" else _by_tsne
+        coordinates, note = lay_out(_reduction(points)(points), settings, tell)
+    tell(0.92, "Measuring trustworthiness")
+    trust, sample = _trustworthiness(points, coordinates, settings["seed"])
+    return {"method": method, "trustworthiness": trust, "note": f"{note} {sample}".strip()}, [coordinates]
+
+
+def transform(
+    settings: dict, new: np.ndarray, matrix: np.ndarray, coordinates: np.ndarray, tell: Tell
+) -> tuple[dict, list[np.ndarray]]:
+    """Coordinates [M, d] of new points in UMAP's map of [N, H], which stays as it is.
+
+    UMAP's graph is made again, which is the quick part, and given the layout that is shown. It takes neighbours, also
+    those of new points, as distances; the matrix of distances may then be empty.
+    """
+    from scipy.sparse import csr_matrix
+
+    points = scaled(matrix, settings["metric"])
+    reduce = _reduction(points)
+    points = reduce(points)
+    search = _neighbours(points, settings)
+    tell(0.1, "Loading UMAP")
+    model = _umap(settings, search, points, metric="precomputed", transform_mode="graph")
+    model.fit(csr_matrix((len(points), len(points)), dtype=np.float32))
+    model.transform_mode, model.embedding_ = "embedding", coordinates
+    distances = search.kneighbors_graph(reduce(scaled(new, settings["metric"])), mode="distance")
+    return {}, [model.transform(distances)]
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # nothing comes after the task: this returns when the parent is gone
+    os._exit(1)
+
+
+def main() -> int:
+    """Take one task from standard input and answer it on standard output."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    warnings.filterwarnings("ignore", module="umap")  # what is done on purpose here
+    settings, arrays = receive(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(fraction: float, words: str) -> None:
+        send(answers, {"fraction": fraction, "words": words})
+
+    try:
+        if len(arrays) == 1:
+            values, results = compute(settings, arrays[0], tell)
+        else:
+            new, matrix, coordinates = arrays
+            values, results = transform(settings, new, matrix, coordinates, tell)
+    except Exception as error:
+        traceback.print_exc()
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        send(answers, {"error": f"The map could not be computed ({said})."})
+        return 1
+    send(answers, values, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

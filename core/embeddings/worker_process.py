@@ -1,0 +1,125 @@
+"""A computation in a Python process of its own: it can be killed at any moment, and the caller never waits on it.
+
+Messages go both ways over the child's standard input and output: one line of JSON, then the bytes of the float32
+arrays whose shapes the line names. Neither side unpickles anything, and the child writes no files.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from core.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+HEARTBEAT = 0.5  # seconds after which the last progress is told again, so that a caller can stop in between
+THREADS = 2  # of the child, whatever the machine has: sums in another order would give other coordinates
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a computation is: a fraction in [0, 1], and what it does now."""
+
+    fraction: float
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a child computed: JSON values and float32 arrays."""
+
+    values: dict
+    arrays: list[np.ndarray]
+
+
+def send(stream: IO[bytes], values: dict, arrays: Sequence[np.ndarray] = ()) -> None:
+    """Write one message; arrays are sent as float32."""
+    blocks = [np.ascontiguousarray(array, dtype=np.float32) for array in arrays]
+    stream.write(json.dumps({**values, "shapes": [block.shape for block in blocks]}).encode() + b"\n")
+    for block in blocks:
+        stream.write(block.tobytes())
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[dict, list[np.ndarray]]:
+    """Read one message. Raises `EOFError` if the other side is gone."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    values, arrays = json.loads(line), []
+    for shape in values.pop("shapes"):
+        size = 4 * int(np.prod(shape))
+        data = stream.read(size)
+        if len(data) < size:
+            raise EOFError
+        arrays.append(np.frombuffer(data, dtype=np.float32).reshape(shape))
+    return values, arrays
+
+
+def running(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Iterator[Progress | Answer]:
+    """Run `python -m module` on a task: its progress at least every half second, at last its answer.
+
+    Closing the iterator kills the child. Raises `UserError` with the child's sentence, or if it ends without answer.
+    """
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS))
+    child = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive"},
+    )
+    try:
+        yield from _conversation(child, task, arrays)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _conversation(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray]) -> Iterator[Progress | Answer]:
+    messages: queue.Queue = queue.Queue()
+    threading.Thread(target=_talk, args=(child, task, arrays, messages), daemon=True).start()
+    progress = Progress(0.0, "Starting")
+    yield progress
+    while True:
+        try:
+            message = messages.get(timeout=HEARTBEAT)
+        except queue.Empty:
+            yield progress
+            continue
+        if message is None:
+            raise UserError(f"The computation stopped without a result (exit code {child.wait()}): is memory short?")
+        values, results = message
+        if "error" in values:
+            raise UserError(values["error"])
+        if "words" in values:
+            progress = Progress(values["fraction"], values["words"])
+            yield progress
+        else:
+            yield Answer(values, results)
+            return
+
+
+def _talk(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray], messages: queue.Queue) -> None:
+    """Send the task, then pass on what the child says, `None` at its end. The pipes are this thread's to close."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        send(child.stdin, task, arrays)
+        while True:
+            messages.put(receive(child.stdout))
+    except (EOFError, OSError):
+        messages.put(None)
+    finally:
+        child.stdout.close()
+        with contextlib.suppress(BrokenPipeError):  # what was left to send has no reader any more
+            child.stdin.close()

@@ -1,0 +1,1 @@
+"""Many photos, or two models: compare, study, probe."""

@@ -1,0 +1,253 @@
+"""Measuring the three capabilities that naming a photo takes, each on its own (see `core.evaluation.capability_report`).
+
+(a) Object information: a linear probe on the LLM's features of `[BOS, image tokens, EOS]`, against one on the vision
+encoder's. "Last" is the state at EOS, "Avg." the mean over the image tokens; of the encoder, "Avg." is the mean over
+patches. None of the encoders here (EfficientNet, SigLIP inside Idefics2 and Idefics3) has a CLS token.
+
+(b) Category knowledge: the same probe on the LLM's features of category *descriptions*, tested on a wording and on
+choices of clauses that it was not fitted to. This measures whether the LLM's features tell descriptions apart, as the
+published protocol does with generated descriptions; it does not measure whether the LLM would have come up with them.
+Descriptions of one category share words, so the same probe on these words alone (TF-IDF) stands beside it.
+
+(c) Object-category alignment: how photos and names lie together, and how questions about the photos are answered.
+"""
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import combinations, cycle, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.data.photo_sets import Item
+from core.embeddings.compute import Photo, readable
+from core.embeddings.embedding_set import Space
+from core.embeddings.metrics import alignment_numbers
+from core.errors import UserError
+from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
+from core.evaluation.linear_probe import FOLDS, ProbeResult, probe_steps
+from core.evaluation.study import progress
+from core.models.checkpoint import read_card
+from core.models.scoring import pooled_features
+from core.models.vlm import Mllm, VisionFeatures
+from core.recognition.multiple_choice import answered, names_category
+from core.recognition.recogniser import LabelSpace, Recogniser
+from core.taxonomy.categories import WORDINGS, Category, describe, find_category
+from core.taxonomy.prompts import open_question
+from core.taxonomy.similarity import most_similar
+from core.zoo.registry import zoo
+
+BATCH = 16  # free answers, and descriptions, that go through the model together
+DESCRIPTIONS = 3 * WORDINGS  # of each category
+
+
+@dataclass
+class Seen:
+    """What the model's parts say of one photo: rows of features, and whether questions are answered rightly."""
+
+    encoder: Tensor  # [D] mean over patches
+    last: Tensor  # [H] LLM's state at EOS
+    average: Tensor  # [H] mean of the LLM's states over the image tokens
+    closed: bool
+    letter: bool
+    options: int
+    open: bool = False
+
+
+def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Generator[str | Diagnosis]:
+    """How far it is, line by line, and at last the `Diagnosis` of a model on the labelled photos of a set.
+
+    Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the iterator ends
+    the work with the photo, or the fold of a probe, at hand. Raises `UserError` if there are too few labelled photos.
+    """
+    if not any(item.label for item in items):
+        raise UserError("The photos have no true names: put them into class folders, or add a CSV of labels.")
+    yield "Opening the photos ..."
+    found = readable(items)
+    photos = [photo for photo in found if photo.category]
+    by_key = {photo.category.casefold(): photo.category for photo in reversed(photos)}
+    truth = [by_key[photo.category.casefold()] for photo in photos]
+    large = [name for name, count in Counter(truth).items() if count >= FOLDS]
+    if len(large) < 2:
+        raise UserError(
+            f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
+        )
+    space = recogniser.label_space(sorted(set(truth)))
+    seen = yield from look_at(recogniser, photos, truth, space, seed)
+    yield "Reading the descriptions ..."
+    features = {
+        (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in seen]),
+        (OBJECT, LLM, "Last"): _stacked([one.last for one in seen]),
+        (OBJECT, LLM, "Avg."): _stacked([one.average for one in seen]),
+    }
+    told = Descriptions.of(space.categories, seed)
+    if told:
+        features |= told.features(recogniser.mllm)
+    probes: dict[tuple[str, str, str], ProbeResult] = {}
+    for key, rows in features.items():
+        labels, groups = (told.categories, told.wordings) if told and key[0] == KNOWLEDGE else (truth, None)
+        what = f"Probing {key[0]} ({key[1]}, {key[2]}), {len(probes) + 1} of {len(features)} probes ..."
+        for result in probe_steps(rows, labels, seed=seed, groups=groups):
+            yield what
+            if result:
+                probes[key] = result
+    learned = photos_learned(recogniser.name)
+    digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in photos)).encode()).hexdigest()
+    yield Diagnosis(
+        recogniser.name,
+        probes,
+        alignment_numbers(_space(recogniser, photos, truth, space, seen)),
+        _questions(seen),
+        photos=len(photos),
+        categories=len(space.labels),
+        skipped=len(items) - len(found),
+        without_label=len(found) - len(photos),
+        trained_on=sum(photo.sha256.startswith(learned) for photo in photos) if learned else 0,
+        provenance={"seed": seed, "date": datetime.now(UTC).date().isoformat(), "photos_sha256": digest},
+    )
+
+
+def photos_learned(model: str) -> tuple[str, ...]:
+    """What the SHA-256 of every photo begins with that a model of the zoo was trained on; empty if that is not told."""
+    entry = zoo().get(model)
+    if entry is None or entry.hub:
+        return ()
+    return tuple(read_card(entry.checkpoint).get("data", {}).get("seen", []))
+
+
+def look_at(
+    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seed: int
+) -> Generator[str, None, list[Seen]]:
+    """How far it is, photo by photo; returns what the model says of each.
+
+    Features are those of the photo as it is; questions are answered as the app does, from several views of it. The
+    free answers of `BATCH` photos are written together.
+    """
+    look_alikes, rng, started = most_similar(space.labels, 3), random.Random(seed), time.monotonic()
+    seen: list[Seen] = []
+    for start in range(0, len(photos), BATCH):
+        part, names = photos[start : start + BATCH], truth[start : start + BATCH]
+        tokens = []
+        for photo, name in zip(part, names, strict=True):
+            look = recogniser.look(photo.open())
+            place = space.labels.index(name)
+            options = [space.labels[i] for i in (place, *look_alikes[place])]
+            rng.shuffle(options)
+            closed, letter = answered(recogniser, look, recogniser.score(look, space), space, options, name)
+            own = VisionFeatures(look.vision.states[:1], look.vision.mask[:1])
+            last, average = object_features(recogniser.mllm, look.tokens)
+            seen.append(Seen(pooled_features(own)[0].cpu(), last[0], average[0], closed, letter, len(options)))
+            tokens.append(look.tokens)
+            yield progress(len(seen), len(photos), started)
+        answers = recogniser.answers(open_question(space.group), torch.cat(tokens))
+        for one, name, answer in zip(seen[start:], names, answers, strict=True):
+            one.open = names_category(answer, name)
+    return seen
+
+
+def object_features(mllm: Mllm, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """("Last" [B, H], "Avg." [B, H]) of photos given as image tokens [B, L, H]: see `pooled_states`."""
+    return pooled_states(mllm, [mllm.object_ids()] * len(image_tokens), image_tokens)
+
+
+@torch.no_grad()
+def pooled_states(mllm: Mllm, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The LLM's last state at EOS, and the mean of its last states between BOS and EOS, of B sequences.
+
+    Both are [B, H] float32, L2-normalised, on the CPU.
+    """
+    states = mllm.hidden_states(sequences, image_tokens).float()  # [B, T, H]
+    lengths = torch.tensor([len(sequence) for sequence in sequences], device=states.device)
+    places = torch.arange(states.shape[1], device=states.device)
+    between = (places >= 1) & (places < lengths[:, None] - 1)  # [B, T]
+    average = (states * between[..., None]).sum(dim=1) / between.sum(dim=1, keepdim=True)
+    last = states[torch.arange(len(states), device=states.device), lengths - 1]
+    return F.normalize(last, dim=-1).cpu(), F.normalize(average, dim=-1).cpu()
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """N descriptions of categories, `DESCRIPTIONS` of each."""
+
+    texts: list[str]
+    categories: list[str]
+    wordings: list[int]  # a probe is tested on one wording, having seen the others
+
+    @classmethod
+    def of(cls, names: list[str], seed: int) -> "Descriptions | None":
+        """Those of the categories that have field marks; None if they are fewer than two.
+
+        Each holds half of the category's clauses. The choices of clauses differ from wording to wording, so that no
+        tested text repeats the clauses of one that was fitted to, and are the same for all categories of a kind, so
+        that which attributes are named says nothing.
+        """
+        known = [category for category in map(find_category, names) if category and category.values]
+        if len(known) < 2:
+            return None
+        texts = [(text, c.name, wording) for c in known for text, wording in _partial_descriptions(c, seed)]
+        return cls(*map(list, zip(*texts, strict=True)))
+
+    def features(self, mllm: Mllm) -> dict[tuple[str, str, str], np.ndarray]:
+        """What is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        ids = [mllm.text_ids(text) for text in self.texts]
+        parts = [pooled_states(mllm, ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
+        last, average = (_stacked([row for part in parts for row in part[kind]]) for kind in (0, 1))
+        words = TfidfVectorizer().fit_transform(self.texts).toarray()
+        return {(KNOWLEDGE, LLM, "Last"): last, (KNOWLEDGE, LLM, "Avg."): average, (KNOWLEDGE, WORDS, "TF-IDF"): words}
+
+
+def _partial_descriptions(category: Category, seed: int) -> Iterator[tuple[str, int]]:
+    """(text, wording) of a category's descriptions by parts of its field marks."""
+    group = category.super_category
+    choices = list(combinations(group.attributes, (len(group.attributes) + 1) // 2))
+    random.Random(f"{seed} {group.name}").shuffle(choices)
+    for i, chosen in enumerate(islice(cycle(choices), DESCRIPTIONS)):
+        part = replace(
+            category,
+            super_category=replace(group, attributes=chosen),
+            values={attribute: category.values[attribute] for attribute in chosen},
+        )
+        yield describe(part, i % WORDINGS), i % WORDINGS
+
+
+def _stacked(rows: list[Tensor]) -> np.ndarray:
+    return torch.stack(rows).numpy()
+
+
+def _space(recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seen: list[Seen]) -> Space:
+    """The photos ("Last") and the names in the LLM's space. Categories without field marks have no description."""
+    known = [find_category(name) for name in space.categories]
+    described = np.array([bool(category and category.values) for category in known])
+    return Space(
+        objects=_stacked([one.last for one in seen]),
+        vision=_stacked([one.encoder for one in seen]),
+        names=space.names.cpu().numpy(),
+        descriptions=space.descriptions.cpu().numpy() * described[:, None],
+        truth=np.array([space.labels.index(name) for name in truth]),
+        categories=space.labels,
+        groups=[category.super_category.name if category else "" for category in known],
+        photos=[photo.item.name for photo in photos],
+        hashes=[photo.sha256 for photo in photos],
+        data_sets=[photo.item.data_set for photo in photos],
+        provenance={"model": recogniser.name},
+    )
+
+
+def _questions(seen: list[Seen]) -> Questions:
+    n = len(seen)
+    return Questions(
+        photos=n,
+        closed=sum(one.closed for one in seen) / n,
+        letter=sum(one.letter for one in seen) / n,
+        open=sum(one.open for one in seen) / n,
+        chance=sum(1 / one.options for one in seen) / n,
+    )

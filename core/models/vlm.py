@@ -1,0 +1,222 @@
+"""A multi-modal LLM of the Idefics2 kind, taken apart where the method needs it.
+
+A photo goes through the frozen vision tower once (`VisionFeatures`, cacheable), through the connector (image
+tokens), and through the text model as often as there are texts to relate it to. Nothing here is particular to the
+embedded model: any Idefics2 will do, and any Idefics3 (SmolVLM), whose connector and prompt differ a little. A photo is
+one image: splitting into sub-images must be off.
+"""
+
+import copy
+import re
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DynamicCache,
+    Idefics2ForConditionalGeneration,
+    Idefics2Processor,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+)
+
+END_OF_UTTERANCE = "<end_of_utterance>"  # ends a turn in the chat templates of Idefics2-8B and SmolVLM
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the frozen tower says of B photos."""
+
+    states: Tensor  # [B, P, D_vision]
+    mask: Tensor  # [B, P] bool: False where a patch is padding
+
+
+class Mllm:
+    """An Idefics2-like model with its processor. `base` is the source given to `core.models.base_models.open_base`."""
+
+    def __init__(
+        self,
+        model: Idefics2ForConditionalGeneration | Idefics3ForConditionalGeneration,
+        processor: Idefics2Processor | Idefics3Processor,
+        base: str,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.base = base
+        self.tokenizer = processor.tokenizer
+        self.answer_end = self.tokenizer.eos_token_id  # what the model ends an answer with
+        if END_OF_UTTERANCE in str(processor.chat_template):
+            self.answer_end = self.tokenizer.convert_tokens_to_ids(END_OF_UTTERANCE)
+        self.image_token = model.config.image_token_id
+        self.text_model = model.model.text_model
+        self._special = re.compile(
+            "|".join(re.escape(t.content) for t in self.tokenizer.added_tokens_decoder.values() if t.special)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    def own_weights(self) -> None:
+        """Take copies of weights that are shared with other models, so that all of them can be trained."""
+        self.model = copy.deepcopy(self.model)
+        self.text_model = self.model.model.text_model
+
+    def escape(self, text: str) -> str:
+        """Text that cannot end a turn or stand for a photo: special tokens typed by a user are broken up."""
+        return self._special.sub(lambda match: match.group()[0] + " " + match.group()[1:], text)
+
+    def pixels(self, photos: list[Image.Image]) -> tuple[Tensor, Tensor]:
+        """RGB photos as the tower takes them: pixel values [B, 3, H, W] and patch mask [B, H/p, W/p], on the CPU."""
+        inputs = self.processor.image_processor([[photo] for photo in photos], return_tensors="pt")
+        pixels = inputs["pixel_values"][:, 0]
+        pixel_mask = inputs.get("pixel_attention_mask")
+        if pixel_mask is None:
+            pixel_mask = torch.ones(pixels.shape[0], 1, *pixels.shape[2:])
+        patch = self.model.config.vision_config.patch_size
+        patches = pixel_mask[:, 0].unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
+        return pixels, patches.sum(dim=(-1, -2)) == patch * patch
+
+    @torch.no_grad()
+    def tower(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
+        """The frozen vision tower on `pixels` (the first half of the model's `get_image_features`)."""
+        tower = self.model.model.vision_model
+        pixels = pixels.to(self.device, next(tower.parameters()).dtype)
+        patch_mask = patch_mask.to(self.device)
+        states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
+        return VisionFeatures(states, patch_mask.flatten(1))
+
+    def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
+        """What the tower says of RGB photos."""
+        return self.tower(*self.pixels(photos))
+
+    def image_tokens(self, vision: VisionFeatures) -> Tensor:
+        """The connector: -> [B, L, H], one row of L image tokens per photo."""
+        connector = self.model.model.connector
+        states = vision.states.to(next(connector.parameters()).dtype)
+        if isinstance(self.model, Idefics3ForConditionalGeneration):
+            return connector(states)  # its photos are squares: no patch is padding
+        return connector(states, attention_mask=vision.mask)
+
+    def text_ids(self, text: str) -> list[int]:
+        """`[BOS, text, EOS]`, the sequence whose EOS state embeds a text. Raises `ValueError` for an empty text."""
+        words = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids
+        if not words:
+            raise ValueError("An empty text cannot be embedded.")
+        return [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
+
+    def object_ids(self) -> list[int]:
+        """`[BOS, image tokens, EOS]`, the sequence whose EOS state embeds a photo."""
+        images = [self.image_token] * self.processor.image_seq_len
+        return [self.tokenizer.bos_token_id, *images, self.tokenizer.eos_token_id]
+
+    def question_ids(self, question: str) -> list[int]:
+        """The chat prompt that asks `question` about one photo, up to where the answer starts."""
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self.escape(question)}]}
+        prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        if isinstance(self.processor, Idefics3Processor):  # it makes room for an image only when it is given one
+            image = self.processor.replace_image_token({"rows": [[0]], "cols": [[0]]}, 0)
+            return self.tokenizer(prompt.replace(self.processor.image_token, image)).input_ids
+        return self.processor(text=[prompt])["input_ids"][0]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """An answer as the model should write it: its tokens and the end of the turn."""
+        return [*self.tokenizer(self.escape(answer), add_special_tokens=False).input_ids, self.answer_end]
+
+    def input_embeddings(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Right-padded input embeddings [B, T, H] and attention mask [B, T] of token sequences.
+
+        The image placeholders of all sequences, in order, are filled with the rows of `image_tokens` [B', L, H].
+        Raises `ValueError` for an empty sequence or when placeholders and image tokens do not match in number.
+        """
+        if not all(sequences):
+            raise ValueError("A sequence without tokens cannot be embedded.")
+        ids = [torch.tensor(sequence) for sequence in sequences]
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(self.device)
+        lengths = torch.tensor([len(sequence) for sequence in sequences], device=self.device)
+        mask = torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
+        embeddings = self.model.get_input_embeddings()(padded)
+        placeholders = (padded == self.image_token) & mask
+        if image_tokens is None:
+            image_tokens = embeddings.new_zeros(0, 1, embeddings.shape[-1])
+        if placeholders.sum() != image_tokens.shape[0] * image_tokens.shape[1]:
+            raise ValueError("The number of image placeholders differs from the number of image tokens.")
+        embeddings = embeddings.masked_scatter(placeholders[..., None], image_tokens.to(embeddings.dtype))
+        return embeddings, mask
+
+    def hidden_states(
+        self, sequences: list[list[int]], image_tokens: Tensor | None = None, cache: DynamicCache | None = None
+    ) -> Tensor:
+        """Last hidden states [B, T, H] (after the final norm) of right-padded sequences."""
+        embeddings, _ = self.input_embeddings(sequences, image_tokens)
+        # No attention mask: padding is on the right, where a causal model's real tokens never look.
+        return self.text_model(
+            inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+
+    def embed(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
+        """[B, H] float32, L2-normalised: the last hidden state at each sequence's EOS (o, a and c of the method).
+
+        Raises `ValueError` for a sequence that does not end in EOS: the position is taken from the length,
+        never found by searching for a token that padding may share.
+        """
+        eos = self.tokenizer.eos_token_id
+        if any(not sequence or sequence[-1] != eos for sequence in sequences):
+            raise ValueError("A sequence to embed must end in the end-of-sequence token.")
+        if image_tokens is not None:  # photos are all of one length
+            return self.embed_together(sequences, image_tokens)
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        groups: list[list[int]] = [[]]
+        for i in order:  # texts of like length go together: padding costs as much as words
+            if groups[-1] and len(sequences[i]) > 1.3 * len(sequences[groups[-1][0]]) + 2:
+                groups.append([])
+            groups[-1].append(i)
+        rows = torch.cat([self.embed_together([sequences[i] for i in group]) for group in groups])
+        return rows[torch.tensor(order, device=rows.device).argsort()]
+
+    def embed_together(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
+        """`embed` in one pass, every sequence padded to the longest."""
+        states = self.hidden_states(sequences, image_tokens)
+        last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)
+        return F.normalize(states[torch.arange(len(sequences)), last].float(), dim=-1)
+
+    def embed_texts(self, texts: list[str], batch: int = 32) -> Tensor:
+        """[N, H] float32: the embeddings of texts (category names or descriptions), without gradients."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        with torch.no_grad():
+            rows = [
+                self.embed([self.text_ids(texts[i]) for i in order[start : start + batch]])
+                for start in range(0, len(order), batch)
+            ]
+        return torch.cat(rows)[torch.tensor(order).argsort()]
+
+    def word_ids(self, texts: list[str]) -> Tensor:
+        """[N, L] ids of each text's first L tokens, L being the number of image tokens; -1 behind a shorter text."""
+        rows = torch.full((len(texts), self.processor.image_seq_len), -1)
+        for row, text in zip(rows, texts, strict=True):
+            ids = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids[: len(row)]
+            row[: len(ids)] = torch.tensor(ids, dtype=row.dtype)
+        return rows
+
+    def word_embeddings(self, ids: Tensor) -> Tensor:
+        """[N, L, H] float32: input embeddings of the words given by `word_ids` [N, L], zeros where there is none."""
+        ids = ids.to(self.device)
+        table = self.model.get_input_embeddings().weight.detach()
+        return table[ids.clamp(min=0)].float() * (ids >= 0)[..., None]
+
+    def embed_photos(self, image_tokens: Tensor) -> Tensor:
+        """[B, H] float32: the object embeddings of photos given as image tokens [B, L, H]."""
+        return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)
+
+    def generation_loss(self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor) -> Tensor:
+        """L_gen: mean cross-entropy over the answers' tokens alone; prompts and image tokens carry no loss."""
+        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        states = self.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
+        rows = [i for i, answer in enumerate(answers) for _ in answer]
+        columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
+        targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
+        return F.cross_entropy(self.model.lm_head(states[rows, columns]).float(), targets)

@@ -1,0 +1,1 @@
+"""One photo and one model: encode, rank, write, explain."""

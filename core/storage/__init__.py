@@ -1,0 +1,1 @@
+"""Files and caches that survive being killed in the middle of a write."""

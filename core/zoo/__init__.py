@@ -1,0 +1,1 @@
+"""Which models there are, whether they can run here, and loading one by name."""

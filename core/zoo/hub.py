@@ -1,0 +1,160 @@
+"""Models of the Hugging Face hub, too large to come along: what they need, whether that is here, and loading one.
+
+Whether a model is here is read off the local cache: listing and loading touch no network and never begin a download.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.models.checkpoint import Labels
+    from core.models.vlm import Mllm
+    from core.recognition.recogniser import Recogniser
+
+BF16, FOUR_BIT = "bf16", "4-bit"
+UNCALIBRATED = (
+    "A model of the hub has no checkpoint here: it ranks names by how likely it is to say them, its probabilities are "
+    "not calibrated, and it takes no photo for unknown."
+)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A model as the hub has it. Sizes are in GB (10^9 bytes); `memory` is what each precision needs, best first."""
+
+    repository: str
+    revision: str
+    licence: str
+    download: float
+    memory: dict[str, float]
+
+    @property
+    def command(self) -> str:
+        """What a person runs to have the model."""
+        return f"HF_HUB_OFFLINE=0 .venv/bin/hf download {self.repository} --revision {self.revision}"
+
+    @property
+    def needs(self) -> str:
+        """The memory of every precision, for people."""
+        return " or ".join(f"{size:.1f} GB ({precision})" for precision, size in self.memory.items())
+
+
+def local_folder(hub: Hub) -> Path | None:
+    """Where the local cache has the model at its revision, whole; None if it has not."""
+    from huggingface_hub import snapshot_download
+
+    from core.models.base_models import MODEL_FILES
+
+    try:
+        folder = Path(
+            snapshot_download(hub.repository, revision=hub.revision, allow_patterns=MODEL_FILES, local_files_only=True)
+        )
+        index = folder / "model.safetensors.index.json"
+        files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    except (OSError, ValueError, KeyError):  # what the hub raises for "not here", and an index that is half there
+        return None
+    return folder if all((folder / name).is_file() for name in ("config.json", *files)) else None
+
+
+def free_memory() -> tuple[bool, float]:
+    """Whether there is a GPU, and how much of its memory (without one: of main memory) can be had, in GB."""
+    import torch
+
+    if torch.cuda.is_available():
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return True, (torch.cuda.mem_get_info()[0] + unused) / 1e9
+    import psutil
+
+    return False, psutil.virtual_memory().available / 1e9
+
+
+def best_precision(hub: Hub) -> str:
+    """The best precision that fits the free memory. Raises `UserError` with the reason if none does."""
+    gpu, free = free_memory()
+    if not gpu:  # 4-bit arithmetic is made for GPUs
+        if free < hub.memory[BF16]:
+            raise UserError(
+                f"There is no GPU, and not enough memory without one: {free:.1f} GB of main memory are free, and it "
+                f"takes {hub.memory[BF16]:.1f} GB. It needs a GPU with {hub.needs}."
+            )
+        return BF16
+    fits = [precision for precision, size in hub.memory.items() if size <= free]
+    if not fits:
+        raise UserError(f"There is not enough memory: {free:.1f} GB of the GPU's are free, and it takes {hub.needs}.")
+    if fits[0] == FOUR_BIT and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"There is not enough memory for bf16 ({free:.1f} GB of the GPU's are free), and 4 bits need a package: "
+            "run `.venv/bin/pip install bitsandbytes`."
+        )
+    return fits[0]
+
+
+def state(hub: Hub) -> str:
+    """ "ready", or one sentence that says what is missing here; memory first, since without it a download is idle."""
+    try:
+        best_precision(hub)
+    except UserError as error:
+        return str(error)
+    if local_folder(hub) is None:
+        return f"It needs a download of {hub.download:.1f} GB: run `{hub.command}`."
+    return "ready"
+
+
+def load(name: str, hub: Hub, progress: Callable[[str], None]) -> "Recogniser":
+    """The model in the best precision that fits, over all categories of the tables.
+
+    Between its steps it calls `progress`, which may raise to give up. Raises `UserError` if the model is not here,
+    does not fit, or runs out of memory while it is loaded: nothing of it stays then.
+    """
+    import torch
+
+    precision = best_precision(hub)
+    folder = local_folder(hub)
+    if folder is None:
+        raise UserError(f"{name} is not here. It needs a download of {hub.download:.1f} GB: run `{hub.command}`.")
+    try:
+        progress(f"Reading {hub.download:.1f} GB of weights, {precision} in memory")
+        return _open(name, folder, precision, progress)
+    except torch.OutOfMemoryError:
+        pass  # this error holds on to what was loaded, until the block is left
+    torch.cuda.empty_cache()
+    raise UserError(f"The memory was not enough to load {name} ({precision}): what was loaded before still works.")
+
+
+def _open(name: str, folder: Path, precision: str, progress: Callable[[str], None]) -> "Recogniser":
+    import torch
+
+    from core.models.base_models import open_base
+    from core.models.checkpoint import Calibration
+    from core.recognition.recogniser import MAX_LABELS, Recogniser
+
+    mllm = open_base(str(folder), four_bit=precision == FOUR_BIT, dtype=torch.bfloat16)
+    progress("Embedding the names of the categories")
+    return Recogniser(name, mllm, table_labels(mllm), Calibration(candidates=MAX_LABELS))
+
+
+def table_labels(mllm: "Mllm") -> "Labels":
+    """All categories of the tables for a model that learned none: names by its text side, as descriptions, too.
+
+    The mean vision features are zeros, from which every photo is equally far.
+    """
+    import torch
+
+    from core.models.checkpoint import Labels
+    from core.taxonomy.categories import categories, words_of
+
+    names = list(categories())
+    embeddings = mllm.embed_texts(names).cpu()
+    return Labels(
+        names,
+        embeddings,
+        embeddings,
+        torch.zeros(len(names), mllm.model.config.vision_config.hidden_size),
+        mllm.word_ids([words_of(name) for name in names]),
+    )

@@ -1,0 +1,1 @@
+"""The map of the Alignment tab: request, figure, viewer, photos, export."""

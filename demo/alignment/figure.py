@@ -1,0 +1,229 @@
+"""Maps of a `Space` as Plotly figures: positions and colours are numbers, and no text of a photo is in a figure.
+
+Colours are rows of a list, read through a colour scale with hard edges, so that a point is four small numbers and a
+map of 20,000 points stays smooth. The browser shows names itself (`demo/map_view.js`), as text.
+"""
+
+import colorsys
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.embeddings.embedding_set import KINDS, Points, Space
+
+COLOUR_BY = ("category", "super-category", "data set", "nearest name is right")
+FEW = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D")  # after Okabe and Ito
+PLAIN, FADED = -1, -2  # of no label; not looked at
+PLAIN_COLOUR, FADED_COLOUR, PLACED_COLOUR = "#8c8c8c", "rgba(140,140,140,0.12)", "#e6007e"
+PLACED = "your photo"
+SHOWN = dict(zip(KINDS, ("photo", "attribute description", "category name"), strict=True))
+SYMBOLS = {  # in two dimensions, in three
+    "object": ("circle", "circle"),
+    "attributes": ("diamond", "diamond"),
+    "category": ("star", "cross"),
+    PLACED: ("hexagram", "square"),
+}
+SIZES = {"object": (7, 3), "attributes": (10, 5), "category": (14, 6), PLACED: (24, 11)}
+MANY = 3_000  # photos, above which they are drawn smaller
+VECTOR = 2_000  # points up to which a flat map is drawn without WebGL, whose start takes longer than so few points
+GOLDEN = 0.618034
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """Which colour every point has."""
+
+    values: np.ndarray  # [P] int16 rows of `labels`, `PLAIN` where none applies
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the maps of a figure."""
+
+    title: str
+    points: Points
+    coordinates: np.ndarray  # [P, 2 or 3]
+    colouring: Colouring
+    other: np.ndarray | None = None  # [P, 2 or 3] where the points move to, if this is an animation
+    placed: np.ndarray | None = None  # [2 or 3] of the photo that somebody has added
+    placed_other: np.ndarray | None = None  # [2 or 3] where that moves to
+
+
+def colouring(space: Space, points: Points, by: str) -> Colouring:
+    """The colours of points by one of `COLOUR_BY`. The last compares the nearest name with the true one."""
+    of_photo, has_photo, has_category = points.photos, points.photos >= 0, points.categories >= 0
+    if by == "category":
+        return Colouring(points.categories.astype(np.int16), space.categories)
+    values = np.full(len(points.kinds), PLAIN, np.int16)
+    if by == "super-category":
+        labels = sorted({group for group in space.groups if group})
+        rows = np.array([labels.index(group) if group else PLAIN for group in space.groups], np.int16)
+        values[has_category] = rows[points.categories[has_category]]
+        return Colouring(values, labels)
+    if by == "data set":
+        labels = sorted({name for name in space.data_sets if name})
+        rows = np.array([labels.index(name) if name else PLAIN for name in space.data_sets], np.int16)
+        values[has_photo] = rows[of_photo[has_photo]]
+        return Colouring(values, labels)
+    if by != COLOUR_BY[3]:
+        raise ValueError(by)
+    wrong = (space.objects @ space.names.T).argmax(axis=1) != space.truth
+    asked = has_photo & has_category
+    values[asked] = wrong[of_photo[asked]]
+    return Colouring(values, ["right", "wrong"])
+
+
+def palette(count: int) -> list[str]:
+    """As many colours: up to 8 that most colour-blind people can tell apart, else hues a golden angle apart.
+
+    Lightness changes from one to the next as well, so that neighbours differ by more than hue.
+    """
+    if count <= len(FEW):
+        return list(FEW[:count])
+    colours = []
+    for i in range(count):
+        lightness, saturation = (0.42, 0.56, 0.68)[i % 3], (0.85, 0.6, 0.75)[i % 3]
+        red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(i * GOLDEN % 1, lightness, saturation))
+        colours.append(f"#{red:02x}{green:02x}{blue:02x}")
+    return colours
+
+
+def map_figure(panels: Sequence[Panel], revision: str) -> go.Figure:
+    """The figure of some maps side by side, which share their labels; as long as `revision` stays, so does the view.
+
+    `customdata` is the row of the point in its `Points`, one past the last for the added photo; a trace's `meta` tells
+    its panel and kind. Raises `ValueError` if the panels' labels or dimensions differ.
+    """
+    labels = panels[0].colouring.labels
+    dimensions = panels[0].coordinates.shape[1]
+    if any(p.colouring.labels != labels or p.coordinates.shape[1] != dimensions for p in panels):
+        raise ValueError("panels of one figure share their labels and dimensions")
+    figure = go.Figure()
+    for number, panel in enumerate(panels):
+        figure.add_traces([_trace(panel, number, kind, len(labels)) for kind in _kinds(panel)])
+        figure.update_layout(_axes(panel, number, len(panels)))
+    figure.update_layout(
+        uirevision=revision,
+        showlegend=False,
+        dragmode="pan" if dimensions == 2 else "turntable",
+        margin={"l": 8, "r": 8, "t": 36 if len(panels) > 1 else 8, "b": 8},
+        hovermode="closest",
+        annotations=_titles(panels) if len(panels) > 1 else [],
+    )
+    return figure
+
+
+def _kinds(panel: Panel) -> list[str]:
+    present = set(panel.points.kinds)
+    return [kind for kind in KINDS if kind in present] + ([PLACED] if panel.placed is not None else [])
+
+
+def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scatter | go.Scattergl | go.Scatter3d:
+    flat = panel.coordinates.shape[1] == 2
+    rows, places, values = _rows(panel, kind)
+    size = SIZES[kind][not flat]
+    if kind == KINDS[0] and len(rows) > MANY:
+        size = max(2, size - 2)
+    suffix = str(number + 1) if number else ""
+    where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"} if flat else {"scene": f"scene{suffix}"}
+    marker = {
+        "symbol": SYMBOLS[kind][not flat],
+        "size": size,
+        "color": PLACED_COLOUR if kind == PLACED else values,
+        "line": {"width": 0 if kind == KINDS[0] else 1, "color": "white" if kind == PLACED else "rgba(70,70,70,0.8)"},
+    }
+    if kind != PLACED:
+        marker |= {"colorscale": _scale(labels), "cmin": FADED - 0.5, "cmax": labels - 0.5, "showscale": False}
+    common = {
+        "mode": "markers",
+        "name": SHOWN.get(kind, kind),
+        "customdata": rows,
+        "hoverinfo": "none",
+        "meta": {"panel": number, "kind": kind},
+        "marker": marker,
+        **where,
+        **{axis: places[:, i] for i, axis in enumerate("xyz"[: places.shape[1]])},
+    }
+    if flat:
+        drawn = go.Scatter if len(panel.points.kinds) <= VECTOR else go.Scattergl
+        return drawn(**common, unselected={"marker": {"opacity": 0.08}})
+    return go.Scatter3d(**common)
+
+
+def _rows(panel: Panel, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the points of a kind: rows [K] int32, coordinates [K, d] float32, colours [K] int16."""
+    if kind == PLACED:
+        assert panel.placed is not None
+        return np.array([len(panel.points.kinds)], np.int32), panel.placed[None].astype(np.float32), np.zeros(1)
+    rows = np.flatnonzero(np.array(panel.points.kinds) == kind).astype(np.int32)
+    return rows, panel.coordinates[rows].astype(np.float32), panel.colouring.values[rows].astype(np.int16)
+
+
+def _scale(labels: int) -> list[list]:
+    """A colour scale of hard edges: faded, plain, then the labels' colours."""
+    colours = [FADED_COLOUR, PLAIN_COLOUR, *palette(labels)]
+    edges = [i / len(colours) for i in range(len(colours) + 1)]
+    return [[edge, colour] for i, colour in enumerate(colours) for edge in edges[i : i + 2]]
+
+
+def _axes(panel: Panel, number: int, count: int) -> dict:
+    """The axes of a panel: ranges that hold all its points before and after, with no numbers (they mean nothing)."""
+    optional = (panel.other, panel.placed, panel.placed_other)
+    places = np.concatenate([panel.coordinates, *(np.atleast_2d(p) for p in optional if p is not None)])
+    low, high = places.min(axis=0), places.max(axis=0)
+    flat = len(low) == 2
+    half = (high - low) * 0.54 if flat else np.full(3, max(float((high - low).max()) * 0.54, 1e-6))
+    half = np.maximum(half, 1e-6)
+    ranges = [[float(m - h), float(m + h)] for m, h in zip((low + high) / 2, half, strict=True)]
+    domain = [number / count + 0.01 * bool(number), (number + 1) / count - 0.01 * (number + 1 < count)]
+    suffix = str(number + 1) if number else ""
+    bare = {"showticklabels": False, "zeroline": False, "title": {"text": ""}}
+    if flat:
+        x = {**bare, "range": ranges[0], "domain": domain, "anchor": f"y{suffix}"}
+        y = {**bare, "range": ranges[1], "anchor": f"x{suffix}", "scaleanchor": f"x{suffix}"}
+        return {f"xaxis{suffix}": x, f"yaxis{suffix}": y}
+    axes = {f"{axis}axis": {**bare, "range": r, "showspikes": False} for axis, r in zip("xyz", ranges, strict=True)}
+    return {f"scene{suffix}": {**axes, "domain": {"x": domain, "y": [0, 1]}, "aspectmode": "cube"}}
+
+
+def _titles(panels: Sequence[Panel]) -> list[dict]:
+    common = {"xref": "paper", "yref": "paper", "y": 1, "yanchor": "bottom", "xanchor": "center", "showarrow": False}
+    return [
+        {**common, "x": (i + 0.5) / len(panels), "text": html.escape(panel.title, quote=False)}
+        for i, panel in enumerate(panels)
+    ]
+
+
+def map_json(space: Space, panels: Sequence[Panel], revision: str, file_name: str, placed_thumbnail: str = "") -> str:
+    """What `demo/map_view.js` draws: the figure, and what is told of its points. All panels show the same points."""
+    figure = map_figure(panels, revision)
+    points, labels = panels[0].points, panels[0].colouring.labels
+    moved = None
+    if panels[0].other is not None:
+        moved = [_moved(panels[0], kind) for kind in _kinds(panels[0])]
+    about = {
+        "points": {"category": points.categories.tolist(), "photo": points.photos.tolist()},
+        "categories": space.categories,
+        "photos": space.photos,
+        "labels": labels,
+        "colours": palette(len(labels)),
+        "kinds": SHOWN,
+        "moved": moved,
+        "placed": placed_thumbnail,
+        "file": file_name,
+    }
+    return f'{{"figure": {figure.to_json()}, "about": {json.dumps(about)}}}'
+
+
+def _moved(panel: Panel, kind: str) -> list[list[float]]:
+    """Per axis, where the points of a kind move to."""
+    assert panel.other is not None
+    if kind == PLACED:
+        assert panel.placed_other is not None
+        return panel.placed_other[:, None].tolist()
+    return np.round(panel.other[_rows(panel, kind)[0]].T, 4).tolist()

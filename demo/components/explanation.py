@@ -1,0 +1,149 @@
+"""The "Why" of the Identify tab: bars for the attributes of a name, and where in the photo they are."""
+
+import html
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gradio as gr
+from PIL import Image
+from torch import Tensor
+
+from core.errors import UserError
+from core.recognition.explanation import Evidence, Explainer, Explanation, Mark
+from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
+from core.recognition.recogniser import Identification, LabelSpace, Look
+from demo.components.errors import on_page
+
+SPECIES = "the species"
+OPACITY = 60  # per cent
+MEANING = "Warm places speak for the name, or for the attribute's value against those of the look-alikes."
+LEARNED = (
+    "<b>Learned knowledge:</b> the values come from the table of field marks that the model was trained with, and "
+    "<i>known</i> (how near a value lies to the name) is the same for every photo. <b>Read off this photo:</b> "
+    "<i>seen</i> (how near the photo lies to a value), and so what supports or contradicts a name, compared with the "
+    "values of its look-alikes. A single mark is a hint, not a measurement."
+)
+SIGNS = {"supports": "▲", "contradicts": "▼", "undecided": "≈", "shared": "="}
+CSS = """
+p { margin: 0 0 .6em }
+h4 { margin: 0 0 .4em; font-size: 1em; font-weight: 600 }
+.names { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 230px), 1fr)); gap: 1.2em }
+.mark { margin-bottom: .7em; overflow-wrap: anywhere }
+.verdict { font-size: .85em; white-space: nowrap; opacity: .8 }
+.supports .verdict { color: #16a34a; opacity: 1 }
+.contradicts .verdict { color: #ef4444; opacity: 1 }
+.bar { display: grid; grid-template-columns: 3.6em 1fr 2.8em; gap: .5em; align-items: center; font-size: .8em }
+.bar .track { height: .5em; border-radius: .25em; background: var(--border-color-primary) }
+.bar .fill { display: block; height: 100%; border-radius: .25em; background: var(--body-text-color); opacity: .45 }
+.bar.seen .fill { background: var(--color-accent); opacity: 1 }
+.learned { opacity: .75; font-size: .85em; margin-top: .8em }
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a session's last identification was made of, for maps of the same photo."""
+
+    explainer: Explainer
+    photo: Image.Image
+    look: Look
+    space: LabelSpace
+    result: Identification
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A photo and its finished map, for another opacity."""
+
+    photo: Image.Image
+    heat: Tensor
+
+
+def why_html(explanation: Explanation | None) -> str:
+    """The bars and sentences of an explanation. All that a user or a model may have worded is escaped."""
+    if explanation is None:
+        return ""
+    sentence = f"<p class='rather'>{html.escape(explanation.sentence)}</p>"
+    if not explanation.evidence:
+        return sentence
+    names = "".join(map(_evidence, explanation.evidence))
+    return f"{sentence}<div class='names'>{names}</div><p class='learned'>{LEARNED}</p>"
+
+
+def _evidence(evidence: Evidence) -> str:
+    return f"<div><h4>{html.escape(evidence.name)}</h4>{''.join(map(_mark, evidence.marks))}</div>"
+
+
+def _mark(mark: Mark) -> str:
+    bars = "".join(
+        f"<div class='bar {kind}'><span>{kind}</span><span class='track'><span class='fill' "
+        f"style='width: {100 * min(max(similarity, 0), 1):.0f}%'></span></span><span>{similarity:.2f}</span></div>"
+        for kind, similarity in (("seen", mark.seen), ("known", mark.known))
+    )
+    return (
+        f"<div class='mark {mark.verdict}'><div><b>{html.escape(mark.attribute)}</b> {html.escape(mark.value)} "
+        f"<span class='verdict'>{SIGNS[mark.verdict]} {mark.verdict}</span></div>{bars}</div>"
+    )
+
+
+def build_map(asked: gr.State) -> gr.events.Dependency:
+    """Lay out the map of the photo in `asked`, cleared whenever that changes; -> the event that Stop must cancel."""
+    mapped = gr.State(None, time_to_live=3600)
+    with gr.Accordion("Where in the photo?", open=False, elem_id="where"):
+        subject = gr.Dropdown([SPECIES], value=SPECIES, label="What to look for", elem_id="subject")
+        show = gr.Button("Show where", elem_id="show-where")
+        status = gr.Markdown(MEANING, elem_id="where-status")
+        shown = gr.Image(label="Where", interactive=False, format="jpeg", elem_id="where-map", buttons=["download"])
+        opacity = gr.Slider(0, 100, OPACITY, step=5, label="Opacity of the map (%)", elem_id="opacity")
+    event = show.click(
+        draw,
+        [asked, subject, opacity],
+        [status, shown, mapped],
+        api_visibility="private",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="minimal",
+    )
+    opacity.change(  # of keys, too: `release` is that of a pointer alone
+        blend, [mapped, opacity], shown, api_visibility="private", show_progress="hidden", trigger_mode="always_last"
+    )
+    asked.change(
+        lambda asked: (_subjects(asked), MEANING, None, None),
+        asked,
+        [subject, status, shown, mapped],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return event
+
+
+def _subjects(asked: Asked | None) -> gr.Dropdown:
+    explanation = asked.result.explanation if asked else None
+    marks = explanation.evidence[0].marks if explanation and explanation.evidence else []
+    return gr.Dropdown([SPECIES, *(mark.attribute for mark in marks)], value=SPECIES)
+
+
+def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[object, ...]]:
+    """The map of one subject, growing row by row."""
+    started = time.perf_counter()
+    with on_page():
+        if asked is None:
+            raise UserError("There is nothing to look for: identify a photo first.")
+        recogniser, result = asked.explainer.recogniser, asked.result
+        name = result.species[0].name
+        if not result.known:
+            raise UserError("There is nothing to look for: the photo shows nothing that the model knows.")
+        yield f"Looking for {html.escape(subject)} ...", None, None
+        if subject == SPECIES:
+            score = species_score(recogniser, asked.space, name)
+        else:
+            score = attribute_score(asked.explainer.direction(result, subject))
+        for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.look, score), start=1):
+            said = f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {time.perf_counter() - started:.1f} s."
+            yield said, overlay(asked.photo, heat, opacity / 100), Mapped(asked.photo, heat)
+
+
+def blend(mapped: Mapped | None, opacity: float) -> Image.Image | None:
+    """The finished map at another opacity."""
+    return overlay(mapped.photo, mapped.heat, opacity / 100) if mapped else None

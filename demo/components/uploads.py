@@ -1,0 +1,27 @@
+"""What a browser has uploaded."""
+
+from pathlib import Path
+
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from core.data.images import MAX_BYTES, Photo, open_photo
+from core.errors import UserError
+
+
+def uploaded(photo: dict | None) -> Path:
+    """The file of a photo as the browser describes it. It is believed of uploads alone, not of the server's files."""
+    path = (photo or {}).get("path")
+    if not path:
+        raise UserError("There is no photo: choose one first.")
+    if not is_in_or_equal(path, get_upload_folder()):
+        raise UserError("The photo was not uploaded: choose it again.")
+    return Path(path)
+
+
+def opened_photo(path: Path) -> Photo:
+    """The photo in an uploaded file. Raises `UserError` if it cannot be used."""
+    try:
+        with path.open("rb") as file:
+            return open_photo(file.read(MAX_BYTES + 1))
+    except OSError:
+        raise UserError("The photo is no longer there: choose it again.") from None

@@ -1,0 +1,138 @@
+"""The Diagnose tab: which of the three capabilities that naming a photo takes a model has."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from core.data.images import MAX_BYTES
+from core.data.photo_sets import MAX_PHOTOS, opened
+from core.errors import UserError
+from core.evaluation.capabilities import diagnose
+from core.evaluation.capability_report import Diagnosis, Row
+from core.evaluation.linear_probe import FOLDS
+from core.storage.files import write_atomically
+from core.zoo.registry import DEFAULT
+from demo.components.errors import on_page
+from demo.components.uploads import uploaded
+from demo.tabs.identify import FRESH, Models, ready_models
+
+TICK = 0.5  # seconds between two looks at the progress
+CSS = """
+#diagnosis { overflow-x: auto }
+#diagnosis table { border-collapse: collapse; width: 100%; font-size: .9em }
+#diagnosis table, #diagnosis tr { border: 0 }
+#diagnosis td, #diagnosis th {
+  border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
+  text-align: left; vertical-align: top
+}
+#diagnosis th { vertical-align: bottom }
+#diagnosis td.number, #diagnosis th:nth-child(n + 3):not(:nth-child(5)) { text-align: right }
+#diagnosis .number { white-space: nowrap; font-variant-numeric: tabular-nums }
+#diagnosis .reading { font-size: 1.05em; margin: 0 0 .8rem }
+#diagnosis .note { margin: .4rem 0 }
+"""
+HINT = (
+    f"Up to {MAX_PHOTOS} photos with true names, {FOLDS} or more of a category: a ZIP of class folders, or files with a "
+    f"CSV (columns image_path and label); at most {MAX_BYTES // 2**20} MB a file."
+)
+ABOUT = (
+    "Naming a photo takes three things: **object information** (is it still there behind the language model?), "
+    "**category knowledge** (can it tell descriptions of the categories apart?) and their **alignment** (do photo and "
+    "name lie together?). The first two are measured by linear probes: classifiers on the model's features, always "
+    "tested on photos and wordings that they were not fitted to."
+)
+CAUTION = (
+    "The published numbers were measured with other photos and categories: compare how they relate to each other, not "
+    "their size. Retrieval asks for the right name among the categories given here."
+)
+HEAD = ("", "features", "measured here", "chance", "on", "published (arXiv 2501.15140)")
+
+
+def build(models: Models, page: gr.Blocks) -> None:
+    """Lay out the tab inside the current `gr.Blocks`, `page`."""
+    downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
+    ready = ready_models()
+    gr.Markdown(ABOUT)
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320):
+            photos = gr.File(file_count="multiple", label="Photos, or one ZIP", height=180, elem_id="diagnose-photos")
+            gr.Markdown(HINT, elem_classes="note")
+        with gr.Column(min_width=320):
+            model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+            with gr.Row():
+                start = gr.Button("Diagnose", variant="primary", elem_id="diagnose-start")
+                cancel = gr.Button("Cancel", elem_id="diagnose-cancel")
+    status = gr.Markdown("Choose photos, then press **Diagnose**.", elem_id="diagnose-status")
+    shown = gr.HTML(elem_id="diagnosis", js_on_load=None)
+    files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False, elem_id="diagnose-files")
+
+    def run(uploads: list | None, name: str | None) -> Iterator[tuple[object, ...]]:
+        with on_page():
+            if not name:
+                raise UserError("There is no model: choose one first.")
+            with opened([uploaded(upload) for upload in uploads or []]) as items:
+                yield "Loading the model ...", "", gr.File(value=None, visible=False)
+                recogniser, _ = models.prepare(name, None, None)
+                said = 0.0
+                for step in diagnose(items, recogniser):
+                    if isinstance(step, Diagnosis):
+                        saved = _saved(step, Path(tempfile.mkdtemp(dir=downloads.name)))
+                        yield "Done.", as_html(step), gr.File(value=saved, visible=True)
+                    elif time.monotonic() - said >= TICK:
+                        said = time.monotonic()
+                        yield step, gr.skip(), gr.skip()
+
+    event = start.click(
+        run,
+        [photos, model],
+        [status, shown, files],
+        api_visibility="private",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="hidden",
+        preprocess=False,  # files are believed of uploads alone, and only `core` ever parses them
+    )
+    cancel.click(lambda: "Cancelled.", None, status, cancels=[event], api_visibility="private", queue=False)
+    page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
+
+
+def _saved(diagnosis: Diagnosis, folder: Path) -> list[str]:
+    """The files diagnosis.json and diagnosis.csv in a folder."""
+    content = {
+        "diagnosis.json": json.dumps(diagnosis.as_dict(), indent=1, ensure_ascii=False),
+        "diagnosis.csv": diagnosis.as_csv(),
+    }
+    for name, text in content.items():
+        write_atomically(folder / name, text.encode())
+    return [str(folder / name) for name in content]
+
+
+def as_html(diagnosis: Diagnosis) -> str:
+    """The reading and the table, everything escaped."""
+    lines, capability = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in HEAD)}</tr>"], ""
+    for row in diagnosis.rows():
+        first = f"<b>{escape(row.capability)}</b>" if row.capability != capability else ""
+        capability = row.capability
+        lines.append(f"<tr><td>{first}</td>{_cells(row)}</tr>")
+    return (
+        f'<p class="reading">{escape(diagnosis.reading())}</p><table>{"".join(lines)}</table>'
+        f'<p class="note">{escape(diagnosis.measured())} {escape(CAUTION)}</p>'
+    )
+
+
+def _cells(row: Row) -> str:
+    published = "" if row.published is None else f"{row.published_model} {row.published:.2%}"
+    number, text = '<td class="number">', "<td>"
+    cells = [
+        (text, f"{row.part}: {row.measure}"),
+        (number if not row.note else text, row.note or row.measured()),
+        (number, "" if row.chance is None else row.shown(row.chance)),
+        (text, row.on()),
+        (number, published),
+    ]
+    return "".join(f"{tag}{escape(cell)}</td>" for tag, cell in cells)

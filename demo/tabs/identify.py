@@ -1,0 +1,207 @@
+"""The Identify tab: one photo in, species and attributes out."""
+
+import html
+import importlib.util
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import gradio as gr
+
+from core.errors import UserError
+from core.recognition.explanation import Explainer
+from core.recognition.recogniser import UNKNOWN, Identification, LabelSpace, Recogniser
+from core.taxonomy.categories import find_category, super_categories
+from core.zoo.hub import UNCALIBRATED
+from core.zoo.registry import DEFAULT, availability, load, zoo
+from demo.components import explanation as why
+from demo.components.errors import on_page
+from demo.components.uploads import opened_photo, uploaded
+from demo.history_store import History
+from demo.tabs.history import keep_box
+
+AUTO = "auto"
+FRESH: Any = {"api_visibility": "private", "show_progress": "hidden", "queue": False}  # of what a page does when opened
+PROVENANCE = (
+    "The values are the model's own words, written while looking at this photo: what it learned as field marks of this "
+    "kind of object, not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
+)
+
+
+class Models:
+    """Loaded models by name; each is loaded once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Recogniser] = {}
+        self._explainers: dict[str, Explainer] = {}
+        self._lock = Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._loaded
+
+    def prepare(
+        self,
+        name: str,
+        labels: list[str] | None,
+        super_category: str | None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> tuple[Recogniser, LabelSpace]:
+        """The `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
+
+        One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
+        Raises `UserError` if the model cannot be loaded or the names cannot be used.
+        """
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = load(name, progress)
+            return self._loaded[name], self._loaded[name].label_space(labels, super_category)
+
+    def explainer(self, recogniser: Recogniser) -> Explainer:
+        """The one `Explainer` of a loaded model, which keeps the phrases that it has embedded."""
+        with self._lock:
+            if recogniser.name not in self._explainers:
+                self._explainers[recogniser.name] = Explainer(recogniser)
+            return self._explainers[recogniser.name]
+
+
+def example_photos() -> list[str]:
+    """Photos that come with installed packages."""
+    wanted = (("sklearn", "datasets/images/flower.jpg"), ("skimage", "data/chelsea.png"))
+    found = []
+    for module, file in wanted:
+        spec = importlib.util.find_spec(module)
+        path = Path(spec.origin).parent / file if spec and spec.origin else None
+        if path and path.is_file():
+            found.append(str(path))
+    return found
+
+
+def ready_models() -> list[str]:
+    """The models that can be used now: one that was downloaded or trained meanwhile is there when a page is opened."""
+    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
+
+
+def build(models: Models, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
+    """Lay out the tab inside the current `gr.Blocks`, `page`; what somebody wants to keep goes into `history`."""
+    downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
+    states = {name: availability(entry) for name, entry in zoo().items()}
+    ready = [name for name, state in states.items() if state == "ready"]
+    missing = [name for name, entry in zoo().items() if name not in ready and not entry.hub]
+    if broken := [f"- **{name}** cannot be loaded: {states[name]}" for name in missing]:
+        gr.Markdown("\n".join(broken))
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320):
+            photo = gr.Image(
+                type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
+            )
+            group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
+            with gr.Accordion("Candidate names, model", open=False):
+                labels = gr.Textbox(
+                    label="Candidate names (optional, one per line)",
+                    info="The photo is ranked against these alone. Probabilities are calibrated for known categories.",
+                    lines=4,
+                )
+                model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+            keep = keep_box(key)
+            with gr.Row():
+                start = gr.Button("Identify", variant="primary", elem_id="identify")
+                stop = gr.Button("Stop", elem_id="stop")
+            if photos := example_photos():
+                gr.Examples([[path] for path in photos], [photo], label="Examples")
+        with gr.Column(min_width=320):
+            status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
+            species = gr.Label(num_top_classes=5, label="Species", elem_id="species", show_heading=False)
+            reasons = gr.HTML(label="Why", css_template=why.CSS, js_on_load=None, elem_id="why")
+            asked = gr.State(None, time_to_live=3600)
+            mapping = why.build_map(asked)
+            answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)
+            attributes = gr.Dataframe(
+                headers=["attribute", "value"],
+                datatype="str",
+                label="Attributes",
+                interactive=False,
+                wrap=True,
+                elem_id="attributes",
+            )
+            description = gr.Textbox(label="Description", lines=3, interactive=False, elem_id="description")
+            gr.Markdown(PROVENANCE, elem_classes="note")
+            download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
+
+    def run(
+        photo: dict | None,
+        super_category: str | None,
+        candidates: str | None,
+        model_name: str | None,
+        keep: str | None,
+    ) -> Iterator[tuple[object, ...]]:
+        """Name the species in a photo and write down its attributes."""
+        with on_page():
+            path = uploaded(photo)
+            opened = opened_photo(path)
+            kind = None if super_category == AUTO else super_category
+            names = [name for name in (candidates or "").splitlines() if name.strip()]
+            if names and kind:
+                raise UserError("Give either candidate names or a kind of thing, not both.")
+            if model_name is None:
+                raise UserError("There is no model: choose one first.")
+            empty: tuple[object, ...] = None, "", [], "", gr.DownloadButton(value=None, interactive=False), "", None
+            yield "Loading the model ...", *empty
+            recogniser, space = models.prepare(model_name, names or None, kind)
+            yield "Looking ...", *empty
+            started = time.perf_counter()
+            look = recogniser.look(opened.image)
+            explainer = models.explainer(recogniser)
+            states = explainer.stream(look, space, looked=time.perf_counter() - started)
+            for step, result in enumerate(states):  # the third one has the whole explanation
+                kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
+                yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
+            if keep:  # before the last words: a page that is closed after them ends this here
+                try:
+                    history.keep(keep, path.read_bytes(), opened.image, result.as_dict(path.name))
+                except UserError as error:
+                    gr.Warning(html.escape(str(error)))
+            saved = _saved(result, path.name, downloads.name)
+            yield *_shown(result, opened.note), saved, why.why_html(result.explanation), gr.skip()
+
+    event = start.click(
+        run,
+        [photo, group, labels, model, keep],
+        [status, species, answer, attributes, description, download, reasons, asked],
+        api_name="identify",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="minimal",
+        preprocess=False,  # the photo stays the untouched upload: only `core.data.images` ever parses it
+    )
+    page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
+    stop.click(lambda: "Stopped.", None, status, cancels=[event, mapping], api_visibility="private", queue=False)
+
+
+def _shown(result: Identification, note: str) -> tuple[object, ...]:
+    lines = [note] if note else []
+    category = find_category(result.species[0].name)
+    if not result.known:
+        lines.append(f"**{UNKNOWN}**")
+    elif category:
+        noun = category.super_category.noun
+        lines.append(f"Looks like {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
+    if not result.calibrated:
+        lines.append(UNCALIBRATED)
+    lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
+    return (
+        "\n\n".join(lines),
+        {s.name: s.probability for s in result.species},
+        result.answer,
+        [[attribute, value] for attribute, value in result.attributes.items()],
+        result.description,
+    )
+
+
+def _saved(result: Identification, photo: str, folder: str) -> object:
+    path = Path(tempfile.mkdtemp(dir=folder)) / "identification.json"
+    path.write_text(json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False), encoding="utf-8")
+    return gr.DownloadButton(value=str(path), interactive=True)

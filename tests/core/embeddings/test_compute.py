@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+
+from core.__main__ import main
+from core.data.photo_sets import opened
+from core.embeddings.compute import embed, embed_photos, embedding
+from core.embeddings.embedding_set import Space
+from core.errors import UserError
+from core.taxonomy.categories import describe, find_category
+
+PICTURES = Path(skimage.__file__).parent / "data"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two class folders of package pictures, one unreadable file among them; embeddings are kept elsewhere."""
+    monkeypatch.setattr("core.embeddings.compute.cache_root", lambda: tmp_path / "cache")
+    cat = Image.open(PICTURES / "chelsea.png")
+    for i, label in enumerate(["Bengal", "Bengal", "Pug"]):
+        path = tmp_path / "photos" / label / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cat.rotate(90 * i).save(path)
+    (tmp_path / "photos/Pug/9.png").write_text("not a photo")
+    return tmp_path / "photos"
+
+
+def embedded(folder, load):
+    with opened([folder]) as items:
+        return embed("finedefics-tiny", items, "set", load)
+
+
+def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser):
+    space = embedded(folder, lambda _: recogniser)
+    assert (space.categories, space.groups, space.truth.tolist()) == (["Bengal", "Pug"], ["cat", "dog"], [0, 0, 1])
+    assert space.provenance["left_out"] == 1
+    labels = recogniser.label_space(["Bengal", "Pug"])
+    assert ((space.names * labels.names.numpy()).sum(axis=1) > 0.99).all()  # those were made in bfloat16
+    texts = recogniser.mllm.embed_texts([describe(find_category(name)) for name in ("Bengal", "Pug")])
+    assert np.allclose(space.descriptions, texts, atol=2e-3)
+    alone, vision = embed_photos(recogniser, [Image.open(folder / "Pug/2.png").convert("RGB")])
+    assert np.allclose(space.objects[2], alone[0], atol=2e-3)
+    assert np.allclose(space.vision[2], vision[0], atol=2e-3)
+
+
+def test_the_second_time_no_model_is_loaded(folder, recogniser):
+    first = embedded(folder, lambda _: recogniser)
+    with opened([folder]) as items:
+        second = embed("finedefics-tiny", items, "the same set", lambda _: pytest.fail("the model was loaded"))
+    assert np.array_equal(first.objects, second.objects)
+    assert (first.provenance["set"], second.provenance["set"]) == ("set", "the same set")
+    (folder / "Pug/2.png").rename(folder / "Bengal/2.png")  # another label is another set
+    with pytest.raises(LookupError), opened([folder]) as items:
+        embed("finedefics-tiny", items, "set", lambda _: {}["loaded"])
+
+
+def test_stopping_leaves_nothing(folder, recogniser, tmp_path):
+    with opened([folder]) as items:
+        steps = embedding("finedefics-tiny", items, "set", lambda _: recogniser)
+        assert next(steps) == 3
+        steps.close()
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+
+
+def test_sets_that_cannot_be_used_are_refused(folder, recogniser):
+    with opened([folder / "Bengal/0.png", folder / "Bengal/1.png"]) as items, pytest.raises(UserError, match="label"):
+        embed("finedefics-tiny", items, "set", lambda _: recogniser)
+    (folder / "Bengal/2.png").write_bytes((folder / "Pug/2.png").read_bytes())
+    with pytest.raises(UserError, match="another label"):
+        embedded(folder, lambda _: recogniser)
+    for path in folder.rglob("*.png"):
+        path.write_text("nothing")
+    with pytest.raises(UserError, match="None of the files"):
+        embedded(folder, lambda _: recogniser)
+
+
+def test_the_command_writes_the_file_and_prints_the_numbers(folder, recogniser, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("core.commands.load", lambda *_: recogniser)
+    out = tmp_path / "s.npz"
+    assert main(["embed", str(folder), "--out", str(out)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["photos"], printed["categories"]) == (3, 2)
+    assert 0 < printed["gap"] < 2
+    assert Space.load(out).model == "finedefics-tiny"
+    assert main(["embed", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
+    assert ".npz or .parquet" in capsys.readouterr().err
+
+
+def test_a_folder_of_data_sets_is_read_by_the_name_of_its_tables(folder, tmp_path):
+    sets = tmp_path / "sets"
+    for name, label in {"cats": "Bengal", "dogs": "Pug"}.items():
+        (sets / name).mkdir(parents=True)
+        for part in ("train", "test"):
+            (sets / name / f"{part}.png").write_bytes((folder / "Pug/2.png").read_bytes())
+            (sets / name / f"{part}.csv").write_text(f"image_path,label\n{part}.png,{label}\n")
+    with opened([sets], "test.csv") as items:
+        found = [(item.name, item.label, item.data_set) for item in items]
+        assert items[1].read() == (sets / "dogs/test.png").read_bytes()
+    assert found == [("cats/test.png", "Bengal", "cats"), ("dogs/test.png", "Pug", "dogs")]
+    for table, reason in {"other.csv": "no other.csv", "../test.csv": "not the name"}.items():
+        with pytest.raises(UserError, match=reason), opened([sets], table):
+            pass
+    with pytest.raises(UserError, match="folder"), opened([sets / "cats/test.png"], "test.csv"):
+        pass

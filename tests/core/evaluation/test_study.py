@@ -1,0 +1,322 @@
+"""Case studies with made-up models, but for one run of the committed ones."""
+
+import csv
+import io
+import json
+import re
+import struct
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data as pictures
+
+from core.__main__ import main
+from core.data import photo_sets
+from core.data.photo_sets import opened
+from core.errors import UserError
+from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
+from core.evaluation.study_report import as_csv, as_html, as_json, save
+from core.recognition.recogniser import Identification, Species
+
+SPACE = SimpleNamespace(group=None)
+
+
+def fake(tower, says, sights=None):
+    """A model that names photos by their width, and notes when its tower looks."""
+
+    def see(views):
+        if sights is not None:
+            sights.append(views[0].width)
+        return views[0].width
+
+    inner = SimpleNamespace(model=SimpleNamespace(vision_model=tower))
+    return SimpleNamespace(
+        mllm=SimpleNamespace(model=inner, vision_features=see),
+        look_at=lambda vision: SimpleNamespace(width=vision, tokens=None),
+        stream=lambda look, space, top: iter([Identification("fake", True, [Species(says(look.width), 0.5)])]),
+        answers=lambda question, tokens: ["a bird"],
+    )
+
+
+@pytest.fixture
+def png(encode):
+    return lambda width: encode(Image.new("RGB", (width, 40), "green"))
+
+
+@pytest.fixture
+def packed(tmp_path):
+    def pack(files, name="photos.zip", method=zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            for path, data in files:
+                archive.writestr(path, data)
+        return tmp_path / name
+
+    return pack
+
+
+def items_of(*paths):
+    with opened(list(paths)) as items:
+        return items
+
+
+def labels_of(*paths):
+    return {item.name: (item.label, item.data_set) for item in items_of(*paths)}
+
+
+def verdict(species, right):
+    return Verdict(species, 0.5, True, right, "", 0.1)
+
+
+@pytest.fixture
+def study():
+    outcomes = [(True, True), (True, False), (False, True), (False, False), (None, None)]
+    rows = [
+        Row(f"{i}.jpg", "x" * (a is not None), "bird" if i else "dog", verdicts=(verdict("crow", a), verdict("jay", b)))
+        for i, (a, b) in enumerate(outcomes)
+    ]
+    return Study(("A", "B"), "all", 6, [*rows, Row("6.jpg", "x", "bird", error="Damaged.")])
+
+
+def test_labels_come_from_class_folders(packed, png):
+    flat = packed([("photos/1.png", b""), ("photos/2.png", b"")])
+    assert set(labels_of(flat).values()) == {("", "")}
+    classes = packed([("top/001.Cedar_Waxwing/1.png", b""), ("top/n02085620-Chihuahua/2.png", b""), ("top/3.png", b"")])
+    assert list(labels_of(classes).values()) == [("Cedar Waxwing", ""), ("Chihuahua", ""), ("", "")]
+    sets = packed([("birds/crow/1.png", b""), ("dogs/pug/2.png", b"")])
+    assert list(labels_of(sets).values()) == [("crow", "birds"), ("pug", "dogs")]
+    assert list(labels_of(packed([("Cedar_Waxwing/1.png", b"")])).values()) == [("Cedar Waxwing", "")]
+    similar = packed([("red fox/1.png", b""), ("red kite/2.png", b"")])
+    assert [label for label, _ in labels_of(similar).values()] == ["red fox", "red kite"]
+
+
+def test_labels_come_from_a_csv(packed, tmp_path):
+    table = b"\xef\xbb\xbfimage_path,label,data_set\nx/1.png,Crow,mine\n2.png,,\n"
+    path = packed([("a/labels.csv", table), ("a/x/1.png", b""), ("a/2.png", b""), ("a/3.png", b"")])
+    assert labels_of(path) == {"a/x/1.png": ("Crow", "mine"), "a/2.png": ("", ""), "a/3.png": ("", "")}
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "folder")
+    assert labels_of(tmp_path / "folder") == labels_of(path)
+    files = [tmp_path / "folder/a/x/1.png", tmp_path / "own.csv"]
+    files[1].write_text("image_path,label\n1.png,Crow\n")
+    assert labels_of(*files) == {"1.png": ("Crow", "")}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"path,name\n1.png,Crow\n", "no rows with the columns image_path and label"),
+        (b"", "no rows with the columns"),
+        (b"\xff\xfe\x00", "cannot be read as a CSV in UTF-8"),
+        (b"image_path,label\n1.png,Crow\n9.png,Crow\n8.png,Crow\n", r"lists '9.png' \(and 1 more\)"),
+        (b"image_path,label\n../../etc/passwd,Crow\n", "lists 'etc/passwd'"),
+        (b"image_path,label\n1.png,Crow\n1.png,Jay\n", "twice"),
+        (b"image_path,label\n1.png," + b"x" * 101, "longer than 100 characters"),
+    ],
+)
+def test_a_csv_that_does_not_fit_is_one_sentence(packed, table, message):
+    with pytest.raises(UserError, match=message):
+        items_of(packed([("labels.csv", table), ("1.png", b"")]))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "There are no photos"),
+        ([("__MACOSX/a.png", b""), (".DS_Store", b""), ("x/Thumbs.db", b"")], "There are no photos"),
+        ([("a.png", b""), ("more.ZIP", b"")], "more.ZIP is an archive among other files"),
+        ([("a.csv", b""), ("b.csv", b""), ("a.png", b"")], "more than one CSV"),
+        ([(f"{i}.png", b"") for i in range(2_001)], "limit is 2000"),
+        ([("a.bmp", bytes(21 * 2**20))], "over 100 times its size"),
+    ],
+)
+def test_archives_of_other_things_are_refused(packed, files, message):
+    with pytest.raises(UserError, match=message):
+        items_of(packed(files))
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(packed, monkeypatch):
+    monkeypatch.setattr(photo_sets, "MAX_UNPACKED", 10)
+    with pytest.raises(UserError, match="holds more than"):
+        items_of(packed([("a.png", b"12345"), ("b.png", b"123456")]))
+
+
+def test_encrypted_and_broken_archives_are_refused(packed, tmp_path):
+    path = packed([("a.png", b"x")])
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\1\2") + 8
+    data[place : place + 2] = struct.pack("<H", 1)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is encrypted"):
+        items_of(path)
+    path.write_bytes(b"PK, but not more")
+    with pytest.raises(UserError, match="not a readable ZIP"):
+        items_of(path)
+    with pytest.raises(UserError, match="no file or folder"):
+        items_of(tmp_path / "none.zip")
+
+
+def test_names_in_an_archive_lead_nowhere(packed):
+    hostile = ["../../etc/passwd", "/root/a.png", "C:\\x\\..\\b.png", "a\u202eb\n.png", f"{'n' * 300}.png"]
+    names = list(labels_of(packed([(name, b"") for name in hostile])))
+    assert names[:4] == ["etc/passwd", "root/a.png", "C:/x/b.png", "a?b .png"]
+    assert len(names[4]) == 200
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
+    path = packed(
+        [("a.png", png(50)), ("a.png", png(51)), ("b.txt", b"Dear diary"), ("c.png", png(50)), ("d.png", png(52))]
+    )
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("e.png", png(53))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"d.png") + 5
+    data[start : start + 8] = b"\xff" * 8  # of the packed bytes
+    path.write_bytes(data)
+    model = fake(torch.nn.Linear(1, 1), lambda width: "crow")
+    with opened([path]) as items:
+        rows = list(examine(items, [(model, SPACE)], False))
+    assert [row.error for row in rows] == [
+        "",
+        "Another file has the same name.",
+        "This is not a readable image: use one of JPEG, PNG, WEBP, GIF, BMP, TIFF.",
+        "The same photo as a.png: it counts once.",
+        "The ZIP is damaged at this file.",
+        "The file is packed in an unusual way: use an ordinary ZIP.",
+    ]
+    assert len(rows[0].verdicts) == 1
+    assert len(rows[0].sha256) == 64
+
+
+def test_no_more_of_a_photo_is_read_than_may_be(packed):
+    path = packed([("a.bmp", bytes(20 * 2**20 + 5))], method=zipfile.ZIP_STORED)
+    with opened([path]) as items:
+        assert len(items[0].read()) == 20 * 2**20 + 1
+
+
+def test_a_shared_tower_looks_once(packed, png):
+    tower, sights, others = torch.nn.Linear(1, 1), [], []
+    pair = [fake(tower, lambda width: "crow", sights), fake(tower, lambda width: "Crow", others)]
+    with opened([packed([("crow/a.png", png(50)), ("jay/b.png", png(60))])]) as items:
+        rows = list(examine(items, [(model, SPACE) for model in pair], True))
+        assert (sights, others) == ([50, 60], [])
+        pair[1] = fake(torch.nn.Linear(1, 1), lambda width: "crow", others)
+        list(examine(items, [(model, SPACE) for model in pair], False))
+        assert others == [50, 60]
+    assert [[v.right for v in row.verdicts] for row in rows] == [[True, True], [False, False]]
+    assert rows[0].verdicts[0].answer == "a bird"
+    assert not any(map(FILTERS["differ"], rows))  # capitals are no difference
+    assert max(Image.open(io.BytesIO(rows[0].thumbnail)).size) <= THUMBNAIL
+
+
+def test_closing_it_stops_with_the_photo_at_hand(packed, png):
+    sights = []
+    model = fake(torch.nn.Linear(1, 1), lambda width: "crow", sights)
+    with opened([packed([(f"{i}.png", png(50 + i)) for i in range(5)])]) as items:
+        rows = examine(items, [(model, SPACE)], False)
+        next(rows)
+        rows.close()
+    assert sights == [50]
+
+
+def test_candidates(packed):
+    labelled = items_of(packed([("Cedar Waxwing/1.png", b""), ("cedar_waxwing/2.png", b""), ("crow/3.png", b"")]))
+    assert choose_candidates(labelled, "all") == (None, None)
+    assert choose_candidates(labelled, "bird") == (None, "bird")
+    assert set(choose_candidates(labelled, "labels")[0]) == {"Cedar Waxwing", "cedar waxwing", "crow"}
+    with pytest.raises(UserError, match="fewer than two different labels"):
+        choose_candidates(labelled[:2], "labels")
+    for models in (["a", "a"], ["a", ""]):
+        with pytest.raises(UserError, match="two different models"):
+            check_models(models)
+
+
+def test_a_data_set_is_the_kind_of_thing_unless_told(packed, png):
+    model = fake(torch.nn.Linear(1, 1), lambda width: "crow")
+    names = ["Cedar_Waxwing/1.png", "unheard of/2.png", "3.png"]
+    with opened([packed([(name, png(50 + i)) for i, name in enumerate(names)])]) as items:
+        assert [row.data_set for row in examine(items, [(model, SPACE)], False)] == ["bird", "other", ""]
+
+
+def test_filters_and_accuracy(study):
+    shown = {name: [row.name for row in study.rows if passes(row)] for name, passes in FILTERS.items()}
+    assert len(shown["all"]) == 6
+    assert shown["both wrong"] == ["3.jpg"]
+    assert shown["only A right"] == ["1.jpg"]
+    assert shown["only B right"] == ["2.jpg"]
+    assert shown["differ"] == [f"{i}.jpg" for i in range(5)]
+    lines = [(line.data_set, line.photos, line.right) for line in study.accuracy()]
+    assert lines == [("bird", 3, (1, 1)), ("dog", 1, (1, 1)), ("all photos", 4, (2, 2))]
+
+
+def test_the_time_left_is_told(study, monkeypatch):
+    study.total, study.started = 46, 100.0
+    monkeypatch.setattr("time.monotonic", lambda: 112.0)
+    assert study.progress() == "6 of 46 photos, about 1 min 20 s left."
+    study.total = 6
+    assert study.progress() == "6 of 6 photos."
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
+def test_no_cell_of_the_csv_is_a_formula(sign):
+    evil = f"{sign}HYPERLINK(1)"
+    row = Row(evil, evil, evil, "", b"", (Verdict(evil, 0.5, True, False, evil, 0.1), verdict("crow", True)), evil)
+    lines = list(csv.reader(io.StringIO(as_csv(Study((evil, "B"), "all", 1, [row])))))
+    assert len(lines[0]) == len(lines[1])
+    assert not [cell for line in lines for cell in line if cell.startswith(sign)]
+    assert lines[1][0] == f"'{evil}"
+
+
+def test_the_page_is_inert_and_complete(study, encode):
+    evil = "<img src=x onerror=alert(1)>\"'"
+    picture = encode(Image.new("RGB", (9, 9)), "JPEG")
+    row = Row(evil, evil, evil, "", picture, (verdict(evil, False), verdict(evil, False)))
+    page = as_html(Study((evil, "B"), evil, 1, [row, Row("b", error=evil)]))
+    assert "<img src=x" not in page
+    assert "<script" not in page
+    assert re.findall(r'src="([^,"]*)', page) == ["data:image/jpeg;base64"]
+    assert "default-src 'none'; img-src data:; style-src 'sha256-" in page
+
+
+def test_json_has_every_photo(study):
+    content = json.loads(as_json(study))
+    assert [photo["photo"] for photo in content["photos"]] == [row.name for row in study.rows]
+    assert content["photos"][1]["verdicts"]["A"]["right"] is True
+    assert content["accuracy"][-1] == {"data_set": "all photos", "photos": 4, "right": {"A": 2, "B": 2}}
+
+
+def test_an_export_that_cannot_be_written_is_one_sentence(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        save(study, tmp_path / "file")
+
+
+def test_the_committed_models_on_the_command_line(packed, encode, tmp_path, capsys):
+    cat = Image.fromarray(pictures.chelsea())
+    photos = [("Abyssinian/1.png", encode(cat)), ("Maine Coon/2.png", encode(cat.rotate(90))), ("3.txt", b"no photo")]
+    out = tmp_path / "out"
+    command = ["study", str(packed(photos)), "--models", "idefics2-tiny", "finedefics-tiny", "--out", str(out)]
+    assert main([*command, "--candidates", "labels"]) == 1  # one file is no photo
+    captured = capsys.readouterr()
+    assert "3.txt: This is not a readable image" in captured.err
+    assert captured.out.startswith("cat: idefics2-tiny ")
+    content = json.loads((out / "study.json").read_text())
+    for photo in content["photos"][:2]:
+        assert set(photo["verdicts"]) == {"idefics2-tiny", "finedefics-tiny"}
+        assert {v["species"] for v in photo["verdicts"].values()} <= {"Abyssinian", "Maine Coon"}
+    assert {Path(line).name for line in captured.out.splitlines()[1:]} == {"study.csv", "study.json", "study.html"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--models", "x", "x"], "two different models"), (["--candidates", "fish"], "choose one of")],
+)
+def test_wrong_arguments_are_one_sentence(packed, png, tmp_path, capsys, arguments, message):
+    path = packed([("1.png", png(50))])
+    assert main(["study", str(path), "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

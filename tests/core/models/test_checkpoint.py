@@ -1,0 +1,127 @@
+import json
+
+import pytest
+import torch
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+
+from core.errors import UserError
+from core.models.checkpoint import Calibration, Labels, load_into, read_card, save_checkpoint
+from core.models.embedded import sha256_of
+from core.zoo.registry import load_mllm
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model whose adapter and connector hold numbers that half precision represents."""
+    mllm = load_mllm(torch.float32)
+    mllm.model.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=r".*text_model.*\.(q|k|v|o|gate|up|down)_proj"))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in mllm.model.named_parameters():
+            if ".connector." in name or ".lora_" in name:
+                parameter.copy_(torch.randn_like(parameter).mul(0.02).half().float())
+    return mllm
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    torch.manual_seed(2)
+    words = torch.tensor([[40_000, 3, *[-1] * 6], [7, *[-1] * 7]])
+    labels = Labels(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280), words)
+    save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), {"name": "one"})
+    return tmp_path / "one"
+
+
+def test_round_trip_is_exact(trained, folder):
+    fresh = load_mllm(torch.float32)
+    labels, calibration = load_into(fresh, folder)
+    stored = dict(fresh.model.named_parameters())
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, stored[name]), name
+    assert torch.equal(trained.embed_texts(["Cedar Waxwing"]), fresh.embed_texts(["Cedar Waxwing"]))
+    assert labels.categories == ["A", "B"]
+    assert labels.words.tolist() == [[40_000, 3, *[-1] * 6], [7, *[-1] * 7]]
+    assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)
+
+
+def test_a_missing_checkpoint_is_a_message(tmp_path):
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["connector.safetensors", "adapter_model.safetensors"])
+def test_a_truncated_file_is_refused(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=f"damaged: {name}"):
+        load_into(load_mllm(torch.float32), folder)
+
+
+def test_another_base_is_refused_naming_both(folder):
+    from core.models.embedded import base_fingerprint
+
+    card = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**card, "base_id": "somewhere-else"}))
+    with pytest.raises(UserError, match=f"somewhere-else.*{base_fingerprint()}"):
+        read_card(folder)
+
+
+def test_a_save_that_was_cut_off_keeps_what_was_there(trained, folder, monkeypatch):
+    monkeypatch.setattr("core.models.checkpoint.sha256_of", lambda path: (_ for _ in ()).throw(OSError("disk full")))
+    labels = Labels(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280), torch.zeros(1, 2))
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, trained, labels, Calibration(), {})
+    monkeypatch.undo()
+    assert read_card(folder)["name"] == "one"
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"base": "x", "categories": [], "calibration": {"new": 1}}'])
+def test_an_odd_card_is_a_message(folder, text):
+    (folder / "checkpoint.json").write_text(text)
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(folder)
+
+
+def rewrite(folder, name, change):
+    """Alter a file of tensors and the card's hash of it."""
+    tensors = load_file(folder / name)
+    change(tensors)
+    save_file(tensors, folder / name)
+    card = json.loads((folder / "checkpoint.json").read_text())
+    card["files"][name] = sha256_of(folder / name)
+    (folder / "checkpoint.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("adapter_model.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
+        ("adapter_model.safetensors", lambda tensors: tensors.update(more=torch.zeros(2))),
+        ("connector.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
+        ("labels.safetensors", lambda tensors: tensors.pop("names")),
+        ("labels.safetensors", lambda tensors: tensors.update(names=torch.zeros(3, 576))),
+        ("labels.safetensors", lambda tensors: tensors.update(feature_means=torch.zeros(1, 1280))),
+        ("labels.safetensors", lambda tensors: tensors.update(words=torch.zeros(1, 8))),
+        ("labels.safetensors", lambda tensors: tensors.update(words=torch.zeros(2, 3))),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(folder, name, change):
+    rewrite(folder, name, change)
+    with pytest.raises(UserError, match="does not fit"):
+        load_into(load_mllm(torch.float32), folder)
+
+
+def test_a_card_cannot_name_files_elsewhere(folder):
+    card = json.loads((folder / "checkpoint.json").read_text())
+    card["files"]["../connector.safetensors"] = "0"
+    (folder / "checkpoint.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_card(folder)
+
+
+def test_there_are_no_pickles_in_the_assets():
+    from core.zoo.registry import ASSETS
+
+    assert not [p for p in ASSETS.glob("**/*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]

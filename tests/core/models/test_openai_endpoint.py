@@ -1,0 +1,197 @@
+"""A model behind an endpoint: a small server that checks what it is asked, a real one, and what goes wrong."""
+
+import base64
+import io
+import logging
+import socket
+import time
+
+import pytest
+from chat_server import chunk
+from PIL import Image
+
+from core.errors import UserError
+from core.models import openai_endpoint as endpoint_module
+from core.models.openai_endpoint import Endpoint, Settings, chosen_letter, environment_settings, is_loopback, redact
+
+KEY = "sk-very-secret-key-0123456789"
+PHOTO = Image.new("RGB", (1200, 600), (200, 30, 30))
+
+
+@pytest.fixture
+def endpoint(chat_server, monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    return Endpoint(Settings("m", chat_server.url, KEY))
+
+
+def last(replies):
+    *_, reply = replies
+    return reply
+
+
+def test_the_photo_and_the_question_are_sent_and_the_answer_grows(chat_server, endpoint):
+    texts = [reply.text for reply in endpoint.ask("What is it?", PHOTO)]
+    assert "Egyptian" in texts
+    assert texts[-1] == "Egyptian Mau"
+    request = chat_server.requests[0]
+    assert request["model"] == "m"
+    assert request["stream"] is True
+    image, text = request["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What is it?"}
+    kind, data = image["image_url"]["url"].split(",")
+    assert kind == "data:image/jpeg;base64"
+    sent = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert sent.size == (768, 384)
+    assert sent.getpixel((100, 100))[0] > 150
+    assert chat_server.keys == [f"Bearer {KEY}"]
+
+
+def test_tokens_are_those_that_the_endpoint_counts(chat_server, endpoint):
+    assert last(endpoint.ask("?", PHOTO)).tokens == 2
+    usage = {"prompt_tokens": 5, "completion_tokens": 17, "total_tokens": 22}
+    chat_server.answer = [chunk("Mau"), chunk("", "stop", usage=usage)]
+    assert last(endpoint.ask("?", PHOTO)).tokens == 17
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (401, "does not accept the API key"),
+        (403, "does not accept the API key"),
+        (404, r"answers with an error \(404: .*wrong key Bearer \[key\]"),
+        (500, r"answers with an error \(500: .*\[key\]"),
+        ([chunk("Egyp"), "drop"], "cannot be reached, or drops the connection"),
+        ([chunk("Egyp")], "broke off in the middle"),
+        ([chunk("", "stop")], "gave no answer"),
+        ([chunk("", "content_filter")], "refuses to answer"),
+        (["data: {nonsense\n\n"], "not a chat completion"),
+        ([chunk("x" * 5000)], "writes without end"),
+    ],
+)
+def test_faults_are_one_sentence_without_the_key(chat_server, endpoint, answer, sentence, caplog):
+    caplog.set_level(logging.DEBUG)
+    chat_server.answer = answer
+    with pytest.raises(UserError, match=sentence) as raised:
+        last(endpoint.ask("?", PHOTO))
+    assert KEY not in str(raised.value)
+    assert KEY not in caplog.text
+    assert "\n" not in str(raised.value)
+
+
+def test_a_silent_endpoint_is_not_waited_for(chat_server, endpoint, monkeypatch):
+    monkeypatch.setattr(endpoint_module, "SILENCE_SECONDS", 0.3)
+    chat_server.answer = [10.0]
+    with pytest.raises(UserError, match="did not answer in time"):
+        last(endpoint.ask("?", PHOTO))
+
+
+def test_a_slow_endpoint_is_cut_off(chat_server, endpoint, monkeypatch):
+    monkeypatch.setattr(endpoint_module, "REPLY_SECONDS", 1.0)
+    chat_server.answer = [piece for _ in range(100) for piece in (chunk("a"), 0.1)]
+    started = time.monotonic()
+    with pytest.raises(UserError, match="was not done after 1 seconds"):
+        last(endpoint.ask("?", PHOTO))
+    assert time.monotonic() - started < 3
+
+
+def test_nobody_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(UserError, match=f"m at {address} cannot be reached"):
+        last(Endpoint(Settings("m", f"http://{address}/v1")).ask("?", PHOTO))
+
+
+@pytest.mark.parametrize("answer", [[10.0], [chunk("Egyp"), 10.0]], ids=["before the first token", "between tokens"])
+def test_closing_hangs_up_at_once(chat_server, endpoint, answer):
+    chat_server.answer = answer
+    replies = endpoint.ask("?", PHOTO)
+    deadline = time.monotonic() + 5
+    while not chat_server.requests or (len(answer) > 1 and not next(replies).text):
+        next(replies)
+        assert time.monotonic() < deadline
+    started = time.monotonic()
+    replies.close()
+    assert time.monotonic() - started < 1
+    assert chat_server.hung_up.wait(3)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "file:///etc/passwd",
+        "http://",
+        "http://me:secret@host/v1",
+        "http://host/v1?key=1",
+        "http://[::1/v1",
+        "http://host:99999/v1",
+        "http://host/\n",
+    ],
+)
+def test_addresses_that_cannot_be_right_are_refused(url):
+    with pytest.raises(UserError, match="The address of the endpoint must") as raised:
+        Settings("m", url)
+    assert "secret" not in str(raised.value)
+
+
+def test_settings_show_no_key():
+    assert KEY not in repr(Settings("m", "http://host/v1", KEY))
+    with pytest.raises(UserError, match="spaces or letters") as raised:
+        Settings("m", "http://host/v1", KEY + " ä")
+    assert KEY not in str(raised.value)
+    with pytest.raises(UserError, match="name of the model"):
+        Settings("", "http://host/v1")
+    assert redact("a key", "a") == "a key"
+
+
+def test_an_address_that_was_typed_never_gets_the_key_of_the_environment(chat_server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    last(Endpoint(Settings("m", chat_server.url)).ask("?", PHOTO))
+    assert KEY not in chat_server.keys[0]
+
+
+def test_the_environment_offers_an_endpoint_only_with_a_model(monkeypatch):
+    for name in ("MODEL", "BASE_URL", "API_KEY"):
+        monkeypatch.delenv(f"OPENAI_{name}", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert environment_settings() is None
+    monkeypatch.setenv("OPENAI_MODEL", "m")
+    assert environment_settings() == Settings("m", "https://api.openai.com/v1", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert environment_settings() == Settings("m", "http://127.0.0.1:1/v1", KEY)
+
+
+OPTIONS = ["Bengal", "Egyptian Mau", "Abyssinian"]
+
+
+@pytest.mark.parametrize("reply", ["B", " b ", "(B)", "B.", "B)", "B. Egyptian Mau", "B: egyptian mau."])
+def test_a_letter_is_read(reply):
+    assert chosen_letter(reply, OPTIONS) == "B"
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "D", "Bengal", "B or C", "B. Bengal", "The answer is B", "A cat", "BC", "I think B.", "b e", "Ä"]
+)
+def test_nothing_else_is_taken_for_a_letter(reply):
+    assert chosen_letter(reply, OPTIONS) is None
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "::1", "[::1]"])
+def test_loopback_hosts(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org"])
+def test_other_hosts(host):
+    assert not is_loopback(host)
+
+
+def test_a_real_server_answers(served, text_model, monkeypatch):
+    """It serves a text model, which reads the question and is not shown the photo."""
+    monkeypatch.setattr(endpoint_module, "REPLY_TOKENS", 8)
+    seen = list(Endpoint(Settings(text_model, served)).ask("Say a word.", PHOTO))
+    assert seen[-1].text.strip()
+    assert seen[-1].tokens > 0
+    assert [len(reply.text) for reply in seen] == sorted(len(reply.text) for reply in seen)

@@ -1,0 +1,174 @@
+import json
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from core.__main__ import main
+from core.data.images import read_photo
+from core.recognition.explanation import Difference, Evidence, Explainer, Explanation, Mark, embed_alike, phrase
+from core.taxonomy.categories import categories, find_category, super_categories
+from core.zoo.registry import DEFAULT, load
+
+PHOTOS = Path(__file__).parents[4] / "shared/data/fgvr-mini"
+PER_SET = 7
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return Image.fromarray(skimage.data.chelsea())
+
+
+@pytest.fixture(scope="module")
+def explainer(recogniser):
+    return Explainer(recogniser)
+
+
+@pytest.fixture(scope="module")
+def explained(explainer, cat):
+    """An identification before and behind its explanation, what was looked at, and the first bars' CPU seconds."""
+    space = explainer.recogniser.label_space(super_category="cat")
+    look = explainer.recogniser.look(cat)
+    states = explainer.stream(look, space)
+    species, started = next(states), time.process_time()
+    bars, seconds = next(states), time.process_time() - started
+    assert bars.explanation.evidence
+    return species, next(states), look, space, seconds
+
+
+def held_out_photos():
+    """(photo, category): training photos of the small data sets that the checkpoint was calibrated on, not trained."""
+    from train.data.records import read_data, split_calibration
+
+    rng = random.Random(0)
+    for folder in sorted(path.parent for path in PHOTOS.glob("*/train.csv")):
+        held = split_calibration(read_data(folder, "train.csv"))[1]
+        for record in rng.sample(held, PER_SET):
+            yield read_photo(record.image).image, categories()[record.category]
+
+
+def test_attributes_of_the_true_category_outrank_those_of_another(recogniser):
+    if not PHOTOS.is_dir():
+        pytest.skip(f"the photos of {PHOTOS} are not there")
+    looks = [(recogniser.look(photo), category) for photo, category in held_out_photos()]
+    rng, pairs = random.Random(1), []
+    for look, category in looks:
+        others = {c for _, c in looks if c.super_category == category.super_category and c is not category}
+        pairs.append((look, category, rng.choice(sorted(others, key=lambda c: c.name))))
+    texts = {phrase(c.super_category, *pair) for _, *both in pairs for c in both for pair in c.values.items()}
+    embeddings = dict(zip(sorted(texts), embed_alike(recogniser.mllm, sorted(texts)).cpu(), strict=True))
+
+    def seen(look, category):
+        phrases = [embeddings[phrase(category.super_category, *pair)] for pair in category.values.items()]
+        return (torch.stack(phrases) @ look.embedding).mean()
+
+    outranked = [seen(look, true) > seen(look, other) for look, true, other in pairs]
+    assert sum(outranked) >= 0.8 * len(pairs), f"{sum(outranked)} of {len(pairs)}"
+
+
+def test_the_reasons_come_right_behind_the_species(explained):
+    species, reasons, _, _, seconds = explained
+    assert species.explanation is None
+    assert reasons.species == species.species
+    assert not reasons.answer
+    assert reasons.seconds["explanation"] > 0
+    assert seconds < 3  # of CPU, whatever else runs: under 1 on two idle cores
+
+
+def test_every_attribute_of_the_first_names_has_a_mark(explained):
+    result = explained[1]
+    evidence = result.explanation.evidence
+    assert [e.name for e in evidence] == [species.name for species in result.species[:2]]
+    for e in evidence:
+        values = find_category(e.name).values
+        assert {m.attribute: m.value for m in e.marks} == values
+        assert list(values) == list(super_categories()["cat"].attributes)
+        assert {m.verdict for m in e.marks} <= {"supports", "contradicts", "undecided", "shared"}
+
+
+def test_seen_and_known_are_the_similarities_of_the_method(explained, recogniser):
+    _, result, look, space, _ = explained
+    evidence = result.explanation.evidence[0]
+    group = super_categories()["cat"]
+    alone = recogniser.mllm.embed_texts([phrase(group, m.attribute, m.value) for m in evidence.marks]).cpu()
+    name = space.names[space.labels.index(evidence.name)]
+    torch.testing.assert_close(torch.tensor([m.seen for m in evidence.marks]), alone @ look.embedding, atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor([m.known for m in evidence.marks]), alone @ name, atol=1e-3, rtol=0)
+
+
+def test_phrases_are_embedded_once(explainer, explained, monkeypatch):
+    _, result, look, space, _ = explained
+    monkeypatch.setattr("core.recognition.explanation.embed_alike", lambda *_: pytest.fail("embedded again"))
+    assert explainer.explain(look, space, result) == result.explanation
+
+
+def test_texts_that_begin_alike_embed_as_they_do_alone(mllm):
+    texts = ["A photo of one cat. Eyes: green.", "A photo of one cat. Coat: long and silky.", "A photo of one bird."]
+    for chosen in (texts, texts[:1], [texts[0], texts[0]]):
+        assert torch.allclose(embed_alike(mllm, chosen), mllm.embed_texts(chosen), atol=1e-4)
+
+
+def test_verdicts_and_the_sentence():
+    marks = [Mark("bill", "long", 0.5, 0.6, margin) for margin in (0.2, -0.2, 0.01, None)]
+    assert [m.verdict for m in marks] == ["supports", "contradicts", "undecided", "shared"]
+    both = [Evidence("Crow", marks), Evidence("Raven", marks)]
+    differences = [Difference("bill", "thin", "heavy", 0.3), Difference("tail", "square", "wedge", -0.2)]
+    assert Explanation(both, differences).sentence == (
+        "Crow rather than Raven because the photo shows bill “thin” more than “heavy”. "
+        "Against it: tail “wedge” more than “square”."
+    )
+    assert "not because of a single attribute" in Explanation(both, [Difference("bill", "a", "b", 0.01)]).sentence
+    assert "None of the other names" in Explanation(both[:1], []).sentence
+
+
+def test_randomised_weights_change_the_explanation(explained, cat):
+    result = explained[1]
+    broken = load(DEFAULT)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weights in broken.mllm.model.named_parameters():
+            if "connector" in name or "lora_" in name:
+                weights.copy_(torch.randn(weights.shape, generator=generator) * weights.std(correction=0))
+    space = broken.label_space(super_category="cat")
+    other = Explainer(broken).explain(broken.look(cat), space, result)
+    before, after = (torch.tensor([m.seen for m in e.evidence[0].marks]) for e in (result.explanation, other))
+    assert (before - after).abs().mean() > 0.1
+
+
+def test_there_are_no_reasons_where_nothing_is_known(explainer, explained):
+    _, result, look, *_ = explained
+    typed = explainer.recogniser.label_space(["garden gnome", "tabby house cat"])
+    *_, last = explainer.stream(look, typed)
+    assert last.explanation.sentence == f"No explanation: the attributes of {last.species[0].name} are not known."
+    unknown = explainer.explain(look, typed, replace(result, known=False))
+    assert not unknown.evidence
+    assert "nothing that the model knows" in unknown.sentence
+
+
+def test_a_model_whose_texts_are_not_aligned_explains_nothing(cat):
+    unaligned = Explainer(load("idefics2-tiny"))
+    assert unaligned.aligned < 0.2
+    states = unaligned.stream(unaligned.recogniser.look(cat), unaligned.recogniser.label_space(super_category="cat"))
+    next(states)
+    explanation = next(states).explanation
+    assert not explanation.evidence
+    assert "was not trained to bring photos, attributes and names together" in explanation.sentence
+
+
+def test_the_command_line_explains(capsys, tmp_path, cat):
+    cat.save(tmp_path / "cat.png")
+    assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "rather than" in out or "not because of" in out
+    assert out.count("seen ") == 2 * len(super_categories()["cat"].attributes)
+    assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--json"]) == 0
+    explanation = json.loads(capsys.readouterr().out)["explanation"]
+    assert set(explanation) == {"sentence", "evidence", "differences"}
+    assert {"attribute", "value", "seen", "known", "margin", "verdict"} == set(
+        explanation["evidence"][0]["attributes"][0]
+    )

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.recognition.multiple_choice import names_category
+from train.data.records import Record
+from train.evaluation.ablation import COLUMNS, table
+from train.evaluation.accuracy import Outcome, expected_calibration_error, rank_of, summary
+from train.loop.calibration import fit_weights
+from train.publish.model_card import results_table, seen_photos, write_card
+
+
+def outcome(rank=0, confidence=0.9):
+    return Outcome(
+        rank,
+        confidence,
+        closed=rank == 0,
+        letter=False,
+        open=False,
+        known=True,
+        alone=(True, rank == 0, False, False),
+        auto=False,
+        auto_confidence=0.5,
+        embedding=torch.ones(4),
+    )
+
+
+def test_free_answers_count_with_their_aliases():
+    assert names_category("cedar waxwing.", "Cedar Waxwing")
+    assert names_category("Cairn", "Cairn Terrier")
+    assert not names_category("Waxwing", "Cedar Waxwing")
+    assert not names_category("", "Cedar Waxwing")
+
+
+def test_calibration_error_by_hand():
+    confidences, rights = [0.95] * 4 + [0.31] * 4, [True] * 3 + [False] * 5
+    assert expected_calibration_error(confidences, rights) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
+
+
+def test_ties_count_against_the_truth_and_nothing_passes_for_a_score():
+    assert rank_of(torch.tensor([0.5, 0.9, 0.1]), 0) == 1
+    assert rank_of(torch.tensor([0.5, 0.5, 0.5]), 1) == 2
+    with pytest.raises(ValueError, match="not finite"):
+        rank_of(torch.tensor([torch.nan, 1.0]), 0)
+
+
+def test_summary_counts():
+    result = summary([outcome(0), outcome(3), outcome(7), outcome(0)])
+    assert (result["n"], result["top1"], result["top5"], result["closed4"]) == (4, 0.5, 0.75, 0.5)
+    assert result["ece"] == pytest.approx(0.4)
+    assert (result["top1_auto"], result["ece_auto"]) == (0, 0.5)
+    assert (result["top1_name_alone"], result["top1_description_alone"], result["top1_words_alone"]) == (1, 0.5, 0)
+
+
+def test_weights_find_the_informative_score():
+    generator = torch.Generator().manual_seed(0)
+    scored = []
+    for _ in range(200):
+        informative = torch.randn(5, generator=generator)
+        truth = int((informative * 2).softmax(0).multinomial(1, generator=generator))
+        scored.append((torch.stack([informative, torch.randn(5, generator=generator)]), truth))
+    weights = fit_weights(scored, [1.0, 1.0])
+    assert weights[0].item() == pytest.approx(2, abs=0.5)
+    assert weights[1].item() < 0.3
+
+
+def test_photos_of_the_training_are_recognised(tmp_path, monkeypatch):
+    photos = [Record(Path(f"{i}.jpg"), "Cedar Waxwing", "bird", f"{i}" * 64) for i in range(3)]
+    monkeypatch.setattr("train.publish.model_card.read_card", lambda folder: {"data": {"seen": ["1" * 12, "7" * 12]}})
+    assert seen_photos(tmp_path, photos) == [photos[1]]
+
+
+def test_the_card_reports_what_was_measured(tmp_path, monkeypatch):
+    facts = {
+        "name": "some-tiny",
+        "base": "tiny",
+        "base_id": "0" * 16,
+        "calibration": {"name_weight": 1, "description_weight": 2, "words_weight": 3, "likelihood_weight": 4},
+        "categories": ["a", "b", "c"],
+        "stages": ["instruct"],
+        "training": {"base": "tiny", "variant": "finetune", "seed": 3, "instruct": {"steps": 7, "photos": 5}},
+        "data": {"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
+    }
+    monkeypatch.setattr("train.publish.model_card.read_card", lambda folder: facts)
+    write_card(tmp_path)
+    assert "Not measured yet" in (tmp_path / "README.md").read_text()
+    measured = summary([outcome(0), outcome(3)])
+    results = {"model": "some-tiny", "csv": "test.csv", "seed": 0, "sets": {"bird": measured}, "mean": measured}
+    write_card(tmp_path, results)
+    card = (tmp_path / "README.md").read_text()
+    assert results_table(results) in card
+    assert "| bird | 2 | 50.0 | 100.0 | 50.0 |" in card
+    assert "| description | 2.00 | 50.0 |" in card
+    assert "instruct: 7 steps, 5 photos per step" in card
+    assert "names 3 categories" in card
+
+
+def test_the_ablation_table_has_means_and_spreads():
+    run = dict.fromkeys(COLUMNS, 0.5)
+    runs = [{"variant": "full", "mean": {**run, "top1": 0.7 + s / 50}} for s in (0, 1)]
+    rows = table([{"variant": "finetune", "mean": {**run, "gap": 1.25}}, *runs]).splitlines()
+    assert rows[2].startswith("| finetune | 1 | 50.0 |")
+    assert rows[2].endswith("| 1.25 |")
+    assert rows[3].startswith("| full | 2 | 71.0 ± 1.0 | 50.0 ± 0.0 |")

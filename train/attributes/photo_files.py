@@ -1,0 +1,96 @@
+"""Values and descriptions of photos for which no model is asked: from files, the knowledge tables, the template."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from core.errors import UserError
+from core.storage.files import write_atomically
+from core.taxonomy.categories import Category, SuperCategory, describe, find_category
+from train.attributes.prompts import NOT_VISIBLE
+from train.attributes.validation import InvalidAnswer, check_description, spellings
+from train.data.records import Record
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class PhotoValues(BaseModel):
+    """One line of `values.jsonl`: what extraction read off a photo."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    category: Text
+    attributes: Annotated[dict[Text, Text], Field(min_length=1)]
+
+
+class PhotoDescription(PhotoValues):
+    """One line of `descriptions.jsonl`."""
+
+    description: Text
+
+
+Line = TypeVar("Line", bound=PhotoValues)
+
+
+def write_lines(path: Path, lines: Sequence[PhotoValues]) -> None:
+    """Write one JSON object per photo, atomically."""
+    write_atomically(path, "".join(line.model_dump_json() + "\n" for line in lines).encode())
+
+
+def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
+    """The photos of `values.jsonl` or `descriptions.jsonl`. Raises `UserError` naming the first bad line."""
+    lines: dict[str, Line] = {}
+    try:
+        texts = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text ({error}).") from error
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            line = line_type.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"])) or "JSON"
+            raise UserError(f"{path}, line {number}: {field}: {first['msg']}.") from None
+        if line.sha256 in lines:
+            raise UserError(f"{path}, line {number}: the photo {line.sha256[:12]} is listed twice.")
+        lines[line.sha256] = line
+    if not lines:
+        raise UserError(f"{path} lists no photos.")
+    return list(lines.values())
+
+
+def load_descriptions(path: Path) -> dict[str, str]:
+    """Photo SHA-256 -> attribute description, from the `descriptions.jsonl` that `summarise` writes.
+
+    Raises `UserError` with the line if the file is missing, malformed, lists a photo twice, or if a description is
+    over-long or names its category.
+    """
+    photos = read_lines(path, PhotoDescription)
+    for photo in photos:
+        try:
+            check_description(photo.description, spellings(photo.category))
+        except InvalidAnswer as error:
+            raise UserError(f"{path}: the description of the photo {photo.sha256[:12]} is unfit: {error}.") from None
+    return {photo.sha256: photo.description for photo in photos}
+
+
+def known_values(record: Record, group: SuperCategory) -> PhotoValues:
+    """What the knowledge tables say of a photo's category. Raises `UserError` if they lack it or an attribute."""
+    category = find_category(record.category)
+    if category is None or not set(group.attributes) <= set(category.values):
+        names = ", ".join(group.attributes)
+        raise UserError(f"The tables of assets/attributes do not tell these attributes of {record.category}: {names}.")
+    values = {attribute: category.values[attribute] for attribute in group.attributes}
+    return PhotoValues(sha256=record.sha256, category=record.category, attributes=values)
+
+
+def in_template(photo: PhotoValues, group: SuperCategory) -> PhotoDescription:
+    """A photo's values in the first wording of `core.taxonomy.categories.describe`, without what is not visible."""
+    seen = {attribute: value for attribute, value in photo.attributes.items() if value != NOT_VISIBLE}
+    category = Category(photo.category, replace(group, attributes=tuple(seen)), (), seen)
+    return PhotoDescription(**photo.model_dump(), description=describe(category))

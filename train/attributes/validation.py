@@ -1,0 +1,141 @@
+"""What counts as an answer. Text that a model wrote is untrusted: it is cleaned, bounded and checked here."""
+
+import re
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from core.taxonomy.categories import SuperCategory, find_category, normalise
+from train.attributes.prompts import FEWEST_ATTRIBUTES, MOST_ATTRIBUTES, NOT_VISIBLE
+
+MAX_REASON = 200  # characters
+MAX_ATTRIBUTE = 30
+MAX_VALUE = 80
+MAX_DESCRIPTION = 1500
+FEWEST_SENTENCES, MOST_SENTENCES = 3, 8  # "about five"
+
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)  # reasoning models served without a parser for it
+_LIST_OR_TITLE = re.compile(r"^\s*(?:[-*#•]|\d+[.)])\s", re.MULTILINE)
+_REFUSAL = re.compile(r"(?:i'?m |i am )?(?:sorry|unable to|not able to)\b|i can(?:'?t|not)\b|as an ai\b", re.IGNORECASE)
+_UNSEEN = re.compile(r"(?:not (?:\w+ )?visible|unknown|n/a)\b")
+
+
+class InvalidAnswer(Exception):
+    """An answer that cannot be used; the message says why, on one bounded line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(clean(reason)[:MAX_REASON])
+
+
+def clean(text: str) -> str:
+    """One line without control, formatting and unassigned characters, with plain apostrophes."""
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+
+
+def spellings(label: str) -> tuple[str, ...]:
+    """The names under which a category must not appear in its own description."""
+    category = find_category(label)
+    return (category.name, *category.aliases) if category else (label,)
+
+
+def named(text: str, names: tuple[str, ...]) -> str | None:
+    """The first of `names` that a text contains, in any capitals, punctuation, or in the plural."""
+    words = f" {normalise(text)} "
+    for name in names:
+        plain = normalise(name)  # empty where the name is in another script
+        if f" {plain} " in words or f" {plain}s " in words if plain else name.casefold() in text.casefold():
+            return name
+    return None
+
+
+def _attribute_names(names: list[str]) -> list[str]:
+    names = list(dict.fromkeys(clean(name).lower() for name in names))
+    if not FEWEST_ATTRIBUTES <= len(names) <= MOST_ATTRIBUTES:
+        raise ValueError(f"{len(names)} different attributes instead of {FEWEST_ATTRIBUTES} to {MOST_ATTRIBUTES}")
+    for name in names:
+        if len(name) > MAX_ATTRIBUTE or not re.fullmatch(r"[a-z]+(?:[ -][a-z]+){0,2}", name):
+            raise ValueError(f"{name[:MAX_ATTRIBUTE]!r} is not an attribute's name of one to three words")
+    return names
+
+
+def _value(text: str) -> str:
+    phrase = clean(re.sub(r"[^\w\s'()/%&+-]+", " ", clean(text))).lower()  # what ends a clause ends the value
+    phrase = re.sub(r"^(?:(?:is|are)\b ?)+", "", phrase)
+    if not phrase:
+        raise ValueError("the value is empty")
+    if len(phrase) > MAX_VALUE:
+        raise ValueError(f"the value is longer than {MAX_VALUE} characters")
+    return NOT_VISIBLE if _UNSEEN.match(phrase) else phrase
+
+
+class Discovery(BaseModel):
+    """The answer of step 1."""
+
+    model_config = ConfigDict(extra="forbid")
+    attributes: Annotated[list[str], AfterValidator(_attribute_names)]
+
+
+def values_model(group: SuperCategory) -> type[BaseModel]:
+    """The answer of step 2: a value for each of the attributes, and nothing else."""
+    fields: dict[str, Any] = {  # aliases: an attribute's name may not be a Python name
+        f"attribute_{i}": (Annotated[str, AfterValidator(_value)], Field(alias=attribute))
+        for i, attribute in enumerate(group.attributes)
+    }
+    return create_model("Values", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def response_format(model: type[BaseModel]) -> dict[str, Any]:
+    """The request for JSON of a model's form, as chat completions take it."""
+    schema = {"name": model.__name__, "strict": True, "schema": model.model_json_schema()}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def read_json(text: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON object in an answer, which may stand in a code block. Raises `InvalidAnswer` with what is wrong."""
+    text = _THOUGHTS.sub("", text)
+    first, last = text.find("{"), text.rfind("}")
+    if first < 0 or last < first:
+        raise InvalidAnswer(f"it holds no JSON object ({clean(text)[:60]!r})")
+    try:
+        return model.model_validate_json(text[first : last + 1]).model_dump(by_alias=True)
+    except ValidationError as error:
+        parts = [f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors(include_url=False)[:3]]
+        raise InvalidAnswer("; ".join(parts)) from None
+
+
+def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> dict[str, str]:
+    """The attribute values in an answer of step 2. Raises `InvalidAnswer`, also where nothing was visible."""
+    values = read_json(text, model)
+    for value in values.values():
+        if name := named(value, names):
+            raise InvalidAnswer(f"a value names the {name}")
+    if set(values.values()) == {NOT_VISIBLE}:
+        raise InvalidAnswer("none of the attributes is visible")
+    return values
+
+
+def read_description(text: str, names: tuple[str, ...]) -> dict[str, str]:
+    """The description in an answer of step 3. Raises `InvalidAnswer`."""
+    text = _THOUGHTS.sub("", text).strip().strip('"')
+    description = clean(text)
+    if not description:
+        raise InvalidAnswer("it is empty")
+    if _REFUSAL.match(description):
+        raise InvalidAnswer(f"it refuses ({description[:60]!r})")
+    if _LIST_OR_TITLE.search(text):
+        raise InvalidAnswer("it holds a list or a title instead of sentences alone")
+    check_description(description, names)
+    sentences = len(re.findall(r"[.!?](?=\s|$)", description))
+    if not FEWEST_SENTENCES <= sentences <= MOST_SENTENCES:
+        raise InvalidAnswer(f"it has {sentences} complete sentences instead of about five")
+    return {"description": description}
+
+
+def check_description(description: str, names: tuple[str, ...]) -> None:
+    """Raises `InvalidAnswer` for a description that is too long or names the category."""
+    if len(description) > MAX_DESCRIPTION:
+        raise InvalidAnswer(f"it is longer than {MAX_DESCRIPTION} characters")
+    if name := named(description, names):
+        raise InvalidAnswer(f"it names the {name}")

@@ -1,0 +1,1 @@
+"""Labelled photos in, batches of triples out."""

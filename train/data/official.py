@@ -1,0 +1,227 @@
+"""The six research data sets in their official layouts, data sets of the Hugging Face hub, and the FOCI questions.
+
+The lists of an official folder, of both splits, are checked as a whole before a photo is read: a wrong folder raises
+nothing by itself, it only lowers the accuracy.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from PIL import Image
+
+from core.data.images import FORMATS
+from core.errors import UserError
+from core.models.embedded import cache_root
+from core.storage.files import write_atomically
+from core.taxonomy.categories import canonical_name, normalise
+from core.zoo.registry import ASSETS
+from train.data.layouts import LAYOUTS, SPLITS, Lists, check_car_photos
+from train.data.records import Record, record
+
+if TYPE_CHECKING:
+    import datasets
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """One row of `assets/datasets.yaml`. `train` and `test` are the official numbers of photos."""
+
+    id: str
+    title: str
+    noun: str
+    open_question: str
+    closed_question: str
+    classes: int
+    train: int
+    test: int
+    licence: str
+    url: str
+    names: str  # the file in `assets` with the class names
+    foci_names: dict[str, str] = field(default_factory=dict)  # where FOCI names a class otherwise: FOCI -> official
+    note: str = ""
+
+    def class_names(self) -> list[str]:
+        """The class names in the order and the spelling of the data set's own files."""
+        return (ASSETS / self.names).read_text(encoding="utf-8").splitlines()
+
+
+@cache
+def data_sets() -> dict[str, DataSet]:
+    """The data sets by id, in the order of `assets/datasets.yaml`."""
+    table = yaml.safe_load((ASSETS / "datasets.yaml").read_text(encoding="utf-8"))
+    return {name: DataSet(id=name, **row) for name, row in table.items()}
+
+
+def display_name(class_name: str) -> str:
+    """The display name of a category from the name of a class, which may begin with a number or a synset."""
+    return canonical_name(re.sub(r"^(\d{3}\.|n\d{8}-)", "", class_name))
+
+
+def detect(folder: Path) -> DataSet | None:
+    """The data set whose official layout a folder has, complete or not; None if it has none of them."""
+    found = (name for name, layout in LAYOUTS.items() if any((folder / mark).exists() for mark in layout.marks))
+    return next((data_sets()[name] for name in found), None)
+
+
+def read_official(folder: Path, split: str) -> list[Record]:
+    """The photos of the official split "train" (with the validation part) or "test" of a folder, in listed order.
+
+    Raises `UserError` if the folder has no official layout, if anything in its lists is missing, malformed or
+    contradictory, or if photos are missing or (Stanford Cars) are not those that the lists are about. A consistent
+    copy with fewer photos than the data set has is read, with a warning in the log.
+    """
+    data_set = detect(folder)
+    if data_set is None:
+        titles = ", ".join(known.title for known in data_sets().values())
+        raise UserError(f"{folder} has none of the official layouts that are known ({titles}).")
+    if split not in SPLITS:
+        raise UserError(f"There is no split {split!r} of {data_set.title}: choose train or test.")
+    folder = folder.resolve()
+    try:
+        lists = LAYOUTS[data_set.id].read(folder, data_set.class_names())
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: is this copy of {data_set.title} complete?") from error
+    except Exception as error:  # a damaged MATLAB file raises in many ways, and so do odd columns
+        raise UserError(f"The lists in {folder} are not those of {data_set.title} ({error!r}).") from error
+    _check_lists(folder, data_set, lists)
+    if data_set.id == "car-196":
+        check_car_photos(folder, split)
+    listed, official = lists[split], getattr(data_set, split)
+    if len(listed) < official:
+        log.warning(
+            "%s lists %d of the %d %s photos of %s: results on them do not compare with published ones.",
+            *(folder, len(listed), official, split, data_set.title),
+        )
+    return [record(folder / photo, display_name(name), data_set.id) for photo, name in listed]
+
+
+def _check_lists(folder: Path, data_set: DataSet, lists: Lists) -> None:
+    names = set(data_set.class_names())
+    seen: dict[Path, str] = {}
+    for split, listed in lists.items():
+        official = getattr(data_set, split)
+        if not 0 < len(listed) <= official:
+            raise UserError(
+                f"{folder} lists {len(listed):,} {split} photos, but {data_set.title} has {official:,}: are these "
+                f"the lists of {split}?"
+            )
+        for photo, name in listed:
+            path = (folder / photo).resolve()
+            if not path.is_relative_to(folder):
+                raise UserError(f"The {split} list of {folder} names {photo!r}, which lies outside that folder.")
+            if path in seen:
+                where = "twice" if seen[path] == split else "for training and for testing"
+                raise UserError(f"The lists of {folder} name the photo {photo} {where}.")
+            if name not in names:
+                raise UserError(f"The {split} list of {folder} files {photo} under {name!r}, which is not a class.")
+            if LAYOUTS[data_set.id].class_in_path and normalise(name) not in normalise(photo):
+                raise UserError(f"The {split} list of {folder} files {photo} under {name!r}: the two disagree.")
+            seen[path] = split
+
+
+def read_hub(name: str, split: str) -> list[Record]:
+    """The photos of a split of a Hugging Face data set: "owner/name" (or "hf:owner/name"), or a local folder.
+
+    The folder is one that `Dataset.save_to_disk` wrote, or an image folder (`split/class/photo`). Photos and labels
+    are the one column of type Image and the one of type ClassLabel. The photos are written into the cache, once, as
+    files named by their content. Raises `UserError` if the data set or the split cannot be had, if there are no such
+    columns, or if a row has no label or no readable photo.
+    """
+    import datasets
+
+    name = name.removeprefix("hf:")
+    data = _load(name, split)
+    photo, label = (_column(name, data, kind) for kind in (datasets.Image, datasets.ClassLabel))
+    class_names: list[str] = data.features[label].names
+    records = []
+    rows = data.select_columns([photo, label]).cast_column(photo, datasets.Image(decode=False))
+    for number, row in enumerate(rows):
+        if row[label] is None or row[label] < 0:
+            raise UserError(f"Row {number} of {name} ({split}) has no label.")
+        try:
+            stored = _store(row[photo]["bytes"] or Path(row[photo]["path"]).read_bytes())
+        except (OSError, TypeError, Image.DecompressionBombError) as error:
+            raise UserError(f"Row {number} of {name} ({split}) has no readable photo ({error}).") from error
+        records.append(record(stored, display_name(class_names[row[label]]), Path(name).name))
+    return records
+
+
+def _load(name: str, split: str) -> "datasets.Dataset":
+    from datasets import Dataset, load_dataset, load_from_disk
+    from datasets.exceptions import DatasetsError
+
+    folder = Path(name)
+    try:
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            saved = load_from_disk(name)
+            return {str(saved.split or "train"): saved}[split] if isinstance(saved, Dataset) else saved[split]
+        if folder.is_dir():
+            return load_dataset("imagefolder", data_dir=name, split=split)
+        log.info("Loading the data set %s from the Hugging Face hub, or from its cache.", name)
+        return load_dataset(name, split=split)
+    except KeyError as error:
+        raise UserError(f"The data set {name} has no split {split!r}.") from error
+    except (OSError, ValueError, DatasetsError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"The split {split!r} of the data set {name} cannot be loaded: {reason}") from error
+
+
+def _column(name: str, data: "datasets.Dataset", kind: type) -> str:
+    found = [column for column, feature in data.features.items() if isinstance(feature, kind)]
+    if len(found) != 1:
+        have = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in data.features.items())
+        raise UserError(f"{name} must have one column of type {kind.__name__}, but has the columns {have}.")
+    return found[0]
+
+
+def _store(photo: bytes) -> Path:
+    with Image.open(io.BytesIO(photo), formats=FORMATS) as image:
+        suffix = str(image.format).lower()
+    path = cache_root() / "datasets" / f"{hashlib.sha256(photo).hexdigest()}.{suffix}"
+    if not path.exists():
+        write_atomically(path, photo)
+    return path
+
+
+@dataclass(frozen=True)
+class ClosedQuestion:
+    """A question with four options; options and answer are display names of categories."""
+
+    image: str  # the photo's file name, which is unique among the test photos of a data set
+    options: tuple[str, ...]
+    answer: str
+
+
+def read_foci(file: Path) -> list[ClosedQuestion]:
+    """The questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
+
+    Where FOCI names a class otherwise than the data set (`DataSet.foci_names`), the data set's name is used. Raises
+    `UserError` for a file in another form, or a question without four distinct options, its answer among them.
+    """
+    official = {foci: name for data_set in data_sets().values() for foci, name in data_set.foci_names.items()}
+    questions = []
+    try:
+        for name, entries in json.loads(file.read_text(encoding="utf-8")).items():
+            for entry in entries:
+                options = tuple(display_name(official.get(option, option)) for option in entry["options"])
+                answer = display_name(official.get(name, name))
+                if len(options) != 4 or len(set(options)) != 4 or answer not in options:
+                    raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
+                if entry["groundtruth"] != name:
+                    raise UserError(f"{file}: {entry['image']} is filed under {name!r} and answered otherwise.")
+                questions.append(ClosedQuestion(Path(entry["image"]).name, options, answer))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} does not hold FOCI questions ({error!r}).") from error
+    return questions

@@ -1,0 +1,1 @@
+"""Accuracy, ablations and speed."""

@@ -1,0 +1,77 @@
+"""The variants of the paper's figure, trained alike and measured: what does each loss of stage I bring?"""
+
+import gc
+import json
+import logging
+import statistics
+from pathlib import Path
+
+from filelock import FileLock
+
+from core.errors import UserError
+from core.models.checkpoint import merge_adapter, save_checkpoint
+from core.recognition.recogniser import Recogniser
+from core.storage.files import write_atomically
+from train.data.records import Record, manifest_hash
+from train.evaluation.accuracy import evaluate
+from train.loop.pipeline import Photos, card_facts, finish, open_work, run_facts, train_variant
+from train.objectives.stage_model import processes
+from train.publish.model_card import write_card
+from train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "top1": "top-1",
+    "top1_likelihood_alone": "by what it says",
+    "top1_name_alone": "by name embedding",
+    "top1_words_alone": "by words",
+    "closed4": "four options",
+    "closed4_letter_alone": "by letter",
+    "open": "free answer",
+    "gap": "distribution gap",
+}
+
+
+def ablate(photos: Photos, test: list[Record], csv_name: str, recipe: Recipe, work: Path) -> dict:
+    """Train, calibrate and measure one variant with one seed; taken from `work` where it is there already.
+
+    Raises `UserError` if `work` holds runs on other data or by another recipe, or if there are several processes.
+    """
+    if processes().num_processes > 1:
+        raise UserError("The ablation runs in one process: start it without torchrun.")
+    folder = work / f"seed-{recipe.seed}"
+    open_work(folder, run_facts(photos, recipe))
+    name = f"{recipe.variant}-{recipe.seed}"
+    results_file = work / f"{name}.{manifest_hash(test)}.json"
+    with FileLock(work / f"{name}.lock"):
+        if results_file.exists():
+            return json.loads(results_file.read_text())
+        mllm, features = train_variant(photos, recipe, folder)
+        labels, calibration = finish(name, mllm, photos, features)
+        checkpoint = work / "checkpoints" / name
+        save_checkpoint(checkpoint, mllm, labels, calibration, card_facts(name, photos, recipe))
+        merge_adapter(mllm)  # half as long to evaluate
+        measured = evaluate(Recogniser(name, mllm, labels, calibration), test, csv_name, among_all=False)
+        write_card(checkpoint, measured)
+        results = {"variant": recipe.variant, "seed": recipe.seed, **measured}
+        del mllm
+        gc.collect()
+        write_atomically(results_file, json.dumps(results).encode())
+    return results
+
+
+def table(runs: list[dict]) -> str:
+    """Markdown: per variant the mean over its seeds and half the range between them, in per cent but for the gap."""
+    rows = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---|---:|" + "---:|" * len(COLUMNS)]
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        own = [run for run in runs if run["variant"] == variant]
+        cells = [_cell([run["mean"][column] for run in own], column) for column in COLUMNS]
+        rows.append(f"| {variant} | {len(own)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(values: list[float], column: str) -> str:
+    scale, digits = (1, 2) if column == "gap" else (100, 1)
+    mean, spread = statistics.mean(values) * scale, (max(values) - min(values)) / 2 * scale
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")

@@ -1,0 +1,1 @@
+"""Training: the stages, calibration and a preview."""

@@ -1,0 +1,1 @@
+"""The losses of the method and the models that they train."""

@@ -1,0 +1,227 @@
+"""The losses of the connector's warm-up, of stage I (alignment) and of stage II (questions), as one module."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import UserError
+from core.models.scoring import word_similarity
+from core.models.vlm import Mllm, VisionFeatures
+from core.taxonomy.categories import words_of
+from train.data.training_set import Batch, TrainingSet
+from train.objectives.contrastive import (
+    Temperature,
+    TripleBatch,
+    attribute_category,
+    category_category,
+    gather_columns,
+    object_attribute,
+    object_category,
+)
+from train.recipe import Recipe
+
+WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
+LABEL_SMOOTHING = 0.1
+
+
+def initialise_connector(mllm: Mllm, seed: int) -> None:
+    """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness.
+
+    Raises `UserError` if the base has a connector of another kind.
+    """
+    torch.manual_seed(seed)
+    connector = mllm.model.model.connector
+    if not hasattr(connector, "perceiver_resampler"):
+        raise UserError(f"The connector of {mllm.base} is trained already: leave the warm-up out of the preset.")
+    for module in connector.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+        elif module.__class__.__name__.endswith("RMSNorm"):
+            nn.init.ones_(module.weight)
+    nn.init.normal_(connector.perceiver_resampler.latents)
+    nn.init.constant_(connector.perceiver_resampler.norm.weight, WORD_NORM)
+
+
+def processes() -> PartialState:
+    """This process and those that train with it (started by `torchrun` or `accelerate launch`)."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Photos or texts of a batch that are encoded together."""
+
+    kind: str  # photos | texts
+    rows: slice
+
+
+def parts_of(batch: Batch, chunk: int) -> list[Part]:
+    """A batch in chunks: texts, then photos (the last one is of photos: it reaches all that is trained)."""
+
+    def chunks(kind: str, count: int) -> Iterator[Part]:
+        for start in range(0, count, chunk):
+            yield Part(kind, slice(start, min(start + chunk, count)))
+
+    return [*chunks("texts", len(batch.texts)), *chunks("photos", len(batch.photos))]
+
+
+class StageModel(nn.Module):
+    """A model in one stage of its training: `forward` gives the named losses of a batch, whose sum is minimised.
+
+    Several processes average their losses and gradients (as DDP does); every loss is normalised so that this is the
+    loss of the whole batch.
+    """
+
+    def __init__(self, stage: str, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
+        super().__init__()
+        self.stage, self.mllm, self.data, self.recipe = stage, mllm, data, recipe
+        self.network = mllm.model
+        self.temperature = Temperature(recipe.temperature, recipe.learned_temperature and stage == "align")
+        self.temperature.to(mllm.device)
+        self.memory: Tensor | None = None  # [C, H] embeddings of all descriptions
+        self.words = mllm.word_embeddings(mllm.word_ids([words_of(c.name) for c in data.categories]))  # [C, L, H]
+        self.centre = self.words.mean(dim=(0, 1))
+
+    def train(self, mode: bool = True) -> "StageModel":
+        """Training mode for all but the frozen tower."""
+        super().train(mode)
+        self.network.model.vision_model.eval()
+        return self
+
+    def forward(self, batch: Batch, part: Part | None = None, gradients: Tensor | None = None) -> dict[str, Tensor]:
+        """The named losses of a batch.
+
+        In stage I, with a `part` and the `gradients` of the alignment loss by that part's embeddings, instead: what
+        has the part's share of the whole batch's gradient (gradient caching), the photos' other losses included.
+        """
+        if part is not None and gradients is not None:
+            return self._share(batch, part, gradients)
+        tokens = self._image_tokens(batch)
+        if self.stage == "warmup":
+            return self._warm_up(batch, tokens)
+        losses = self._answers(batch, tokens)
+        if self.stage == "align":
+            embeddings = torch.cat([self.mllm.embed(batch.texts), self.mllm.embed_photos(tokens)])
+            losses |= self.alignment(batch, embeddings, self.temperature()) | self._anchored(batch, tokens)
+        return losses
+
+    # Photos -------------------------------------------------------------------------------------------------------
+
+    def _image_tokens(self, batch: Batch) -> Tensor:
+        """[b, L, H] from kept features or from pixels, with features dropped."""
+        vision = (
+            self.mllm.tower(batch.states, batch.mask) if batch.is_pixels else VisionFeatures(batch.states, batch.mask)
+        )
+        states = F.dropout(vision.states, self.recipe.feature_dropout, self.training)
+        return self.mllm.image_tokens(VisionFeatures(states, vision.mask))
+
+    def _word_similarity(self, image_tokens: Tensor) -> Tensor:
+        """[b, C] logits of image tokens [b, L, H] over the categories' words."""
+        return word_similarity(image_tokens, self.words, self.centre) / self.recipe.temperature
+
+    def _warm_up(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
+        """The connector alone, without the text model.
+
+        Of a photo mixed from the patches of two, both are the truth, in proportion: without that the connector learns
+        the photos by heart.
+        """
+        if batch.second is None or batch.share is None:
+            return self._anchor(tokens, batch.categories)
+        similarity = self._word_similarity(tokens)
+        first, second = (
+            F.cross_entropy(similarity, truth, label_smoothing=LABEL_SMOOTHING, reduction="none")
+            for truth in (batch.categories, batch.second)
+        )
+        return {"mixed_naming": (batch.share * first + (1 - batch.share) * second).mean()}
+
+    def _anchor(self, tokens: Tensor, categories: Tensor) -> dict[str, Tensor]:
+        """Image tokens are drawn to their category's words, in direction and length, away from every other's."""
+        naming = F.cross_entropy(self._word_similarity(tokens), categories, label_smoothing=LABEL_SMOOTHING)
+        apart = (tokens.float() - self.words[categories]).pow(2).sum(-1).mean()
+        return {"naming": naming, "distance": apart / self.words.pow(2).sum(-1).mean()}
+
+    def _anchored(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
+        """The warm-up's losses in stage I: without them the connector forgets while the adapter is still learning."""
+        return self._anchor(tokens, batch.categories) if self.recipe.anchor else {}
+
+    # Answers ------------------------------------------------------------------------------------------------------
+
+    def _answers(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
+        """L_gen by kind of question: the mean over the tokens of all answers of the step."""
+        losses = {}
+        for kind in dict.fromkeys(question.kind for question in batch.questions):
+            asked = [q for q in batch.questions if q.kind == kind]
+            mean = self.mllm.generation_loss(
+                [q.prompt for q in asked], [q.answer for q in asked], tokens[[q.photo for q in asked]]
+            )
+            weight = self.recipe.generation_weight if self.stage == "align" else 1.0
+            losses[kind] = weight * mean * sum(len(q.answer) for q in asked) / batch.answer_tokens[kind]
+        return losses
+
+    # Alignment ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def refresh_memory(self) -> None:
+        """Encode every category's description anew, without dropout: hard negatives that cost no gradients.
+
+        `alignment` replaces those that its batch encodes; doing this now and then keeps the others from growing stale.
+        """
+        mode = self.training
+        self.eval()
+        told = [self.data.description(i, rows[0]) for i, rows in enumerate(self.data.members)]
+        self.memory = self.mllm.embed_texts(told)
+        self.train(mode)
+
+    def alignment(self, batch: Batch, embeddings: Tensor, temperature: Tensor) -> dict[str, Tensor]:
+        """(L_OAC + L_ACC + L_CCC) / 2, each weighted by the recipe, from embeddings of all texts, then all photos."""
+        texts, objects = embeddings[: len(batch.texts)], embeddings[len(batch.texts) :]
+        assert batch.descriptions is not None
+        assert batch.names is not None
+        assert batch.negatives is not None
+        assert batch.negative_names is not None
+        descriptions, names = texts[batch.descriptions], texts[batch.names]
+        if batch.negative_descriptions is not None:
+            negative_descriptions = texts[batch.negative_descriptions]
+        else:
+            if self.memory is None:
+                self.refresh_memory()
+            assert self.memory is not None
+            negative_descriptions = self.memory[batch.negatives]
+        hard = negative_descriptions, texts[batch.negative_names]
+        others = gather_columns(objects, descriptions, names, batch.categories)
+        triples = TripleBatch(objects, descriptions, names, batch.categories, *hard, batch.negatives, others)
+        if self.memory is not None:
+            columns = triples.columns
+            self.memory = self.memory.clone()
+            self.memory[columns.categories] = columns.descriptions.detach()
+        recipe, alone = self.recipe, self.recipe.variant == "object-category"
+        weighted = {
+            object_attribute: 0.0 if alone else recipe.object_attribute_weight,
+            attribute_category: 0.0 if alone else recipe.attribute_category_weight,
+            category_category: 0.0 if alone else recipe.category_category_weight,
+            object_category: 1.0 if alone else recipe.object_category_weight,
+        }
+        return {loss.__name__: w * loss(triples, temperature) / 2 for loss, w in weighted.items() if w}
+
+    def encode(self, batch: Batch, part: Part) -> Tensor:
+        """[n, H] the embeddings of a part's texts or photos."""
+        if part.kind == "texts":
+            return self.mllm.embed(batch.texts[part.rows])
+        return self.mllm.embed_photos(self._image_tokens(batch.photo_part(part.rows)))
+
+    def _share(self, batch: Batch, part: Part, gradients: Tensor) -> dict[str, Tensor]:
+        if part.kind == "texts":
+            return {"alignment": (self.mllm.embed(batch.texts[part.rows]) * gradients).sum()}
+        photos = batch.photo_part(part.rows)
+        tokens = self._image_tokens(photos)
+        share = len(photos.photos) / len(batch.photos)
+        direct = {name: share * loss for name, loss in self._anchored(photos, tokens).items()}
+        return {
+            "alignment": (self.mllm.embed_photos(tokens) * gradients).sum(),
+            **direct,
+            **self._answers(photos, tokens),
+        }

@@ -1,0 +1,31 @@
+"""A checkpoint as one model folder, the way the hub knows them: weights merged, processor, card, label embeddings."""
+
+from pathlib import Path
+
+import torch
+
+from core.errors import UserError
+from core.models.base_models import EMBEDDED
+from core.models.checkpoint import BASE_FOLDER, merge_adapter, open_checkpoint, read_card, save_checkpoint
+from train.publish.model_card import write_card
+
+OWN = {"base", "base_id", BASE_FOLDER, "categories", "calibration", "files"}  # what `save_checkpoint` writes itself
+
+
+def export(checkpoint: Path, base: str, out: Path) -> None:
+    """Write the merged model of a checkpoint to the folder `out`, which must not exist.
+
+    `base` says where its base is, unless the checkpoint does. The embedded model is merged in float32: its adapter's
+    steps are too fine for bfloat16. Raises `UserError` if the base cannot be had or is another one, or if the
+    checkpoint is merged already.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists: name a new folder.")
+    card = read_card(checkpoint)
+    if not card["base_id"]:
+        raise UserError(f"The checkpoint {checkpoint.name} is a merged model already.")
+    dtype = torch.float32 if card["base"] == EMBEDDED else torch.bfloat16
+    mllm, labels, calibration = open_checkpoint(checkpoint, base, dtype)
+    merge_adapter(mllm)
+    save_checkpoint(out, mllm, labels, calibration, {k: v for k, v in card.items() if k not in OWN})
+    write_card(out)
