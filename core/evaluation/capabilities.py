@@ -80,7 +80,7 @@ def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Genera
             f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
         )
     space = recogniser.label_space(sorted(set(truth)))
-    seen = yield from look_at(recogniser, photos, truth, space, seed)
+    seen = yield from measure_photo(recogniser, photos, truth, space, seed)
     yield "Reading the descriptions ..."
     features = {
         (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in seen]),
@@ -122,7 +122,7 @@ def photos_learned(model: str) -> tuple[str, ...]:
     return tuple(read_card(entry.checkpoint).get("data", {}).get("seen", []))
 
 
-def look_at(
+def measure_photo(
     recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seed: int
 ) -> Generator[str, None, list[Seen]]:
     """How far it is, photo by photo; returns what the model says of each.
@@ -136,15 +136,15 @@ def look_at(
         part, names = photos[start : start + BATCH], truth[start : start + BATCH]
         tokens = []
         for photo, name in zip(part, names, strict=True):
-            look = recogniser.look(photo.open())
+            encoding = recogniser.encode(photo.open())
             place = space.labels.index(name)
             options = [space.labels[i] for i in (place, *look_alikes[place])]
             rng.shuffle(options)
-            closed, letter = answered(recogniser, look, recogniser.score(look, space), space, options, name)
-            own = VisionFeatures(look.vision.states[:1], look.vision.mask[:1])
-            last, average = object_features(recogniser.mllm, look.tokens)
+            closed, letter = answered(recogniser, encoding, recogniser.score(encoding, space), space, options, name)
+            own = VisionFeatures(encoding.vision.states[:1], encoding.vision.mask[:1])
+            last, average = object_features(recogniser.mllm, encoding.tokens)
             seen.append(Seen(pooled_features(own)[0].cpu(), last[0], average[0], closed, letter, len(options)))
-            tokens.append(look.tokens)
+            tokens.append(encoding.tokens)
             yield progress(len(seen), len(photos), started)
         answers = recogniser.answers(open_question(space.group), torch.cat(tokens))
         for one, name, answer in zip(seen[start:], names, answers, strict=True):

@@ -15,7 +15,14 @@ from PIL import Image
 from core.errors import UserError
 from core.models.openai_endpoint import LETTER_ONLY, NAME_ONLY, Endpoint, chosen_letter
 from core.models.vlm import Mllm, VisionFeatures
-from core.recognition.recogniser import MAX_LABEL_LENGTH, Identification, LabelSpace, Look, Recogniser, views
+from core.recognition.recogniser import (
+    MAX_LABEL_LENGTH,
+    Identification,
+    LabelSpace,
+    PhotoEncoding,
+    Recogniser,
+    tta_views,
+)
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
@@ -79,7 +86,7 @@ class Eyes:
         tower = tuple(id(weights) for weights in mllm.model.model.vision_model.parameters())
         with self._lock:
             if tower not in self._seen:
-                self._seen[tower] = mllm.vision_features(views(self.photo))
+                self._seen[tower] = mllm.vision_features(tta_views(self.photo))
             return self._seen[tower]
 
 
@@ -94,24 +101,24 @@ class Local:
         self._looked = 0.0  # seconds, those in which another one's look was waited for among them
 
     @cached_property
-    def look(self) -> Look:
+    def encoding(self) -> PhotoEncoding:
         """What it sees."""
         started = time.perf_counter()
-        look = self._recogniser.look_at(self._eyes.vision(self._recogniser.mllm))
+        encoding = self._recogniser.encode_features(self._eyes.vision(self._recogniser.mllm))
         self._looked = time.perf_counter() - started
-        return look
+        return encoding
 
     def identify(self, said: Column) -> Generator[Column, None, None]:
         """Species, answer and attributes, as they come; see `Recogniser.stream`."""
-        for result in self._recogniser.stream(self.look, self._space):
+        for result in self._recogniser.stream(self.encoding, self._space):
             seconds = {**result.seconds, "species": result.seconds["species"] + self._looked}
             yield replace(said, result=replace(result, seconds=seconds), tokens=self._written(result))
 
     def choose(self, said: Column, options: list[str]) -> Generator[Column, None, None]:
         """The closed-set question, by the ranking and the letter that it would answer."""
         space = self._recogniser.label_space(options)
-        scores = self._recogniser.score(self.look, space)
-        letters = self._recogniser.letter_scores(space.labels, space.group, self.look.tokens)
+        scores = self._recogniser.score(self.encoding, space)
+        letters = self._recogniser.letter_scores(space.labels, space.group, self.encoding.tokens)
         shares = self._recogniser.choose(scores, space, space.labels, letters).tolist()
         probabilities = dict(zip(space.labels, shares, strict=True))
         yield replace(said, choice=max(probabilities, key=probabilities.__getitem__), probabilities=probabilities)
@@ -119,7 +126,7 @@ class Local:
     def reply(self, said: Column, question: str) -> Generator[Column, None, None]:
         """A question of the user's own."""
         text = ""
-        for piece in self._recogniser.generate(question, self.look.tokens, limit=64):
+        for piece in self._recogniser.generate(question, self.encoding.tokens, limit=64):
             text += piece
             yield replace(said, reply=text.strip())
 
@@ -187,7 +194,7 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         last = said[place]
         try:
             if isinstance(side, Local):
-                _ = side.look  # with all cores: the first through a tower looks for all who share it
+                _ = side.encoding  # with all cores: the first through a tower looks for all who share it
                 torch.set_num_threads(max(1, CORES // local))  # of this thread, and of those that it starts
             with closing(ask(side, last)) as states:
                 while not stopped.is_set() and (state := next(states, None)):

@@ -11,7 +11,7 @@ from PIL import Image
 from core.data.images import open_photo
 from core.data.photo_sets import Item
 from core.errors import UserError
-from core.recognition.recogniser import LabelSpace, Recogniser, views
+from core.recognition.recogniser import LabelSpace, Recogniser, tta_views
 from core.taxonomy.categories import canonical_name, find_category
 from core.taxonomy.prompts import open_question
 
@@ -160,13 +160,13 @@ def _verdicts(
         weights = next(recogniser.mllm.model.model.vision_model.parameters())
         if weights is not tower:  # models on one base share its frozen weights: what the tower sees is the same
             started = time.perf_counter()
-            tower, vision = weights, recogniser.mllm.vision_features(views(photo))
+            tower, vision = weights, recogniser.mllm.vision_features(tta_views(photo))
             seeing = time.perf_counter() - started
         started = time.perf_counter()
-        look = recogniser.look_at(vision)
-        result = next(recogniser.stream(look, space, top=1))
+        encoding = recogniser.encode_features(vision)
+        result = next(recogniser.stream(encoding, space, top=1))
         first = result.species[0]
-        answer = recogniser.answers(open_question(space.group), look.tokens)[0] if ask else ""
+        answer = recogniser.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
         right = canonical_name(first.name).casefold() == label.casefold() if label else None
         seconds = seeing + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)

@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from core.errors import UserError
 from core.models.scoring import branch
 from core.models.vlm import Mllm
-from core.recognition.recogniser import Identification, LabelSpace, Look, Recogniser
+from core.recognition.recogniser import Identification, LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.categories import Category, SuperCategory, find_category
 
 NAMES = 5  # names that are compared: the first, its runner-up, and the look-alikes behind them
@@ -127,29 +127,33 @@ class Explainer:
     def identify(self, photo: Image.Image, space: LabelSpace, top: int = NAMES) -> Identification:
         """`Recogniser.identify` with the explanation."""
         started = time.perf_counter()
-        look = self.recogniser.look(photo)
-        *_, last = self.stream(look, space, top, time.perf_counter() - started)
+        encoding = self.recogniser.encode(photo)
+        *_, last = self.stream(encoding, space, top, time.perf_counter() - started)
         return last
 
-    def stream(self, look: Look, space: LabelSpace, top: int = NAMES, looked: float = 0.0) -> Iterator[Identification]:
+    def stream(
+        self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES, looked: float = 0.0
+    ) -> Iterator[Identification]:
         """`Recogniser.stream`, with the explanation from the second state on. Closing it stops the work.
 
         `looked` is how many seconds the look took: the species' time includes them.
         """
-        with closing(self.recogniser.stream(look, space, max(top, NAMES))) as states:
+        with closing(self.recogniser.stream(encoding, space, max(top, NAMES))) as states:
             first = next(states)
             species, seconds = first.species[:top], {"species": first.seconds["species"] + looked}
             yield replace(first, species=species, seconds=seconds)
             started = time.perf_counter()
             for compared in (2, NAMES):  # the runner-up alone first, so that the bars are there at once
-                explanation = self.explain(look, space, first, compared)
+                explanation = self.explain(encoding, space, first, compared)
                 seconds = {**seconds, "explanation": time.perf_counter() - started}
                 yield replace(first, species=species, explanation=explanation, seconds=seconds)
             for state in states:
                 yield replace(state, species=species, explanation=explanation, seconds={**state.seconds, **seconds})
 
-    def explain(self, look: Look, space: LabelSpace, result: Identification, compared: int = NAMES) -> Explanation:
-        """What binds the photo of `look` to the first names of `result`, which were chosen from `space`.
+    def explain(
+        self, encoding: PhotoEncoding, space: LabelSpace, result: Identification, compared: int = NAMES
+    ) -> Explanation:
+        """What binds the photo of `encoding` to the first names of `result`, which were chosen from `space`.
 
         A mark's margin is over the first `compared` names.
         """
@@ -160,7 +164,7 @@ class Explainer:
         group = categories[name].super_category
         pairs = sorted({(a, c.values[a]) for c in categories.values() for a in group.attributes})
         phrases = dict(zip(pairs, self._embedded([phrase(group, *pair) for pair in pairs]), strict=True))
-        seen = {pair: (embedding @ look.embedding).item() for pair, embedding in phrases.items()}
+        seen = {pair: (embedding @ encoding.embedding).item() for pair, embedding in phrases.items()}
         evidence = []
         for label, category in list(categories.items())[:2]:
             embedding = space.names[space.labels.index(label)]

@@ -1,14 +1,14 @@
 """Whether a closed-set or an open-set question about a photo is answered rightly."""
 
-from core.recognition.recogniser import LabelSpace, Look, Recogniser, Scores
+from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser, Scores
 from core.taxonomy.categories import canonical_name
 
 
 def answered(
-    recogniser: Recogniser, look: Look, scores: Scores, space: LabelSpace, options: list[str], truth: str
+    recogniser: Recogniser, encoding: PhotoEncoding, scores: Scores, space: LabelSpace, options: list[str], truth: str
 ) -> tuple[bool, bool]:
     """Whether a closed-set question is answered rightly, and whether the letter alone would have answered it so."""
-    letters = recogniser.letter_scores(options, space.group, look.tokens)
+    letters = recogniser.letter_scores(options, space.group, encoding.tokens)
     chosen = recogniser.choose(scores, space, options, letters)
     right = options.index(truth)
     return int(chosen.argmax()) == right, int(letters.argmax()) == right

@@ -11,7 +11,7 @@ from PIL import Image, ImageStat
 from torch import Tensor
 
 from core.models.vlm import VisionFeatures
-from core.recognition.recogniser import LabelSpace, Look, Recogniser
+from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
@@ -20,7 +20,7 @@ COVER = 2  # of the grid's steps that a square is wide: neighbours overlap
 BRIGHTEST = 0.98  # quantile of a map that is shown in full colour
 COLOUR = (255, 64, 0)
 
-Score = Callable[[Look], Tensor]  # of a look with one view; a scalar
+Score = Callable[[PhotoEncoding], Tensor]  # of a look with one view; a scalar
 
 
 def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score:
@@ -32,23 +32,23 @@ def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score
     prompt, answer = mllm.question_ids(open_question(space.group)), mllm.answer_ids(space.categories[index])
     others = torch.arange(len(space.labels)) != index
 
-    def by_similarity(look: Look) -> Tensor:
-        logits = recogniser.logits(recogniser.compare(look, space))
+    def by_similarity(encoding: PhotoEncoding) -> Tensor:
+        logits = recogniser.logits(recogniser.compare(encoding, space))
         return logits[index] - logits[others].logsumexp(dim=0)
 
-    def by_likelihood(look: Look) -> Tensor:
-        return -mllm.generation_loss([prompt], [answer], look.tokens)
+    def by_likelihood(encoding: PhotoEncoding) -> Tensor:
+        return -mllm.generation_loss([prompt], [answer], encoding.tokens)
 
     return by_similarity if recogniser.calibration.ranking_weights()[:-1].any() else by_likelihood
 
 
 def attribute_score(direction: Tensor) -> Score:
     """How far the photo's embedding lies along `direction` [H], `Explainer.direction` of an attribute."""
-    return lambda look: look.embedding @ direction
+    return lambda encoding: encoding.embedding @ direction
 
 
 @torch.no_grad()
-def heat_map(recogniser: Recogniser, photo: Image.Image, look: Look, score: Score) -> Iterator[Tensor]:
+def heat_map(recogniser: Recogniser, photo: Image.Image, encoding: PhotoEncoding, score: Score) -> Iterator[Tensor]:
     """[h, w] in the photo's aspect ratio: how much each place adds to the score; below zero, it takes away from it.
 
     The map grows with every one of the `GRID` rows; stopping between two of them stops the work.
@@ -57,7 +57,7 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, look: Look, score: Scor
     size = max(1, round(photo.height * scale)), max(1, round(photo.width * scale))
     lost, covered = torch.zeros(size), torch.zeros(size)
     grey = tuple(round(channel) for channel in ImageStat.Stat(photo).mean)
-    (whole,) = _scores(recogniser, [photo], look, score)
+    (whole,) = _scores(recogniser, [photo], encoding, score)
     for row in range(GRID):
         hidden = []
         for column in range(GRID):
@@ -65,7 +65,7 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, look: Look, score: Scor
             left, top, right, bottom = _square(row, column, photo.height, photo.width)
             copy.paste(grey, (left, top, right, bottom))
             hidden.append(copy)
-        for column, value in enumerate(_scores(recogniser, hidden, look, score)):
+        for column, value in enumerate(_scores(recogniser, hidden, encoding, score)):
             left, top, right, bottom = _square(row, column, *size)
             lost[top:bottom, left:right] += whole - value
             covered[top:bottom, left:right] += 1
@@ -80,13 +80,15 @@ def _square(row: int, column: int, height: int, width: int) -> tuple[int, int, i
     return left, top, right, bottom
 
 
-def _scores(recogniser: Recogniser, photos: list[Image.Image], look: Look, score: Score) -> list[float]:
+def _scores(recogniser: Recogniser, photos: list[Image.Image], encoding: PhotoEncoding, score: Score) -> list[float]:
     vision = recogniser.mllm.vision_features(photos)
     tokens = recogniser.mllm.image_tokens(vision)
     embeddings = recogniser.mllm.embed_photos(tokens).cpu()
     return [
         score(
-            Look(VisionFeatures(vision.states[i], vision.mask[i]), tokens[i : i + 1], embeddings[i], look.features)
+            PhotoEncoding(
+                VisionFeatures(vision.states[i], vision.mask[i]), tokens[i : i + 1], embeddings[i], encoding.features
+            )
         ).item()
         for i in range(len(photos))
     ]

@@ -36,7 +36,7 @@ MAX_LABEL_CHARACTERS = 30_000  # of all names together: what a laptop embeds in 
 ANSWER_TOKENS = 24
 VALUE_TOKENS = 16  # of one attribute of the description
 END_OF_CLAUSE = "."
-MIDDLE = 0.9  # of each side of a photo
+CENTER_CROP = 0.9  # of each side of a photo
 UNKNOWN = (
     "I don't know this one: it resembles none of the categories I was trained on. What follows only tells which of "
     "them is nearest."
@@ -99,8 +99,8 @@ class LabelSpace:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a model sees in the `views` of a photo; similarities are means over them."""
+class PhotoEncoding:
+    """What a model sees in the `tta_views` of a photo; similarities are means over them."""
 
     vision: VisionFeatures  # states [V, P, D], the photo's own first
     image_tokens: Tensor  # [V, L, H] likewise
@@ -138,9 +138,9 @@ class _Stop(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
 
 
-def views(photo: Image.Image) -> list[Image.Image]:
+def tta_views(photo: Image.Image) -> list[Image.Image]:
     """The photo, its middle, and the mirror images of both: together they are named more surely than one alone."""
-    left, top = (round(side * (1 - MIDDLE) / 2) for side in photo.size)
+    left, top = (round(side * (1 - CENTER_CROP) / 2) for side in photo.size)
     middle = photo.crop((left, top, photo.width - left, photo.height - top))
     return [view for picture in (photo, middle) for view in (picture, ImageOps.mirror(picture))]
 
@@ -202,39 +202,39 @@ class Recogniser:
 
         return rows(self._labels.names), rows(self._labels.descriptions)
 
-    def look(self, photo: Image.Image) -> Look:
+    def encode(self, photo: Image.Image) -> PhotoEncoding:
         """The photo's views, through the tower, the connector and the text model."""
-        return self.look_at(self.mllm.vision_features(views(photo)))
+        return self.encode_features(self.mllm.vision_features(tta_views(photo)))
 
     @torch.no_grad()
-    def look_at(self, vision: VisionFeatures) -> Look:
-        """The same from the vision features of the `views`: models that share a tower see a photo once."""
+    def encode_features(self, vision: VisionFeatures) -> PhotoEncoding:
+        """The same from the vision features of the `tta_views`: models that share a tower see a photo once."""
         tokens = self.mllm.image_tokens(vision)
         embedding = self.mllm.embed_photos(tokens).mean(dim=0).cpu()
-        return Look(vision, tokens, embedding, pooled_features(vision).mean(dim=0).cpu())
+        return PhotoEncoding(vision, tokens, embedding, pooled_features(vision).mean(dim=0).cpu())
 
-    def compare(self, look: Look, space: LabelSpace) -> Scores:
+    def compare(self, encoding: PhotoEncoding, space: LabelSpace) -> Scores:
         """The similarities of a photo with every name; no likelihoods yet (all zero)."""
         distance = float("-inf")
         if space.known:
-            distance = 1 - (self._labels.feature_means @ look.features).max().item()
+            distance = 1 - (self._labels.feature_means @ encoding.features).max().item()
         return Scores(
-            space.names @ look.embedding,
-            space.descriptions @ look.embedding,
-            word_similarity(look.image_tokens, space.words, self._centre).mean(dim=0).cpu(),
+            space.names @ encoding.embedding,
+            space.descriptions @ encoding.embedding,
+            word_similarity(encoding.image_tokens, space.words, self._centre).mean(dim=0).cpu(),
             torch.zeros(len(space.labels)),
             distance,
         )
 
     @torch.no_grad()
-    def score(self, look: Look, space: LabelSpace) -> Scores:
+    def score(self, encoding: PhotoEncoding, space: LabelSpace) -> Scores:
         """The raw scores of a photo: similarities, and log-likelihoods of the names that these put first."""
-        scores = self.compare(look, space)
+        scores = self.compare(encoding, space)
         kept = self.logits(scores).topk(min(self.calibration.candidates, len(space.labels))).indices
         likely = answer_log_likelihoods(
             self.mllm,
             self.mllm.question_ids(open_question(space.group)),
-            look.tokens,
+            encoding.tokens,
             [space.categories[i] for i in kept.tolist()],
         ).cpu()
         log_likelihood = torch.full((len(space.labels),), likely.min().item())
@@ -265,13 +265,15 @@ class Recogniser:
         rows = [space.labels.index(option) for option in options]
         return (self.logits(scores)[rows] + self.calibration.letter_weight * letters).softmax(dim=0)
 
-    def identify(self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5) -> Identification:
+    def identify(
+        self, photo: Image.Image | PhotoEncoding, space: LabelSpace | None = None, top: int = 5
+    ) -> Identification:
         """Everything the model says of a photo: the last state of `stream`."""
         *_, last = self.stream(photo, space, top)
         return last
 
     def stream(
-        self, photo: Image.Image | Look, space: LabelSpace | None = None, top: int = 5
+        self, photo: Image.Image | PhotoEncoding, space: LabelSpace | None = None, top: int = 5
     ) -> Generator[Identification]:
         """Growing identifications: first the species, then the answer and the description word by word.
 
@@ -280,8 +282,8 @@ class Recogniser:
         """
         started = time.perf_counter()
         space = space or self.label_space()
-        look = photo if isinstance(photo, Look) else self.look(photo)
-        scores = self.score(look, space)
+        encoding = photo if isinstance(photo, PhotoEncoding) else self.encode(photo)
+        scores = self.score(encoding, space)
         probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
         species = [
             Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
@@ -295,7 +297,7 @@ class Recogniser:
         )
         yield result
 
-        answer = self.generate(open_question(space.group), look.tokens, ANSWER_TOKENS)
+        answer = self.generate(open_question(space.group), encoding.tokens, ANSWER_TOKENS)
         for grown in self._write(result, "answer", answer):
             result = grown
             yield result
@@ -303,7 +305,7 @@ class Recogniser:
         if category is None or not result.known:
             return
         group = category.super_category
-        for grown in self._write(result, "attributes", self._describe(group, look.tokens)):
+        for grown in self._write(result, "attributes", self._describe(group, encoding.tokens)):
             yield replace(grown, attributes=parse_description(grown.description, group))
 
     def _describe(self, group: SuperCategory, tokens: Tensor) -> Iterator[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.recognition.explanation import Evidence, Explainer, Explanation, Mark
 from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
-from core.recognition.recogniser import Identification, LabelSpace, Look
+from core.recognition.recogniser import Identification, LabelSpace, PhotoEncoding
 from demo.components.errors import on_page
 
 SPECIES = "the species"
@@ -47,7 +47,7 @@ class Asked:
 
     explainer: Explainer
     photo: Image.Image
-    look: Look
+    encoding: PhotoEncoding
     space: LabelSpace
     result: Identification
 
@@ -139,7 +139,7 @@ def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[ob
             score = species_score(recogniser, asked.space, name)
         else:
             score = attribute_score(asked.explainer.direction(result, subject))
-        for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.look, score), start=1):
+        for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.encoding, score), start=1):
             said = f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {time.perf_counter() - started:.1f} s."
             yield said, overlay(asked.photo, heat, opacity / 100), Mapped(asked.photo, heat)
 

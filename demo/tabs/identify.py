@@ -153,11 +153,11 @@ def build(models: Models, history: History, key: gr.BrowserState, page: gr.Block
             recogniser, space = models.prepare(model_name, names or None, kind)
             yield "Looking ...", *empty
             started = time.perf_counter()
-            look = recogniser.look(opened.image)
+            encoding = recogniser.encode(opened.image)
             explainer = models.explainer(recogniser)
-            states = explainer.stream(look, space, looked=time.perf_counter() - started)
+            states = explainer.stream(encoding, space, looked=time.perf_counter() - started)
             for step, result in enumerate(states):  # the third one has the whole explanation
-                kept = why.Asked(explainer, opened.image, look, space, result) if step == 2 else gr.skip()
+                kept = why.Asked(explainer, opened.image, encoding, space, result) if step == 2 else gr.skip()
                 yield *_shown(result, opened.note), gr.skip(), why.why_html(result.explanation), kept
             if keep:  # before the last words: a page that is closed after them ends this here
                 try:

@@ -96,7 +96,7 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monk
     merged = Recogniser("b", whole, *load_into(whole, tmp_path / "whole"))
     for path in sorted(data.glob("bird/*/*.png"))[::6]:
         photo = read_photo(path).image
-        scores = [r.score(r.look(photo), r.label_space()) for r in (adapted, merged)]
+        scores = [r.score(r.encode(photo), r.label_space()) for r in (adapted, merged)]
         assert torch.allclose(scores[0].stack()[:3], scores[1].stack()[:3], atol=1e-3)
         assert scores[0].stack()[0].argmax() == scores[1].stack()[0].argmax()
 

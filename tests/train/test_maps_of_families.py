@@ -26,8 +26,8 @@ def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, square, reque
     _, patches = mllm.pixels(views(photo))
     rows, columns = patches[0].shape
     assert (rows == columns) == square
-    space, look = recogniser.label_space(), recogniser.look(photo)
-    *_, heat = heat_map(recogniser, photo, look, species_score(recogniser, space, NAMES[0]))
+    space, encoding = recogniser.label_space(), recogniser.encode(photo)
+    *_, heat = heat_map(recogniser, photo, encoding, species_score(recogniser, space, NAMES[0]))
     assert heat.shape == (96, 256)
     assert heat.isfinite().all()
     assert heat.std() > 0

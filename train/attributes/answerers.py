@@ -186,7 +186,7 @@ def zoo(name: str, group: SuperCategory) -> Iterator[Ask]:
 
     def ask(item: Item) -> dict[str, Any]:
         assert item.photo
-        tokens = recogniser.look(read_photo(item.photo).image).tokens
+        tokens = recogniser.encode(read_photo(item.photo).image).tokens
         said, values = "", {}
         for attribute in group.attributes:
             said = f"{said} {clause_start(attribute)}".strip()

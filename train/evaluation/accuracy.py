@@ -89,21 +89,21 @@ def outcomes_of(
     rng = random.Random(seed)
     for start in range(0, len(records), PHOTOS_PER_BATCH):
         batch = records[start : start + PHOTOS_PER_BATCH]
-        looks = [recogniser.look(read_photo(record.image).image) for record in batch]
-        answers = recogniser.answers(open_question(space.group), torch.cat([look.tokens for look in looks]))
-        for record, look, answer in zip(batch, looks, answers, strict=True):
-            scores = recogniser.score(look, space)
+        looks = [recogniser.encode(read_photo(record.image).image) for record in batch]
+        answers = recogniser.answers(open_question(space.group), torch.cat([encoding.tokens for encoding in looks]))
+        for record, encoding, answer in zip(batch, looks, answers, strict=True):
+            scores = recogniser.score(encoding, space)
             auto: bool | None = None
             auto_confidence = 0.0
             if everything:
-                among = recogniser.logits(recogniser.score(look, everything)).softmax(dim=0)
+                among = recogniser.logits(recogniser.score(encoding, everything)).softmax(dim=0)
                 auto = everything.labels[int(among.argmax())] == record.category
                 auto_confidence = among.max().item()
             probabilities = recogniser.logits(scores).softmax(dim=0)
             truth = labels.index(record.category)
             options = [labels[i] for i in (truth, *look_alikes[truth])]
             rng.shuffle(options)
-            closed, letter = answered(recogniser, look, scores, space, options, record.category)
+            closed, letter = answered(recogniser, encoding, scores, space, options, record.category)
             yield Outcome(
                 rank=rank_of(recogniser.logits(scores), truth),
                 confidence=probabilities.max().item(),
@@ -114,7 +114,7 @@ def outcomes_of(
                 alone=tuple(rank_of(row, truth) == 0 for row in scores.stack()),
                 auto=auto,
                 auto_confidence=auto_confidence,
-                embedding=look.embedding,
+                embedding=encoding.embedding,
             )
 
 
@@ -135,8 +135,8 @@ def foci_accuracy(
         options = rng.sample(question.options, len(question.options))
         if question.image not in photos:
             continue
-        look, space = recogniser.look(read_photo(photos[question.image]).image), recogniser.label_space(options)
-        rights.append(answered(recogniser, look, recogniser.score(look, space), space, options, question.answer))
+        encoding, space = recogniser.encode(read_photo(photos[question.image]).image), recogniser.label_space(options)
+        rights.append(answered(recogniser, encoding, recogniser.score(encoding, space), space, options, question.answer))
     if not rights:
         raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
     closed, letter = (sum(column) / len(rights) for column in zip(*rights, strict=True))

@@ -150,7 +150,7 @@ def unknown_share(recogniser: Recogniser) -> dict:
     missed = [
         name
         for name, picture in pictures.items()
-        if recogniser.knows(recogniser.compare(recogniser.look(picture), space))
+        if recogniser.knows(recogniser.compare(recogniser.encode(picture), space))
     ]
     return {"pictures": len(pictures), "detected": round(1 - len(missed) / len(pictures), 3), "missed": missed}
 

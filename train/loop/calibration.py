@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.models.checkpoint import Calibration, Labels
 from core.models.vlm import Mllm
-from core.recognition.recogniser import SCORES, LabelSpace, Look, Recogniser
+from core.recognition.recogniser import SCORES, LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.categories import WORDINGS, describe, find_category, words_of
 from core.taxonomy.similarity import most_similar
 from train.data.feature_cache import FeatureCache, mean_features
@@ -46,7 +46,7 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache |
 class Held:
     """A calibration photo: what the model sees in it, the label space of its kind, and where the truth is in it."""
 
-    look: Look
+    encoding: PhotoEncoding
     space: LabelSpace
     truth: int
 
@@ -74,21 +74,23 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
             near[group] = most_similar(spaces[group].labels, 3)
         space = spaces[group]
         truth = space.labels.index(record.category)
-        look = recogniser.look(read_photo(record.image).image)
-        seen.append(Held(look, space, truth))
+        encoding = recogniser.encode(read_photo(record.image).image)
+        seen.append(Held(encoding, space, truth))
         options = [truth, *near[group][truth]]
         order = rng.sample(range(len(options)), len(options))
-        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, look.tokens)
+        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, encoding.tokens)
         asked.append((options, letters[torch.tensor(order).argsort()]))
-    compared = [(recogniser.compare(h.look, h.space).stack()[:-1], h.truth) for h in seen]
+    compared = [(recogniser.compare(h.encoding, h.space).stack()[:-1], h.truth) for h in seen]
     similarities = fit_weights(compared, START[:-1])
     recogniser.calibration = replace(
         _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
     )
     log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
     everything = recogniser.label_space()
-    within = [(recogniser.score(h.look, h.space), h.truth) for h in seen]
-    among_all = [(recogniser.score(h.look, everything), everything.labels.index(h.space.labels[h.truth])) for h in seen]
+    within = [(recogniser.score(h.encoding, h.space), h.truth) for h in seen]
+    among_all = [
+        (recogniser.score(h.encoding, everything), everything.labels.index(h.space.labels[h.truth])) for h in seen
+    ]
     weights = fit_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]], START)
     ranked = [weights @ scores.stack() for scores, _ in within]
     letter_weight = fit_weights(

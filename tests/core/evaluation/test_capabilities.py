@@ -193,8 +193,8 @@ def test_categories_that_are_too_small_are_one_sentence(encode):
 
 
 def test_closing_the_iterator_stops_the_work(packed, recogniser, monkeypatch):
-    looked, look = [], recogniser.look
-    monkeypatch.setattr(recogniser, "look", lambda photo: looked.append(photo) or look(photo))
+    looked, encode = [], recogniser.encode
+    monkeypatch.setattr(recogniser, "encode", lambda photo: looked.append(photo) or encode(photo))
     with opened([packed]) as items:
         steps = diagnose(items, recogniser)
         while not next(steps).startswith("1 of 10"):

@@ -98,7 +98,7 @@ def test_closing_stops_both_within_a_token():
 class Counting(Local):
     """A local side that only looks at how many threads torch would use."""
 
-    look = None
+    encoding = None
 
     def __init__(self, name):
         self.name = name
@@ -271,7 +271,7 @@ def test_two_models_on_one_base_say_what_each_says_alone(recogniser, baseline, c
 def test_models_on_different_bases_look_for_themselves(recogniser, cat):
     class Other:
         model = torch.nn.Module()
-        vision_features = staticmethod(lambda views: len(views))
+        vision_features = staticmethod(lambda tta_views: len(tta_views))
 
     Other.model.model = torch.nn.Module()
     Other.model.model.vision_model = torch.nn.Linear(2, 2)

@@ -28,16 +28,16 @@ SPACE = SimpleNamespace(group=None)
 def fake(tower, says, sights=None):
     """A model that names photos by their width, and notes when its tower looks."""
 
-    def see(views):
+    def see(tta_views):
         if sights is not None:
-            sights.append(views[0].width)
-        return views[0].width
+            sights.append(tta_views[0].width)
+        return tta_views[0].width
 
     inner = SimpleNamespace(model=SimpleNamespace(vision_model=tower))
     return SimpleNamespace(
         mllm=SimpleNamespace(model=inner, vision_features=see),
-        look_at=lambda vision: SimpleNamespace(width=vision, tokens=None),
-        stream=lambda look, space, top: iter([Identification("fake", True, [Species(says(look.width), 0.5)])]),
+        encode_features=lambda vision: SimpleNamespace(width=vision, tokens=None),
+        stream=lambda encoding, space, top: iter([Identification("fake", True, [Species(says(encoding.width), 0.5)])]),
         answers=lambda question, tokens: ["a bird"],
     )
 

@@ -33,12 +33,12 @@ def explainer(recogniser):
 def explained(explainer, cat):
     """An identification before and behind its explanation, what was looked at, and the first bars' CPU seconds."""
     space = explainer.recogniser.label_space(super_category="cat")
-    look = explainer.recogniser.look(cat)
-    states = explainer.stream(look, space)
+    encoding = explainer.recogniser.encode(cat)
+    states = explainer.stream(encoding, space)
     species, started = next(states), time.process_time()
     bars, seconds = next(states), time.process_time() - started
     assert bars.explanation.evidence
-    return species, next(states), look, space, seconds
+    return species, next(states), encoding, space, seconds
 
 
 def held_out_photos():
@@ -55,19 +55,19 @@ def held_out_photos():
 def test_attributes_of_the_true_category_outrank_those_of_another(recogniser):
     if not PHOTOS.is_dir():
         pytest.skip(f"the photos of {PHOTOS} are not there")
-    looks = [(recogniser.look(photo), category) for photo, category in held_out_photos()]
+    looks = [(recogniser.encode(photo), category) for photo, category in held_out_photos()]
     rng, pairs = random.Random(1), []
-    for look, category in looks:
+    for encoding, category in looks:
         others = {c for _, c in looks if c.super_category == category.super_category and c is not category}
-        pairs.append((look, category, rng.choice(sorted(others, key=lambda c: c.name))))
+        pairs.append((encoding, category, rng.choice(sorted(others, key=lambda c: c.name))))
     texts = {phrase(c.super_category, *pair) for _, *both in pairs for c in both for pair in c.values.items()}
     embeddings = dict(zip(sorted(texts), embed_alike(recogniser.mllm, sorted(texts)).cpu(), strict=True))
 
-    def seen(look, category):
+    def seen(encoding, category):
         phrases = [embeddings[phrase(category.super_category, *pair)] for pair in category.values.items()]
-        return (torch.stack(phrases) @ look.embedding).mean()
+        return (torch.stack(phrases) @ encoding.embedding).mean()
 
-    outranked = [seen(look, true) > seen(look, other) for look, true, other in pairs]
+    outranked = [seen(encoding, true) > seen(encoding, other) for encoding, true, other in pairs]
     assert sum(outranked) >= 0.8 * len(pairs), f"{sum(outranked)} of {len(pairs)}"
 
 
@@ -92,19 +92,21 @@ def test_every_attribute_of_the_first_names_has_a_mark(explained):
 
 
 def test_seen_and_known_are_the_similarities_of_the_method(explained, recogniser):
-    _, result, look, space, _ = explained
+    _, result, encoding, space, _ = explained
     evidence = result.explanation.evidence[0]
     group = super_categories()["cat"]
     alone = recogniser.mllm.embed_texts([phrase(group, m.attribute, m.value) for m in evidence.marks]).cpu()
     name = space.names[space.labels.index(evidence.name)]
-    torch.testing.assert_close(torch.tensor([m.seen for m in evidence.marks]), alone @ look.embedding, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor([m.seen for m in evidence.marks]), alone @ encoding.embedding, atol=1e-3, rtol=0
+    )
     torch.testing.assert_close(torch.tensor([m.known for m in evidence.marks]), alone @ name, atol=1e-3, rtol=0)
 
 
 def test_phrases_are_embedded_once(explainer, explained, monkeypatch):
-    _, result, look, space, _ = explained
+    _, result, encoding, space, _ = explained
     monkeypatch.setattr("core.recognition.explanation.embed_alike", lambda *_: pytest.fail("embedded again"))
-    assert explainer.explain(look, space, result) == result.explanation
+    assert explainer.explain(encoding, space, result) == result.explanation
 
 
 def test_texts_that_begin_alike_embed_as_they_do_alone(mllm):
@@ -135,17 +137,17 @@ def test_randomised_weights_change_the_explanation(explained, cat):
             if "connector" in name or "lora_" in name:
                 weights.copy_(torch.randn(weights.shape, generator=generator) * weights.std(correction=0))
     space = broken.label_space(super_category="cat")
-    other = Explainer(broken).explain(broken.look(cat), space, result)
+    other = Explainer(broken).explain(broken.encode(cat), space, result)
     before, after = (torch.tensor([m.seen for m in e.evidence[0].marks]) for e in (result.explanation, other))
     assert (before - after).abs().mean() > 0.1
 
 
 def test_there_are_no_reasons_where_nothing_is_known(explainer, explained):
-    _, result, look, *_ = explained
+    _, result, encoding, *_ = explained
     typed = explainer.recogniser.label_space(["garden gnome", "tabby house cat"])
-    *_, last = explainer.stream(look, typed)
+    *_, last = explainer.stream(encoding, typed)
     assert last.explanation.sentence == f"No explanation: the attributes of {last.species[0].name} are not known."
-    unknown = explainer.explain(look, typed, replace(result, known=False))
+    unknown = explainer.explain(encoding, typed, replace(result, known=False))
     assert not unknown.evidence
     assert "nothing that the model knows" in unknown.sentence
 
@@ -153,7 +155,7 @@ def test_there_are_no_reasons_where_nothing_is_known(explainer, explained):
 def test_a_model_whose_texts_are_not_aligned_explains_nothing(cat):
     unaligned = Explainer(load("idefics2-tiny"))
     assert unaligned.aligned < 0.2
-    states = unaligned.stream(unaligned.recogniser.look(cat), unaligned.recogniser.label_space(super_category="cat"))
+    states = unaligned.stream(unaligned.recogniser.encode(cat), unaligned.recogniser.label_space(super_category="cat"))
     next(states)
     explanation = next(states).explanation
     assert not explanation.evidence

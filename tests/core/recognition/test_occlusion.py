@@ -32,8 +32,8 @@ def deleted(photo, heat):
     return Image.fromarray(pixels.reshape(*photo.size[::-1], 3))
 
 
-def last_map(recogniser, photo, look, score):
-    *_, heat = heat_map(recogniser, photo, look, score)
+def last_map(recogniser, photo, encoding, score):
+    *_, heat = heat_map(recogniser, photo, encoding, score)
     return heat
 
 
@@ -47,19 +47,19 @@ def test_deleting_the_marked_places_costs_more_than_deleting_others(recogniser):
         space = recogniser.label_space(super_category=category.super_category.name)
 
         def probability(picture, index, space=space):
-            return recogniser.logits(recogniser.compare(recogniser.look(picture), space)).log_softmax(dim=0)[index]
+            return recogniser.logits(recogniser.compare(recogniser.encode(picture), space)).log_softmax(dim=0)[index]
 
-        look = recogniser.look(photo)
-        index = recogniser.logits(recogniser.compare(look, space)).argmax().item()
-        heat = last_map(recogniser, photo, look, species_score(recogniser, space, space.labels[index]))
+        encoding = recogniser.encode(photo)
+        index = recogniser.logits(recogniser.compare(encoding, space)).argmax().item()
+        heat = last_map(recogniser, photo, encoding, species_score(recogniser, space, space.labels[index]))
         others = [probability(deleted(photo, torch.rand(9, 9)), index) for _ in range(RANDOM)]
         lower.append(probability(deleted(photo, heat), index) < torch.stack(others).mean())
     assert sum(lower) >= 0.75 * len(lower), f"{sum(lower)} of {len(lower)}"
 
 
 def test_a_map_grows_row_by_row_in_the_shape_of_the_photo(recogniser, cat):
-    space, look = recogniser.label_space(super_category="cat"), recogniser.look(cat)
-    maps = list(heat_map(recogniser, cat, look, species_score(recogniser, space, space.labels[0])))
+    space, encoding = recogniser.label_space(super_category="cat"), recogniser.encode(cat)
+    maps = list(heat_map(recogniser, cat, encoding, species_score(recogniser, space, space.labels[0])))
     assert [m.shape for m in maps] == [(170, 256)] * GRID  # of 451 x 300 pixels
     assert all(m.isfinite().all() and m.abs().sum() > 0 for m in maps)
     assert not torch.equal(maps[0], maps[-1])
@@ -75,7 +75,7 @@ def test_what_a_score_looks_at_is_warm(recogniser):
         torch.tensor([[[np.asarray(p)[..., 0].mean()]] for p in photos]), torch.ones(len(photos), 1, dtype=torch.bool)
     )
     model.mllm.image_tokens = lambda vision: torch.zeros(len(vision.states), 8, 576)
-    heat = last_map(model, photo, recogniser.look(photo), lambda look: look.vision.states.mean())
+    heat = last_map(model, photo, recogniser.encode(photo), lambda encoding: encoding.vision.states.mean())
     rows, columns = heat.shape
     hottest = divmod(heat.argmax().item(), columns)
     assert 0.5 * rows <= hottest[0] < 0.9 * rows
@@ -84,10 +84,10 @@ def test_what_a_score_looks_at_is_warm(recogniser):
 
 def test_an_attribute_has_a_map_of_its_own(recogniser, cat):
     explainer, space = Explainer(recogniser), recogniser.label_space(super_category="cat")
-    look = recogniser.look(cat)
-    result = next(recogniser.stream(look, space))
+    encoding = recogniser.encode(cat)
+    result = next(recogniser.stream(encoding, space))
     names = space.group.attributes[:2]
-    maps = [last_map(recogniser, cat, look, attribute_score(explainer.direction(result, name))) for name in names]
+    maps = [last_map(recogniser, cat, encoding, attribute_score(explainer.direction(result, name))) for name in names]
     assert not torch.allclose(*maps)
 
 
@@ -99,8 +99,8 @@ def test_randomised_weights_change_the_map(recogniser, cat):
             weights.copy_(torch.randn(weights.shape, generator=generator) * weights.std(correction=0))
     maps = []
     for model in (recogniser, broken):
-        space, look = model.label_space(super_category="cat"), model.look(cat)
-        maps.append(last_map(model, cat, look, species_score(model, space, space.labels[0])).flatten())
+        space, encoding = model.label_space(super_category="cat"), model.encode(cat)
+        maps.append(last_map(model, cat, encoding, species_score(model, space, space.labels[0])).flatten())
     assert torch.corrcoef(torch.stack(maps))[0, 1] < 0.7
 
 

@@ -73,7 +73,7 @@ def test_pictures_of_nothing_are_unknown(recogniser, kind):
     shade = {"white": 255, "black": 0, "grey": 127}
     photo = Image.fromarray(noise) if kind == "noise" else Image.new("RGB", (300, 300), (shade[kind],) * 3)
     space = recogniser.label_space()
-    assert not recogniser.knows(recogniser.compare(recogniser.look(photo), space))
+    assert not recogniser.knows(recogniser.compare(recogniser.encode(photo), space))
 
 
 def test_typed_names_are_the_only_choice(recogniser, cat):
@@ -129,17 +129,17 @@ def test_an_unknown_super_category_is_refused(recogniser):
 
 def test_a_closed_set_answer_is_among_its_options(recogniser, cat):
     space = recogniser.label_space(super_category="cat")
-    look = recogniser.look(cat)
-    scores = recogniser.score(look, space)
+    encoding = recogniser.encode(cat)
+    scores = recogniser.score(encoding, space)
     options = [space.labels[i] for i in (0, 3, 5, 7)]
-    chosen = recogniser.choose(scores, space, options, recogniser.letter_scores(options, space.group, look.tokens))
+    chosen = recogniser.choose(scores, space, options, recogniser.letter_scores(options, space.group, encoding.tokens))
     assert chosen.shape == (4,)
     assert chosen.sum().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_models_that_share_a_tower_see_a_photo_once(recogniser, cat, monkeypatch):
-    look = recogniser.look(cat)
+    encoding = recogniser.encode(cat)
     monkeypatch.setattr(recogniser.mllm, "vision_features", lambda *_: pytest.fail("the tower ran again"))
-    again = recogniser.look_at(look.vision)
-    assert torch.equal(again.embedding, look.embedding)
-    assert next(recogniser.stream(look)).species == next(recogniser.stream(again)).species
+    again = recogniser.encode_features(encoding.vision)
+    assert torch.equal(again.embedding, encoding.embedding)
+    assert next(recogniser.stream(encoding)).species == next(recogniser.stream(again)).species

@@ -46,11 +46,11 @@ def test_without_evidence_there_is_one_sentence():
 @pytest.fixture(scope="module")
 def asked(recogniser):
     photo = Image.fromarray(skimage.data.chelsea())
-    space, look = recogniser.label_space(super_category="cat"), recogniser.look(photo)
+    space, encoding = recogniser.label_space(super_category="cat"), recogniser.encode(photo)
     explainer = Explainer(recogniser)
-    states = explainer.stream(look, space)
+    states = explainer.stream(encoding, space)
     result = next(itertools.islice(states, 2, None))
-    return Asked(explainer, photo, look, space, result)
+    return Asked(explainer, photo, encoding, space, result)
 
 
 @pytest.mark.parametrize("subject", [SPECIES, "coat"])
