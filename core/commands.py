@@ -128,9 +128,9 @@ def diagnose(options: argparse.Namespace) -> int:
 def embed(options: argparse.Namespace) -> int:
     """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
     from core.data.photo_sets import opened
-    from core.embeddings.bundled import ship
+    from core.embeddings.bundled import bundle
     from core.embeddings.compute import BATCH, embedding
-    from core.embeddings.embedding_set import Space
+    from core.embeddings.embedding_set import EmbeddingSet
     from core.embeddings.metrics import alignment_numbers
 
     _say_what_happens()
@@ -141,14 +141,14 @@ def embed(options: argparse.Namespace) -> int:
         with opened([Path(options.photos)], options.csv) as items:
             name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
             for step in embedding(options.model, items, name, load):
-                if isinstance(step, Space):
+                if isinstance(step, EmbeddingSet):
                     space = step
                 elif step % 100 < BATCH:  # about every hundred
                     log.info("%d of %d photos", step, len(items))
         for file in files:
             (space.save_parquet if file.suffix == ".parquet" else space.save)(file)
-        if options.ship:
-            ship(space)
+        if options.bundle:
+            bundle(space)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -159,15 +159,15 @@ def embed(options: argparse.Namespace) -> int:
 
 def project(options: argparse.Namespace) -> int:
     """Lay out a file of embeddings in two or three dimensions, write the coordinates and print what the map is worth."""
-    from core.embeddings.embedding_set import Space, coordinates_csv
-    from core.embeddings.projection import Projector
+    from core.embeddings.embedding_set import EmbeddingSet, coordinates_csv
+    from core.embeddings.projection import ProjectionConfig
     from core.embeddings.projection import project as lay_out
 
     _say_what_happens()
     try:
-        space = Space.load(Path(options.embeddings))
+        space = EmbeddingSet.load(Path(options.embeddings))
         points = space.vision_points if options.vision else space.points
-        settings = Projector(
+        settings = ProjectionConfig(
             method=options.method,
             dimensions=options.dimensions,
             seed=options.seed,

@@ -8,14 +8,14 @@ import hashlib
 import numpy as np
 
 from core.embeddings.compute import model_id
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import EXPLAINED, alignment_numbers
-from core.embeddings.projection import DAMAGE, Projection, Projector, kept_map, project, read_map, write_map
+from core.embeddings.projection import DAMAGE, Projection, ProjectionConfig, kept_map, project, read_map, write_map
 from core.errors import UserError
 from core.zoo.registry import EMBEDDINGS, find_entry, zoo
 
 MAP = "map.npz"  # beside `EMBEDDINGS`
-DEFAULT_MAP = Projector()  # the settings of that map
+DEFAULT_MAP = ProjectionConfig()  # the settings of that map
 
 Numbers = dict[str, float | None]
 
@@ -25,18 +25,18 @@ def with_embeddings() -> list[str]:
     return [name for name, entry in zoo().items() if not entry.hub and (entry.checkpoint / EMBEDDINGS).is_file()]
 
 
-def shipped_space(model: str) -> Space:
+def bundled_embeddings(model: str) -> EmbeddingSet:
     """The embeddings that come with a model. Raises `UserError` if there are none, or not of these weights."""
     entry = find_entry(model)
     if entry.hub or not (entry.checkpoint / EMBEDDINGS).is_file():
         raise UserError(f"{model} comes without embeddings: choose photos of your own.")
-    space = Space.load(entry.checkpoint / EMBEDDINGS)
+    space = EmbeddingSet.load(entry.checkpoint / EMBEDDINGS)
     if space.provenance.get("model_id") != model_id(model):
         raise UserError(f"The embeddings of {model} were made with other weights: make them anew (core embed --ship).")
     return space
 
 
-def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers] | None:
+def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projection, Numbers] | None:
     """The map that ships with just these embeddings and its alignment numbers; `None` where there is none.
 
     Raises `UserError` if the file is damaged.
@@ -57,7 +57,7 @@ def shipped_map(space: Space, settings: Projector) -> tuple[Projection, Numbers]
         raise UserError(f"{path} is damaged: restore it, or delete it.") from error
 
 
-def ship(space: Space) -> None:
+def bundle(space: EmbeddingSet) -> None:
     """Write embeddings, their default map and its numbers into the folder of their model's checkpoint.
 
     Raises `UserError` for a model of the hub, which has none.
@@ -67,12 +67,12 @@ def ship(space: Space) -> None:
         raise UserError(f"{space.model} is a model of the hub: it has no folder here.")
     folder = entry.checkpoint
     space.save(folder / EMBEDDINGS)
-    space = Space.load(folder / EMBEDDINGS)  # in the precision of the file
+    space = EmbeddingSet.load(folder / EMBEDDINGS)  # in the precision of the file
     made = project(space.points.matrix, DEFAULT_MAP)
     said = {"points": _digest(space), "projection": made.facts(), "numbers": alignment_numbers(space)}
     write_map(folder / MAP, made.coordinates, said)
 
 
-def _digest(space: Space) -> str:
+def _digest(space: EmbeddingSet) -> str:
     """Of the points, as half precision tells them: they are rounded the same on every machine."""
     return hashlib.sha256(space.points.matrix.astype(np.float16).data).hexdigest()

@@ -1,4 +1,4 @@
-"""From labelled photos to their `Space`: computed once for a model and a set of photos, then kept in the cache."""
+"""From labelled photos to their `EmbeddingSet`: computed once for a model and a set of photos, then kept in the cache."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 from core.data.images import open_photo
 from core.data.photo_sets import Item
-from core.embeddings.embedding_set import FORMAT, Space
+from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_card
 from core.models.embedded import cache_root
@@ -76,8 +76,8 @@ def readable(items: list[Item]) -> list[Photo]:
 
 def embedding(
     model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]
-) -> Iterator[int | Space]:
-    """The `Space` of a set of photos, after the numbers of photos done so far.
+) -> Iterator[int | EmbeddingSet]:
+    """The `EmbeddingSet` of a set of photos, after the numbers of photos done so far.
 
     Objects are of the photo as it is (one view). `load` gives the model where the cache does not have the result.
     Raises `UserError` if no photo can be read or none has a label.
@@ -91,7 +91,7 @@ def embedding(
     facts = {"model": model, "model_id": model_id(model), "photos": _digest(listed), "descriptions": _digest(told)}
     path = cache_root() / "embeddings" / f"{_digest([FORMAT, facts])}.npz"
     if path.exists():
-        kept = Space.load(path)
+        kept = EmbeddingSet.load(path)
         yield replace(kept, provenance={**kept.provenance, "set": set_name})
         return
     recogniser = load(model)
@@ -107,7 +107,7 @@ def embedding(
     if rows:
         descriptions[rows] = recogniser.mllm.embed_texts([told[i] for i in rows]).cpu().numpy()
     categories = [find_category(name) for name in names]
-    space = Space(
+    space = EmbeddingSet(
         objects=np.concatenate(objects),
         vision=np.concatenate(vision),
         names=recogniser.mllm.embed_texts(names).cpu().numpy(),
@@ -127,18 +127,18 @@ def embedding(
         },
     )
     space.save(path)
-    yield Space.load(path)  # in the precision of the file, as it will be from now on
+    yield EmbeddingSet.load(path)  # in the precision of the file, as it will be from now on
 
 
-def embed(model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]) -> Space:
+def embed(model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]) -> EmbeddingSet:
     """The last state of `embedding`."""
     *_, space = embedding(model, items, set_name, load)
-    assert isinstance(space, Space)
+    assert isinstance(space, EmbeddingSet)
     return space
 
 
 def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
-    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in a `Space`."""
+    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in a `EmbeddingSet`."""
     import torch
 
     from core.models.scoring import pooled_features

@@ -31,12 +31,12 @@ class Points:
 
     matrix: np.ndarray  # [P, H] float32, L2-normalised
     kinds: list[str]  # [P], of `KINDS`
-    photos: np.ndarray  # [P] row of the photo in its `Space`, -1 for a text
+    photos: np.ndarray  # [P] row of the photo in its `EmbeddingSet`, -1 for a text
     categories: np.ndarray  # [P] row of the category, -1 for a photo without a label
 
 
 @dataclass(frozen=True)
-class Space:
+class EmbeddingSet:
     """N photos and C categories in the space of one model (last hidden state at EOS; see the method's `o`, `a`, `c`).
 
     All rows are L2-normalised. Raises `UserError` if the parts do not fit together, or a number is not finite.
@@ -111,7 +111,7 @@ class Space:
             raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
     @classmethod
-    def load(cls, path: Path) -> "Space":
+    def load(cls, path: Path) -> "EmbeddingSet":
         """Read such a file. Raises `UserError` if it is none."""
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -155,7 +155,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(lengths > 0, lengths, 1)
 
 
-def coordinates_csv(maps: Sequence[tuple[Space, Points, np.ndarray]]) -> str:
+def coordinates_csv(maps: Sequence[tuple[EmbeddingSet, Points, np.ndarray]]) -> str:
     """One line per point of every map, given as a space, its points and their coordinates [P, d]."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 
 SILHOUETTE_PHOTOS = 5_000  # more are sampled: every pair is compared
 EXPLAINED = {
@@ -17,7 +17,7 @@ EXPLAINED = {
 }
 
 
-def alignment_numbers(space: Space) -> dict[str, float | None]:
+def alignment_numbers(space: EmbeddingSet) -> dict[str, float | None]:
     """The measures of `EXPLAINED`, of the photos with a label; `None` where there is nothing to measure.
 
     Alignment and uniformity (t = 2): Wang and Isola 2020. Ties count against the truth.

@@ -41,7 +41,7 @@ PLACING_NEIGHBOURS = 5  # by which a point is placed in a t-SNE map
 
 
 @dataclass(frozen=True, kw_only=True)
-class Projector:
+class ProjectionConfig:
     """How a map is made. Raises `UserError` for values that no map can be made with.
 
     neighbours (n_neighbors) and min_dist are UMAP's, perplexity is t-SNE's; PCA has no settings of its own.
@@ -85,7 +85,7 @@ class Projection:
     """
 
     coordinates: np.ndarray  # [N, d] float32
-    settings: Projector
+    settings: ProjectionConfig
     method: str
     seconds: float
     trustworthiness: float | None
@@ -97,7 +97,7 @@ class Projection:
         return {name: getattr(self, name) for name in ("method", "seconds", "trustworthiness", "note")}
 
 
-def projecting(matrix: np.ndarray, settings: Projector) -> Iterator[Progress | Projection]:
+def projecting(matrix: np.ndarray, settings: ProjectionConfig) -> Iterator[Progress | Projection]:
     """The map of embeddings [N, H]: its progress at least every half second, at last the map.
 
     Closing the iterator kills the computation and leaves nothing behind. Raises `UserError` for no points, numbers
@@ -118,7 +118,9 @@ def projecting(matrix: np.ndarray, settings: Projector) -> Iterator[Progress | P
         yield _keep(path, projection)
 
 
-def project(matrix: np.ndarray, settings: Projector, progress: Callable[[float, str], None] | None = None) -> Projection:
+def project(
+    matrix: np.ndarray, settings: ProjectionConfig, progress: Callable[[float, str], None] | None = None
+) -> Projection:
     """The map of embeddings [N, H]; `progress` is told a fraction in [0, 1] and words. Raises as `projecting` does."""
     for step in projecting(matrix, settings):
         if isinstance(step, Projection):
@@ -197,7 +199,7 @@ def _checked(matrix: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _cache_path(matrix: np.ndarray, settings: Projector) -> Path:
+def _cache_path(matrix: np.ndarray, settings: ProjectionConfig) -> Path:
     names = ("method", "dimensions", "metric", *MATTERING[settings.method])
     values = {name: getattr(settings, name) for name in names}
     parts = [RECIPE, THREADS, values, matrix.shape, {name: version(name) for name in LIBRARIES}]
@@ -228,14 +230,14 @@ def read_map(path: Path) -> tuple[np.ndarray, dict]:
         return file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
 
 
-def kept_map(coordinates: np.ndarray, settings: Projector, count: int, facts: dict) -> Projection:
+def kept_map(coordinates: np.ndarray, settings: ProjectionConfig, count: int, facts: dict) -> Projection:
     """The map of `count` points that was kept with its `facts`. Raises `ValueError` or `TypeError` if it is not one."""
     if coordinates.shape != (count, settings.dimensions) or not np.isfinite(coordinates).all():
         raise ValueError("not the map's shape")
     return Projection(coordinates, settings, cached=True, **facts)
 
 
-def _read(path: Path, settings: Projector, count: int) -> Projection | None:
+def _read(path: Path, settings: ProjectionConfig, count: int) -> Projection | None:
     """A kept map, or None where there is none or it is damaged."""
     try:
         coordinates, facts = read_map(path)

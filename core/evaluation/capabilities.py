@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from core.data.photo_sets import Item
 from core.embeddings.compute import Photo, readable
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
 from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
@@ -223,11 +223,13 @@ def _stacked(rows: list[Tensor]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def _space(recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seen: list[Seen]) -> Space:
+def _space(
+    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seen: list[Seen]
+) -> EmbeddingSet:
     """The photos ("Last") and the names in the LLM's space. Categories without field marks have no description."""
     known = [find_category(name) for name in space.categories]
     described = np.array([bool(category and category.values) for category in known])
-    return Space(
+    return EmbeddingSet(
         objects=_stacked([one.last for one in seen]),
         vision=_stacked([one.encoder for one in seen]),
         names=space.names.cpu().numpy(),

@@ -168,17 +168,17 @@ class Mllm:
         if any(not sequence or sequence[-1] != eos for sequence in sequences):
             raise ValueError("A sequence to embed must end in the end-of-sequence token.")
         if image_tokens is not None:  # photos are all of one length
-            return self.embed_together(sequences, image_tokens)
+            return self.embed_batch(sequences, image_tokens)
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         groups: list[list[int]] = [[]]
         for i in order:  # texts of like length go together: padding costs as much as words
             if groups[-1] and len(sequences[i]) > 1.3 * len(sequences[groups[-1][0]]) + 2:
                 groups.append([])
             groups[-1].append(i)
-        rows = torch.cat([self.embed_together([sequences[i] for i in group]) for group in groups])
+        rows = torch.cat([self.embed_batch([sequences[i] for i in group]) for group in groups])
         return rows[torch.tensor(order, device=rows.device).argsort()]
 
-    def embed_together(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
+    def embed_batch(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
         """`embed` in one pass, every sequence padded to the longest."""
         states = self.hidden_states(sequences, image_tokens)
         last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)

@@ -202,7 +202,7 @@ class Explainer:
         """The embedding [H] of each text, on the CPU."""
         new = [text for text in texts if text not in self._phrases]
         if new:
-            self._phrases.update(zip(new, embed_alike(self.recogniser.mllm, new).cpu(), strict=True))
+            self._phrases.update(zip(new, embed_with_shared_prefix(self.recogniser.mllm, new).cpu(), strict=True))
         return [self._phrases[text] for text in texts]
 
 
@@ -246,7 +246,7 @@ def aligned_share(recogniser: Recogniser) -> float:
 
 
 @torch.no_grad()
-def embed_alike(mllm: Mllm, texts: list[str]) -> Tensor:
+def embed_with_shared_prefix(mllm: Mllm, texts: list[str]) -> Tensor:
     """`Mllm.embed_texts` for texts that begin alike: [N, H] float32, their common beginning being computed once."""
     sequences = [mllm.text_ids(text) for text in texts]
     heads = zip(*(sequence[:-1] for sequence in sequences), strict=False)

@@ -5,10 +5,10 @@ from pathlib import Path
 from core.embeddings.embedding_set import coordinates_csv
 from core.storage.files import write_atomically
 from demo.alignment.map_view import standalone
-from demo.alignment.view_model import Shown, about, pictures_json
+from demo.alignment.view_model import MapView, about, pictures_json
 
 
-def save(shown: Shown, folder: Path) -> list[Path]:
+def save(shown: MapView, folder: Path) -> list[Path]:
     """Write alignment.html, coordinates.csv, MODEL.npz and MODEL.parquet. Raises `UserError` if one cannot be."""
     page = standalone("Alignment", about(shown), shown.json(), pictures_json(shown))
     write_atomically(folder / "alignment.html", page.encode())

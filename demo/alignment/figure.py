@@ -1,4 +1,4 @@
-"""Maps of a `Space` as Plotly figures: positions and colours are numbers, and no text of a photo is in a figure.
+"""Maps of a `EmbeddingSet` as Plotly figures: positions and colours are numbers, and no text of a photo is in a figure.
 
 Colours are rows of a list, read through a colour scale with hard edges, so that a point is four small numbers and a
 map of 20,000 points stays smooth. The browser shows names itself (`demo/map_view.js`), as text.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.embeddings.embedding_set import KINDS, Points, Space
+from core.embeddings.embedding_set import KINDS, EmbeddingSet, Points
 
 COLOUR_BY = ("category", "super-category", "data set", "nearest name is right")
 FEW = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D")  # after Okabe and Ito
@@ -54,7 +54,7 @@ class Panel:
     placed_other: np.ndarray | None = None  # [2 or 3] where that moves to
 
 
-def colouring(space: Space, points: Points, by: str) -> Colouring:
+def colouring(space: EmbeddingSet, points: Points, by: str) -> Colouring:
     """The colours of points by one of `COLOUR_BY`. The last compares the nearest name with the true one."""
     of_photo, has_photo, has_category = points.photos, points.photos >= 0, points.categories >= 0
     if by == "category":
@@ -199,7 +199,9 @@ def _titles(panels: Sequence[Panel]) -> list[dict]:
     ]
 
 
-def map_json(space: Space, panels: Sequence[Panel], revision: str, file_name: str, placed_thumbnail: str = "") -> str:
+def map_json(
+    space: EmbeddingSet, panels: Sequence[Panel], revision: str, file_name: str, placed_thumbnail: str = ""
+) -> str:
     """What `demo/map_view.js` draws: the figure, and what is told of its points. All panels show the same points."""
     figure = map_figure(panels, revision)
     points, labels = panels[0].points, panels[0].colouring.labels

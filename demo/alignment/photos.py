@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.data.images import MAX_BYTES, open_photo
 from core.data.photo_sets import opened
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 
 THUMBNAIL, LARGE = 96, 320  # pixels of the longer side
@@ -66,7 +66,7 @@ class Uploads:
             yield read
 
 
-def photo_at(space: Space, row: int, source: Folder | Uploads | None) -> Image.Image | None:
+def photo_at(space: EmbeddingSet, row: int, source: Folder | Uploads | None) -> Image.Image | None:
     """The photo of a row, or `None` if it is not at hand, or what is there is another one."""
     if source is None:
         return None
@@ -77,7 +77,7 @@ def photo_at(space: Space, row: int, source: Folder | Uploads | None) -> Image.I
         return None
 
 
-def thumbnails(space: Space, source: Folder | Uploads | None) -> list[str]:
+def thumbnails(space: EmbeddingSet, source: Folder | Uploads | None) -> list[str]:
     """[N] data URIs, "" for photos that are not at hand; an empty list where there are none, or too many photos."""
     if source is None or len(space.photos) > MOST:
         return []

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.data.photo_sets import opened
-from core.embeddings.bundled import shipped_space
+from core.embeddings.bundled import bundled_embeddings
 from core.embeddings.compute import embedding
-from core.embeddings.embedding_set import Space
-from core.embeddings.projection import Projector
+from core.embeddings.embedding_set import EmbeddingSet
+from core.embeddings.projection import ProjectionConfig
 from core.errors import UserError
 from demo.alignment.figure import COLOUR_BY
 from demo.alignment.photos import Folder, Uploads, thumbnails
-from demo.alignment.view_model import METHOD_NAMES, Drawn, Shown, drawing
+from demo.alignment.view_model import METHOD_NAMES, MapView, ProjectedSet, project_all
 from demo.components.uploads import uploaded
 from demo.tabs.identify import Models
 
@@ -27,7 +27,7 @@ CHOICES = {  # by the first of each
 
 
 @dataclass(frozen=True)
-class Wish:
+class MapRequest:
     """What somebody asks to see, as the page's inputs say it, in their order."""
 
     photos: str
@@ -62,11 +62,11 @@ class Wish:
             raise UserError("Choose a model." if self.view == ONE else "Choose two or three different models.")
         return names
 
-    def projector(self) -> Projector:
+    def projector(self) -> ProjectionConfig:
         """The settings of the map. Raises `UserError` for values that no map can be made with."""
         if self.method not in METHOD_NAMES or None in (self.seed, self.perplexity, self.neighbours, self.min_dist):
             raise UserError("A setting of the map is missing.")
-        return Projector(
+        return ProjectionConfig(
             method=METHOD_NAMES[self.method],
             dimensions=int(self.dimensions),
             seed=int(self.seed or 0),
@@ -76,28 +76,28 @@ class Wish:
         )
 
 
-def spaces(wish: Wish, source: Uploads | None, models: Models) -> Iterator[str | list[Space]]:
+def spaces(wish: MapRequest, source: Uploads | None, models: Models) -> Iterator[str | list[EmbeddingSet]]:
     """The embeddings of the models asked for: words about the progress, at last the spaces.
 
     Raises `UserError` if there are none, or the photos cannot be used.
     """
     names = wish.names()
     if source is None:
-        yield [shipped_space(name) for name in names]
+        yield [bundled_embeddings(name) for name in names]
         return
     found = []
     with opened(source.paths) as items:
         for name in names:
             yield f"{name}: reading {len(items)} photos ..."
             for step in embedding(name, items, wish.photos, lambda model: models.prepare(model, None, None)[0]):
-                if isinstance(step, Space):
+                if isinstance(step, EmbeddingSet):
                     found.append(step)
                 else:
                     yield f"{name}: {step} of {len(items)} photos"
     yield found
 
 
-def source_of(wish: Wish, uploads: Sequence[dict] | None, studied: Sequence[dict] | None) -> Uploads | None:
+def source_of(wish: MapRequest, uploads: Sequence[dict] | None, studied: Sequence[dict] | None) -> Uploads | None:
     """Where the photos are; `None` for those that come with the model. Raises `UserError` where there are none."""
     if wish.photos == SHIPPED:
         return None
@@ -108,22 +108,24 @@ def source_of(wish: Wish, uploads: Sequence[dict] | None, studied: Sequence[dict
     return Uploads(tuple(uploaded(upload) for upload in given))
 
 
-def showing(wish: Wish, source: Uploads | None, owned: Folder | None, models: Models) -> Iterator[str | Shown]:
+def build_view(
+    wish: MapRequest, source: Uploads | None, owned: Folder | None, models: Models
+) -> Iterator[str | MapView]:
     """Words about the progress, then what is to be shown; once more with thumbnails, where these take a while."""
-    found: list[Space] = []
+    found: list[EmbeddingSet] = []
     for step in spaces(wish, source, models):
         if isinstance(step, str):
             yield step
         else:
             found = step
-    maps: list[Drawn] = []
-    for drawn in drawing(found, wish.projector(), wish.space == VISION):
+    maps: list[ProjectedSet] = []
+    for drawn in project_all(found, wish.projector(), wish.space == VISION):
         if isinstance(drawn, str):
             yield drawn
         else:
             maps = drawn
     at_hand = source or owned
-    shown = Shown(maps, wish.space == VISION, wish.view == BEFORE_AFTER, at_hand, by=wish.colour)
+    shown = MapView(maps, wish.space == VISION, wish.view == BEFORE_AFTER, at_hand, by=wish.colour)
     yield shown
     if at_hand is not None:
         shown.thumbnails = thumbnails(found[0], at_hand)

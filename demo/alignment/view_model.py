@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from core.embeddings.bundled import Numbers, shipped_map
+from core.embeddings.bundled import Numbers, bundled_map
 from core.embeddings.compute import embed_photos
-from core.embeddings.embedding_set import Points, Space
+from core.embeddings.embedding_set import EmbeddingSet, Points
 from core.embeddings.metrics import EXPLAINED, alignment_numbers, silhouette
-from core.embeddings.projection import METHODS, Projection, Projector, place, procrustes_aligned, projecting
+from core.embeddings.projection import METHODS, Projection, ProjectionConfig, place, procrustes_aligned, projecting
 from core.errors import UserError
 from demo.alignment.figure import COLOUR_BY, SHOWN, Panel, colouring, map_json
 from demo.alignment.photos import LARGE, THUMBNAIL, Folder, Uploads, data_uri, photo_at
@@ -30,10 +30,10 @@ assert set(METHOD_NAMES.values()) == set(METHODS)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ProjectedSet:
     """The map of one model's space."""
 
-    space: Space
+    space: EmbeddingSet
     points: Points
     projection: Projection
     coordinates: np.ndarray  # [P, d] as shown: laid over the first model's map
@@ -41,7 +41,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedPhoto:
     """A photo that somebody has added: for every model, its embeddings and where it lies."""
 
     objects: list[np.ndarray]  # [H] each
@@ -52,16 +52,16 @@ class Placed:
 
 
 @dataclass
-class Shown:
+class MapView:
     """What one browser's tab shows."""
 
-    maps: list[Drawn]
+    maps: list[ProjectedSet]
     vision: bool = False  # the vision encoder's space instead of the model's own
     moving: bool = False  # one map that moves from the first model's layout to the second's
     source: Folder | Uploads | None = None
     thumbnails: list[str] = field(default_factory=list)
     by: str = COLOUR_BY[0]
-    placed: Placed | None = None
+    placed: PlacedPhoto | None = None
     revision: str = field(default_factory=secrets.token_hex)  # the view stays as long as this does
 
     def json(self) -> str:
@@ -90,17 +90,19 @@ def caption(model: str) -> str:
     return f"{model}: {CAPTIONS[model]}" if model in CAPTIONS else model
 
 
-def drawing(spaces: Sequence[Space], settings: Projector, vision: bool) -> Iterator[str | list[Drawn]]:
+def project_all(
+    spaces: Sequence[EmbeddingSet], settings: ProjectionConfig, vision: bool
+) -> Iterator[str | list[ProjectedSet]]:
     """The maps of the same photos by some models: words about the progress, at last the maps.
 
     Raises `UserError` if the photos differ or a map cannot be made.
     """
     if any((space.hashes, space.categories) != (spaces[0].hashes, spaces[0].categories) for space in spaces):
         raise UserError("The models' embeddings are of different photos: they cannot be laid side by side.")
-    maps: list[Drawn] = []
+    maps: list[ProjectedSet] = []
     for space in spaces:
         points = space.vision_points if vision else space.points
-        made = None if vision else shipped_map(space, settings)
+        made = None if vision else bundled_map(space, settings)
         for step in [made[0]] if made else projecting(points.matrix, settings):
             if isinstance(step, Projection):
                 projection = step
@@ -111,18 +113,18 @@ def drawing(spaces: Sequence[Space], settings: Projector, vision: bool) -> Itera
         numbers = made[1] if made else _vision_numbers(space) if vision else alignment_numbers(space)
         placed = projection.coordinates
         aligned = procrustes_aligned(maps[0].coordinates, placed) if maps else placed
-        maps.append(Drawn(space, points, projection, aligned, numbers))
+        maps.append(ProjectedSet(space, points, projection, aligned, numbers))
     yield maps
 
 
-def _vision_numbers(space: Space) -> Numbers:
+def _vision_numbers(space: EmbeddingSet) -> Numbers:
     """The vision encoder has no names: only how photos lie among themselves can be measured."""
     labelled = space.truth >= 0
     found = silhouette(space.vision[labelled], space.truth[labelled]) if labelled.any() else None
     return {**dict.fromkeys(EXPLAINED), "silhouette": found}
 
 
-def placing(shown: Shown, photo: Image.Image, models: Models) -> Placed:
+def place_photo(shown: MapView, photo: Image.Image, models: Models) -> PlacedPhoto:
     """Embed a photo by every model shown and find its place in each map. Raises `UserError` if one cannot."""
     objects, vision, places, how = [], [], [], ""
     for drawn in shown.maps:
@@ -132,17 +134,17 @@ def placing(shown: Shown, photo: Image.Image, models: Models) -> Placed:
         objects.append(rows[0][0])
         vision.append(rows[1][0])
         places.append(_laid_over(drawn, where[0]))
-    return Placed(objects, vision, places, photo, how)
+    return PlacedPhoto(objects, vision, places, photo, how)
 
 
-def _laid_over(drawn: Drawn, where: np.ndarray) -> np.ndarray:
+def _laid_over(drawn: ProjectedSet, where: np.ndarray) -> np.ndarray:
     """A place [d] of a map as that map is shown: turned and scaled like all its points."""
     own = np.hstack([drawn.projection.coordinates, np.ones((len(drawn.coordinates), 1))])
     change, *_ = np.linalg.lstsq(own, drawn.coordinates, rcond=None)  # [d + 1, d]
     return (np.append(where, 1) @ change).astype(np.float32)
 
 
-def numbers_table(shown: Shown) -> str:
+def numbers_table(shown: MapView) -> str:
     """The alignment numbers and the maps' trustworthiness as an HTML table, everything escaped."""
     rows = [(name.replace("_", " "), EXPLAINED[name], [d.numbers[name] for d in shown.maps]) for name in EXPLAINED]
     kept = [d.projection.trustworthiness for d in shown.maps]
@@ -160,7 +162,7 @@ def _number(value: float | None) -> str:
     return f"<td>{'-' if value is None else f'{value:.3f}'}</td>"
 
 
-def about(shown: Shown) -> str:
+def about(shown: MapView) -> str:
     """What the maps are of, in one paragraph."""
     space, projection = shown.maps[0].space, shown.maps[0].projection
     method = {value: name for name, value in METHOD_NAMES.items()}[projection.method]
@@ -173,7 +175,7 @@ def about(shown: Shown) -> str:
     return " ".join(parts)
 
 
-def point_html(shown: Shown, panel: int, index: int) -> str:
+def point_html(shown: MapView, panel: int, index: int) -> str:
     """What is known of one point, as HTML: the photo, its true name, nearest names and photos; everything escaped."""
     drawn = shown.maps[panel]
     space, points = drawn.space, drawn.points
@@ -191,7 +193,7 @@ def point_html(shown: Shown, panel: int, index: int) -> str:
     return _described(shown, panel, picture, f"Photo: {name}", space.photos[row], space.objects[row], near)
 
 
-def placed_html(shown: Shown, panel: int) -> str:
+def placed_html(shown: MapView, panel: int) -> str:
     """The same of the photo that somebody has added, and how its place was found."""
     assert shown.placed
     added = shown.placed
@@ -201,7 +203,7 @@ def placed_html(shown: Shown, panel: int) -> str:
 
 
 def _near_photos(
-    shown: Shown, panel: int, photo: np.ndarray, vision: np.ndarray, without: int = -1
+    shown: MapView, panel: int, photo: np.ndarray, vision: np.ndarray, without: int = -1
 ) -> list[tuple[int, float]]:
     """The nearest photos in the space that is shown, with cosines."""
     space = shown.maps[panel].space
@@ -214,7 +216,7 @@ def _near_photos(
 
 
 def _described(
-    shown: Shown, panel: int, picture: str, title: str, text: str, vector: np.ndarray, near: list[tuple[int, float]]
+    shown: MapView, panel: int, picture: str, title: str, text: str, vector: np.ndarray, near: list[tuple[int, float]]
 ) -> str:
     space = shown.maps[panel].space
     names = "".join(
@@ -229,7 +231,7 @@ def _described(
     )
 
 
-def _neighbour(shown: Shown, panel: int, row: int, cosine: float) -> str:
+def _neighbour(shown: MapView, panel: int, row: int, cosine: float) -> str:
     space = shown.maps[panel].space
     name = space.categories[space.truth[row]] if space.truth[row] >= 0 else space.photos[row]
     picture = shown.thumbnails[row] if shown.thumbnails else ""
@@ -237,7 +239,7 @@ def _neighbour(shown: Shown, panel: int, row: int, cosine: float) -> str:
     return f"<figure>{image}<figcaption>{html.escape(name)} <small>{cosine:.3f}</small></figcaption></figure>"
 
 
-def chosen_rows(shown: Shown, panel: int, indices: Sequence[int]) -> list[list[str]]:
+def chosen_rows(shown: MapView, panel: int, indices: Sequence[int]) -> list[list[str]]:
     """The photos among some points, at most `LISTED`: photo, true name, nearest name, its cosine."""
     drawn = shown.maps[panel]
     space = drawn.space
@@ -250,6 +252,6 @@ def chosen_rows(shown: Shown, panel: int, indices: Sequence[int]) -> list[list[s
     return table
 
 
-def pictures_json(shown: Shown) -> str:
+def pictures_json(shown: MapView) -> str:
     """The thumbnails as the map takes them."""
     return json.dumps(shown.thumbnails)

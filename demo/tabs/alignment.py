@@ -24,20 +24,20 @@ from demo.alignment.request import (
     SHIPPED,
     SIDE_BY_SIDE,
     UPLOADED,
-    Wish,
-    showing,
+    MapRequest,
+    build_view,
     source_of,
 )
 from demo.alignment.view_model import (
     CAPTIONS,
     METHOD_NAMES,
-    Shown,
+    MapView,
     about,
     chosen_rows,
     numbers_table,
     pictures_json,
+    place_photo,
     placed_html,
-    placing,
     point_html,
 )
 from demo.components.errors import on_page
@@ -127,10 +127,10 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
 
     def draw(*values: Any) -> Iterator[dict]:
         *inputs, from_study, uploaded_here = values
-        asked = Wish(*inputs)
+        asked = MapRequest(*inputs)
         with on_page():
             source = source_of(asked, uploaded_here, from_study)
-            steps = showing(asked, source, owned, models)
+            steps = build_view(asked, source, owned, models)
             try:
                 for step in steps:
                     yield {status: step} if isinstance(step, str) else _display(step)
@@ -138,7 +138,7 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
                 yield {status: f"Nothing was drawn: {html.escape(str(error))}"}
                 raise
 
-    def _display(shown: Shown) -> dict:
+    def _display(shown: MapView) -> dict:
         return {
             status: html.escape(about(shown)),
             state: shown,
@@ -151,54 +151,54 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
             files: gr.File(value=None, visible=False),
         }
 
-    def first(shown: Shown | None, *values: Any) -> Iterator[dict]:
+    def first(shown: MapView | None, *values: Any) -> Iterator[dict]:
         """What comes with the model is there at once, when the tab is opened for the first time."""
         if shown is None and with_embeddings():
             yield from draw(*values)
         else:
             yield {status: gr.skip()}
 
-    def again(shown: Shown | None, *values: Any) -> Iterator[dict]:
+    def again(shown: MapView | None, *values: Any) -> Iterator[dict]:
         """A changed setting redraws a map; before there is one, it waits for the button."""
         if shown is not None:
             yield from draw(*values)
         else:
             yield {status: gr.skip()}
 
-    def recolour(shown: Shown | None, by: str) -> object:
+    def recolour(shown: MapView | None, by: str) -> object:
         if shown is None or by not in COLOUR_BY:
             return gr.skip()
         shown.by = by
         return gr.HTML(map=shown.json())
 
-    def pick(shown: Shown | None, event: gr.EventData) -> object:
+    def pick(shown: MapView | None, event: gr.EventData) -> object:
         if shown is None:
             return gr.skip()
         with on_page():
             panel, (index,) = _told(shown, event, [event._data.get("index")])
             return point_html(shown, panel, index)
 
-    def choose(shown: Shown | None, event: gr.EventData) -> object:
+    def choose(shown: MapView | None, event: gr.EventData) -> object:
         if shown is None:
             return gr.skip()
         with on_page():
             return chosen_rows(shown, *_told(shown, event, event._data.get("indices")))
 
-    def put(shown: Shown | None, upload: dict | None) -> Iterator[dict]:
+    def put(shown: MapView | None, upload: dict | None) -> Iterator[dict]:
         with on_page():
             if shown is None:
                 raise UserError("There is no map yet: draw one first.")
             opened_one = opened_photo(uploaded(upload))
             yield {placed: "Looking at the photo ..."}
             try:
-                shown.placed = placing(shown, opened_one.image, models)
+                shown.placed = place_photo(shown, opened_one.image, models)
             except UserError:
                 yield {placed: ""}
                 raise
             described = "".join(placed_html(shown, i) for i in range(len(shown.maps)))
             yield {view: gr.HTML(map=shown.json()), placed: described}
 
-    def save(shown: Shown | None) -> gr.File:
+    def save(shown: MapView | None) -> gr.File:
         with on_page():
             if shown is None:
                 raise UserError("There is no map yet: draw one first.")
@@ -221,7 +221,7 @@ def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = N
 
 
 def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
-    """Lay out the inputs: those of a `Wish` in its order, the uploads, the colour, and those that redraw a map."""
+    """Lay out the inputs: those of a `MapRequest` in its order, the uploads, the colour, and those that redraw a map."""
     ready = ready_models()
     usual = DEFAULT if DEFAULT in ready else None
     three = [name for name in CAPTIONS if name in ready]
@@ -246,7 +246,7 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
                 elem_id="alignment-models",
             )
         with gr.Column(min_width=320):
-            space = gr.Radio(CHOICES[OWN], value=OWN, label="Space", elem_id="alignment-space")
+            space = gr.Radio(CHOICES[OWN], value=OWN, label="EmbeddingSet", elem_id="alignment-space")
             with gr.Row():
                 method = gr.Radio(list(METHOD_NAMES), value="t-SNE", label="Map", elem_id="alignment-method")
                 dimensions = gr.Radio([2, 3], value=2, label="Dimensions", elem_id="alignment-dimensions")
@@ -272,7 +272,7 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
     return [*wish, colour], uploads, colour, [space, method, dimensions]
 
 
-def _told(shown: Shown, event: gr.EventData, indices: object) -> tuple[int, list[int]]:
+def _told(shown: MapView, event: gr.EventData, indices: object) -> tuple[int, list[int]]:
     """The panel and points that an event tells of. Raises `UserError` unless they exist: browsers can send anything."""
     panel = event._data.get("panel")
     last = len(shown.maps[0].points.kinds) - (shown.placed is None)

@@ -54,7 +54,7 @@ def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) 
     kinds = [batch.descriptions, batch.names, *batch.negative_descriptions.T, *batch.negative_names.T]
     texts: list[Tensor] = [torch.empty(0)] * len(batch.texts)
     for kind in kinds:
-        rows = mllm.embed_together([batch.texts[i] for i in kind.tolist()])  # padded to the longest, as it comes
+        rows = mllm.embed_batch([batch.texts[i] for i in kind.tolist()])  # padded to the longest, as it comes
         for i, row in zip(kind.tolist(), rows, strict=True):
             texts[i] = row
     losses = model.alignment(batch, torch.cat([torch.stack(texts), objects]), model.temperature())

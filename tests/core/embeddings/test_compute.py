@@ -9,7 +9,7 @@ from PIL import Image
 from core.__main__ import main
 from core.data.photo_sets import opened
 from core.embeddings.compute import embed, embed_photos, embedding
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 from core.taxonomy.categories import describe, find_category
 
@@ -85,7 +85,7 @@ def test_the_command_writes_the_file_and_prints_the_numbers(folder, recogniser, 
     printed = json.loads(capsys.readouterr().out)
     assert (printed["photos"], printed["categories"]) == (3, 2)
     assert 0 < printed["gap"] < 2
-    assert Space.load(out).model == "finedefics-tiny"
+    assert EmbeddingSet.load(out).model == "finedefics-tiny"
     assert main(["embed", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
     assert ".npz or .parquet" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from core.__main__ import main
-from core.embeddings.embedding_set import ARRAYS, KINDS, Space
+from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet
 from core.errors import UserError
 from core.models.embedded import CACHE_VARIABLE
 
@@ -20,7 +20,7 @@ def space():
     rng = np.random.default_rng(0)
     descriptions = unit(rng.normal(size=(3, 8))).astype(np.float32)
     descriptions[2] = 0  # no description is known
-    return Space(
+    return EmbeddingSet(
         objects=unit(rng.normal(size=(4, 8))).astype(np.float32),
         vision=unit(rng.normal(size=(4, 5))).astype(np.float32),
         names=unit(rng.normal(size=(3, 8))).astype(np.float32),
@@ -37,7 +37,7 @@ def space():
 
 def test_a_file_holds_what_was_saved(space, tmp_path):
     space.save(tmp_path / "s.npz")
-    again = Space.load(tmp_path / "s.npz")
+    again = EmbeddingSet.load(tmp_path / "s.npz")
     for name in ARRAYS:
         assert np.allclose(getattr(again, name), getattr(space, name), atol=1e-3)
     assert np.allclose(np.linalg.norm(again.objects, axis=1), 1, atol=1e-6)  # in spite of half precision
@@ -81,13 +81,13 @@ def test_a_file_that_is_none_is_refused_in_one_sentence(space, tmp_path, change)
     elif change == "text":
         path.write_text("no embeddings")
     with pytest.raises(UserError) as error:
-        Space.load(path)
+        EmbeddingSet.load(path)
     assert "embeddings" in str(error.value)
 
 
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(UserError, match="There is no file"):
-        Space.load(tmp_path / "s.npz")
+        EmbeddingSet.load(tmp_path / "s.npz")
 
 
 def test_parquet_has_a_row_per_point_and_where_it_came_from(space, tmp_path):

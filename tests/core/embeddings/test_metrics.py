@@ -4,13 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers, modality_gap
 
 
 def space(objects, names, truth, descriptions=None):
     objects, names = np.array(objects, np.float32), np.array(names, np.float32)
-    return Space(
+    return EmbeddingSet(
         objects=objects,
         vision=objects,
         names=names,

@@ -13,7 +13,7 @@ from core.embeddings.projection import (
     METHODS,
     WORKER,
     Projection,
-    Projector,
+    ProjectionConfig,
     place,
     procrustes_aligned,
     project,
@@ -45,7 +45,7 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def maps(cache, blobs):
-    return {method: project(blobs, Projector(method=method, perplexity=10)) for method in METHODS}
+    return {method: project(blobs, ProjectionConfig(method=method, perplexity=10)) for method in METHODS}
 
 
 def mapped_here(points, settings):
@@ -133,7 +133,7 @@ def test_a_damaged_kept_map_is_computed_again(maps, blobs, cache, caplog):
 
 def test_progress_goes_up_to_the_map(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    *steps, last = projecting(blobs, Projector(method="tsne"))
+    *steps, last = projecting(blobs, ProjectionConfig(method="tsne"))
     assert isinstance(last, Projection)
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions)
@@ -143,7 +143,7 @@ def test_progress_goes_up_to_the_map(blobs, tmp_path, monkeypatch):
 
 def test_closing_kills_the_process_and_leaves_nothing(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    steps = projecting(np.repeat(blobs, 50, axis=0), Projector(method="tsne"))
+    steps = projecting(np.repeat(blobs, 50, axis=0), ProjectionConfig(method="tsne"))
     while next(steps).fraction < 0.05:
         pass
     (process,) = children()
@@ -192,7 +192,7 @@ def test_a_process_that_is_killed_is_one_sentence(blobs):
 )
 def test_what_cannot_be_mapped_is_refused_before_a_process_starts(matrix, sentence, no_process):
     with pytest.raises(UserError, match=sentence):
-        project(matrix, Projector())
+        project(matrix, ProjectionConfig())
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_what_cannot_be_mapped_is_refused_before_a_process_starts(matrix, senten
 )
 def test_settings_that_no_map_can_have_are_refused(values):
     with pytest.raises(UserError):
-        Projector(**values)
+        ProjectionConfig(**values)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_settings_that_no_map_can_have_are_refused(values):
 )
 def test_too_few_points_are_laid_out_by_pca_and_that_is_said(count, sentence):
     points = np.random.default_rng(0).normal(size=(count, 6))
-    projection = mapped_here(points, Projector(method="tsne", dimensions=3))
+    projection = mapped_here(points, ProjectionConfig(method="tsne", dimensions=3))
     assert projection.note == sentence
     assert projection.method == "pca"
     assert projection.coordinates.shape == (count, 3)
@@ -236,7 +236,7 @@ def test_too_few_points_are_laid_out_by_pca_and_that_is_said(count, sentence):
 
 def test_points_that_are_all_the_same_lie_on_one_spot():
     points = np.ones((40, 6))
-    projection = mapped_here(points, Projector(method="umap"))
+    projection = mapped_here(points, ProjectionConfig(method="umap"))
     assert not projection.coordinates.any()
     assert projection.method == "pca"
     assert projection.note.startswith("1 different point of 6 numbers")
@@ -252,7 +252,7 @@ def test_points_that_are_all_the_same_lie_on_one_spot():
 )
 def test_few_points_with_duplicates_are_laid_out_and_what_was_lowered_is_said(method, lowered):
     points = np.repeat(np.random.default_rng(0).normal(size=(5, 6)), 2, axis=0)
-    projection = mapped_here(points, Projector(method=method, dimensions=3))
+    projection = mapped_here(points, ProjectionConfig(method=method, dimensions=3))
     assert np.isfinite(projection.coordinates).all()
     assert projection.method == method
     assert projection.note.startswith(lowered)
@@ -303,14 +303,14 @@ def test_alignment_of_maps_of_different_points_is_refused():
 def test_a_map_that_cannot_be_kept_says_so(blobs, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
-    projection = project(blobs, Projector(method="pca"))
+    projection = project(blobs, ProjectionConfig(method="pca"))
     assert "could not be kept" in projection.note
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_first_progress_comes_at_once(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    steps = projecting(blobs, Projector(method="pca"))
+    steps = projecting(blobs, ProjectionConfig(method="pca"))
     assert next(steps) == Progress(0.0, "Starting")
     steps.close()
     assert not children()

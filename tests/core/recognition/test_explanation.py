@@ -11,7 +11,15 @@ from PIL import Image
 
 from core.__main__ import main
 from core.data.images import read_photo
-from core.recognition.explanation import Difference, Evidence, Explainer, Explanation, Mark, embed_alike, phrase
+from core.recognition.explanation import (
+    Difference,
+    Evidence,
+    Explainer,
+    Explanation,
+    Mark,
+    embed_with_shared_prefix,
+    phrase,
+)
 from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 
@@ -61,7 +69,7 @@ def test_attributes_of_the_true_category_outrank_those_of_another(recogniser):
         others = {c for _, c in looks if c.super_category == category.super_category and c is not category}
         pairs.append((encoding, category, rng.choice(sorted(others, key=lambda c: c.name))))
     texts = {phrase(c.super_category, *pair) for _, *both in pairs for c in both for pair in c.values.items()}
-    embeddings = dict(zip(sorted(texts), embed_alike(recogniser.mllm, sorted(texts)).cpu(), strict=True))
+    embeddings = dict(zip(sorted(texts), embed_with_shared_prefix(recogniser.mllm, sorted(texts)).cpu(), strict=True))
 
     def seen(encoding, category):
         phrases = [embeddings[phrase(category.super_category, *pair)] for pair in category.values.items()]
@@ -105,14 +113,16 @@ def test_seen_and_known_are_the_similarities_of_the_method(explained, recogniser
 
 def test_phrases_are_embedded_once(explainer, explained, monkeypatch):
     _, result, encoding, space, _ = explained
-    monkeypatch.setattr("core.recognition.explanation.embed_alike", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(
+        "core.recognition.explanation.embed_with_shared_prefix", lambda *_: pytest.fail("embedded again")
+    )
     assert explainer.explain(encoding, space, result) == result.explanation
 
 
 def test_texts_that_begin_alike_embed_as_they_do_alone(mllm):
     texts = ["A photo of one cat. Eyes: green.", "A photo of one cat. Coat: long and silky.", "A photo of one bird."]
     for chosen in (texts, texts[:1], [texts[0], texts[0]]):
-        assert torch.allclose(embed_alike(mllm, chosen), mllm.embed_texts(chosen), atol=1e-4)
+        assert torch.allclose(embed_with_shared_prefix(mllm, chosen), mllm.embed_texts(chosen), atol=1e-4)
 
 
 def test_verdicts_and_the_sentence():

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from core.embeddings.embedding_set import Space
+from core.embeddings.embedding_set import EmbeddingSet
 from demo.alignment.figure import COLOUR_BY, Panel, colouring, map_figure, map_json, palette
 
 HOSTILE = "<b>x</b><img src=x onerror=window.hit=1>"
@@ -20,7 +20,7 @@ def made(photos=40, categories=4, width=8, seed=0):
         values = random.normal(size=(rows, width)).astype(np.float32)
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
-    return Space(
+    return EmbeddingSet(
         objects=unit(photos),
         vision=unit(photos),
         names=unit(categories),

@@ -10,18 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.embeddings.bundled import MAP, ship, shipped_map, shipped_space, with_embeddings
-from core.embeddings.embedding_set import Space
-from core.embeddings.projection import Projector
+from core.embeddings.bundled import MAP, bundle, bundled_embeddings, bundled_map, with_embeddings
+from core.embeddings.embedding_set import EmbeddingSet
+from core.embeddings.projection import ProjectionConfig
 from core.errors import UserError
 from demo.alignment import export as alignment_export
 from demo.alignment import map_view
 from demo.alignment.photos import Folder, photo_at, thumbnails
-from demo.alignment.request import BEFORE_AFTER, ONE, OWN, SHIPPED, Wish
-from demo.alignment.view_model import Shown, _laid_over, chosen_rows, drawing, numbers_table, placing, point_html
+from demo.alignment.request import BEFORE_AFTER, ONE, OWN, SHIPPED, MapRequest
+from demo.alignment.view_model import (
+    MapView,
+    _laid_over,
+    chosen_rows,
+    numbers_table,
+    place_photo,
+    point_html,
+    project_all,
+)
 from tests.demo.alignment.test_figure import HOSTILE, made
 
-PCA = Projector(method="pca")
+PCA = ProjectionConfig(method="pca")
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +38,14 @@ def cache(tmp_path, monkeypatch):
 
 
 def maps(*spaces, vision=False):
-    *_, drawn = drawing(spaces, PCA, vision)
+    *_, drawn = project_all(spaces, PCA, vision)
     return drawn
 
 
 def wish(**changes):
     usual = {"photos": SHIPPED, "view": ONE, "model": "a", "after": None, "models": [], "space": OWN, "method": "PCA"}
     settings = {"dimensions": 2, "seed": 0, "perplexity": 30, "neighbours": 15, "min_dist": 0.1, "colour": "category"}
-    return Wish(**{**usual, **settings, **changes})
+    return MapRequest(**{**usual, **settings, **changes})
 
 
 def test_the_page_has_the_tab():
@@ -63,7 +71,7 @@ def test_the_vision_space_has_photos_alone():
 
 
 def test_what_is_told_of_a_point_is_escaped():
-    shown = Shown(maps(made()))
+    shown = MapView(maps(made()))
     for index in (0, len(shown.maps[0].points.kinds) - 4):
         told = point_html(shown, 0, index)
         assert "&lt;img" in told
@@ -76,10 +84,10 @@ def test_what_is_told_of_a_point_is_escaped():
 
 def test_a_photo_is_placed_in_every_map(monkeypatch):
     space = made()
-    shown = Shown(maps(space, space), moving=True)
+    shown = MapView(maps(space, space), moving=True)
     monkeypatch.setattr("demo.alignment.view_model.embed_photos", lambda *_: (space.objects[:1], space.vision[:1]))
     models = type("Models", (), {"prepare": lambda *_: (None, None)})()
-    shown.placed = placing(shown, Image.new("RGB", (50, 50)), models)
+    shown.placed = place_photo(shown, Image.new("RGB", (50, 50)), models)
     for place in shown.placed.places:
         np.testing.assert_allclose(place, shown.maps[0].coordinates[0], atol=1e-3)
     assert '"your photo"' in shown.json()
@@ -93,7 +101,7 @@ def test_a_photo_that_differs_or_lies_elsewhere_is_not_shown(tmp_path, encode):
         (tmp_path / "photos" / name).write_bytes(data)
     told = hashlib.sha256(data).hexdigest()
     space = made(photos=3, categories=2)
-    space = Space(**{**vars(space), "photos": ["a.png", "b.png", "../c.png"], "hashes": [told, "0" * 64, told]})
+    space = EmbeddingSet(**{**vars(space), "photos": ["a.png", "b.png", "../c.png"], "hashes": [told, "0" * 64, told]})
     folder = Folder(tmp_path / "photos")
     assert photo_at(space, 0, folder).size == (200, 100)
     assert photo_at(space, 1, folder) is None
@@ -108,35 +116,35 @@ def test_the_shipped_map_is_that_of_its_embeddings_alone(tmp_path, monkeypatch):
     space = made()
     monkeypatch.setattr("core.embeddings.bundled.model_id", lambda model: "these weights")
     provenance = {"model": "finedefics-tiny", "model_id": "these weights"}
-    named = Space(**{**vars(space), "provenance": provenance})
-    ship(named)
+    named = EmbeddingSet(**{**vars(space), "provenance": provenance})
+    bundle(named)
     assert with_embeddings() == ["finedefics-tiny"]
-    loaded = shipped_space("finedefics-tiny")
-    projection, numbers = shipped_map(loaded, PCA)
+    loaded = bundled_embeddings("finedefics-tiny")
+    projection, numbers = bundled_map(loaded, PCA)
     assert projection.coordinates.shape == (48, 2)
     assert numbers["retrieval_1"] is not None
-    assert shipped_map(loaded, Projector(method="umap")) is None
-    other = Space(**{**vars(made(seed=5)), "provenance": named.provenance})
-    assert shipped_map(other, PCA) is None
+    assert bundled_map(loaded, ProjectionConfig(method="umap")) is None
+    other = EmbeddingSet(**{**vars(made(seed=5)), "provenance": named.provenance})
+    assert bundled_map(other, PCA) is None
     (tmp_path / "finedefics-tiny" / MAP).write_bytes(b"PK broken")
     with pytest.raises(UserError, match="damaged"):
-        shipped_map(loaded, PCA)
+        bundled_map(loaded, PCA)
     monkeypatch.setattr("core.embeddings.bundled.model_id", lambda model: "others")
     with pytest.raises(UserError, match="other weights"):
-        shipped_space("finedefics-tiny")
+        bundled_embeddings("finedefics-tiny")
     with pytest.raises(UserError, match="without embeddings"):
-        shipped_space("idefics2-tiny")
+        bundled_embeddings("idefics2-tiny")
 
 
 def test_files_are_inert_and_complete(tmp_path):
     space = made()
-    space = Space(**{**vars(space), "categories": ["=1+1", "</script><b>x", "c", "d"]})
-    files = alignment_export.save(Shown(maps(space)), tmp_path)
+    space = EmbeddingSet(**{**vars(space), "categories": ["=1+1", "</script><b>x", "c", "d"]})
+    files = alignment_export.save(MapView(maps(space)), tmp_path)
     assert [path.name for path in files] == ["alignment.html", "coordinates.csv", "model.npz", "model.parquet"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "coordinates.csv").read_text("utf-8-sig"))))
     assert len(rows) == 48
     assert rows[0]["category"] == "'=1+1"
-    assert Space.load(files[2]).photos == space.photos
+    assert EmbeddingSet.load(files[2]).photos == space.photos
     page = (tmp_path / "alignment.html").read_text()
     assert "</script><b>x" not in page
     assert "default-src 'none'" in page
