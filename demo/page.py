@@ -46,7 +46,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
 
     In the folder `photos` lie, the owner says, the photos that the checkpoints' embeddings are of.
     """
-    models, history = identify_tab.Models(), history or History()
+    models, history = identify_tab.ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
@@ -64,7 +64,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
             diagnose_tab.build(models, page)
         with gr.Tab("History") as tab:
             history_tab.build(history, key, tab)
-        with gr.Tab("Models") as tab:
+        with gr.Tab("ModelPool") as tab:
             models_tab.build(models, tab)
     return page.queue(max_size=64)
 

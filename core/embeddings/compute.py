@@ -1,4 +1,4 @@
-"""From labelled photos to their `EmbeddingSet`: computed once for a model and a set of photos, then kept in the cache."""
+"""From labelled photos to their `EmbeddingSet`: computed once for a model and a set of photos, then cached."""
 
 import hashlib
 import json

@@ -36,7 +36,7 @@ from core.evaluation.linear_probe import FOLDS, ProbeResult, probe_steps
 from core.evaluation.study import progress
 from core.models.checkpoint import read_card
 from core.models.scoring import pooled_features
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.multiple_choice import answered, names_category
 from core.recognition.recogniser import LabelSpace, Recogniser
 from core.taxonomy.categories import WORDINGS, Category, describe, find_category
@@ -152,13 +152,15 @@ def measure_photo(
     return seen
 
 
-def object_features(mllm: Mllm, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
+def object_features(mllm: VisionLanguageModel, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
     """("Last" [B, H], "Avg." [B, H]) of photos given as image tokens [B, L, H]: see `pooled_states`."""
     return pooled_states(mllm, [mllm.object_ids()] * len(image_tokens), image_tokens)
 
 
 @torch.no_grad()
-def pooled_states(mllm: Mllm, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def pooled_states(
+    mllm: VisionLanguageModel, sequences: list[list[int]], image_tokens: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The LLM's last state at EOS, and the mean of its last states between BOS and EOS, of B sequences.
 
     Both are [B, H] float32, L2-normalised, on the CPU.
@@ -194,7 +196,7 @@ class Descriptions:
         texts = [(text, c.name, wording) for c in known for text, wording in _partial_descriptions(c, seed)]
         return cls(*map(list, zip(*texts, strict=True)))
 
-    def features(self, mllm: Mllm) -> dict[tuple[str, str, str], np.ndarray]:
+    def features(self, mllm: VisionLanguageModel) -> dict[tuple[str, str, str], np.ndarray]:
         """What is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 

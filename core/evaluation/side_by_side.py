@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.errors import UserError
 from core.models.openai_endpoint import LETTER_ONLY, NAME_ONLY, Endpoint, chosen_letter
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.recogniser import (
     MAX_LABEL_LENGTH,
     Identification,
@@ -70,7 +70,7 @@ def column(model: str, error: str = "") -> Column:
     return Column(Identification(model, True, []), error=error)
 
 
-class Eyes:
+class SharedVisionEncoder:
     """One photo through the vision towers that look at it, through each of them once.
 
     Models on one base have their tower in common: the very same tensors.
@@ -81,7 +81,7 @@ class Eyes:
         self._seen: dict[tuple[int, ...], VisionFeatures] = {}
         self._lock = threading.Lock()
 
-    def vision(self, mllm: Mllm) -> VisionFeatures:
+    def vision(self, mllm: VisionLanguageModel) -> VisionFeatures:
         """The vision features of the photo's views by the tower of a model."""
         tower = tuple(id(weights) for weights in mllm.model.model.vision_model.parameters())
         with self._lock:
@@ -93,7 +93,7 @@ class Eyes:
 class Local:
     """A model of the zoo in front of a photo; `space` holds the names that it ranks."""
 
-    def __init__(self, recogniser: Recogniser, space: LabelSpace, eyes: Eyes) -> None:
+    def __init__(self, recogniser: Recogniser, space: LabelSpace, eyes: SharedVisionEncoder) -> None:
         self.name = recogniser.name
         self._recogniser = recogniser
         self._space = space

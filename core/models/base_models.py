@@ -10,7 +10,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from core.models.vlm import Mllm
+    from core.models.vlm import VisionLanguageModel
 
 EMBEDDED = "tiny"
 MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no code, nothing pickled
@@ -59,8 +59,8 @@ def base_id(source: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" = None) -> "Mllm":
-    """A base as a fresh `Mllm`, its weights frozen.
+def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
+    """A base as a fresh `VisionLanguageModel`, its weights frozen.
 
     `four_bit` stores the text model as NF4 (QLoRA) and needs a CUDA device. `dtype` is that of the text model: unless
     given, bfloat16 where that is fast. Raises `UserError` if the base cannot be had, is of an unknown family, or
@@ -85,7 +85,7 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
     )
 
     from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
-    from core.models.vlm import Mllm
+    from core.models.vlm import VisionLanguageModel
 
     families = {
         "idefics2": (Idefics2ForConditionalGeneration, Idefics2Processor),
@@ -123,4 +123,4 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
     if processor.chat_template is None and family == "idefics2":
         processor.chat_template = IDEFICS2_CHAT
     processor.image_processor.do_image_splitting = False  # one photo is one image: parts would multiply its tokens
-    return Mllm(model.eval().requires_grad_(False), processor, source)
+    return VisionLanguageModel(model.eval().requires_grad_(False), processor, source)

@@ -28,7 +28,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.models.base_models import EMBEDDED, base_id, open_base
 from core.models.embedded import sha256_of
-from core.models.vlm import Mllm
+from core.models.vlm import VisionLanguageModel
 
 MERGED = "merged"  # in place of a base: the folder holds the whole model
 LABELS = "labels.safetensors"
@@ -61,7 +61,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelBank:
     """Embeddings of the categories a checkpoint knows, and the statistics behind "unknown"."""
 
     categories: list[str]
@@ -71,7 +71,9 @@ class Labels:
     words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
 
 
-def save_checkpoint(folder: Path, mllm: Mllm, labels: Labels, calibration: Calibration, facts: dict) -> None:
+def save_checkpoint(
+    folder: Path, mllm: VisionLanguageModel, labels: LabelBank, calibration: Calibration, facts: dict
+) -> None:
     """Write a checkpoint folder in half precision: all of it beside `folder` first, then put in its place.
 
     A model without an adapter is written whole. `facts` go into checkpoint.json as they are.
@@ -159,7 +161,9 @@ def _check_base(folder: Path, card: dict, base: str) -> None:
         )
 
 
-def open_checkpoint(folder: Path, base: str = "", dtype: torch.dtype | None = None) -> tuple[Mllm, Labels, Calibration]:
+def open_checkpoint(
+    folder: Path, base: str = "", dtype: torch.dtype | None = None
+) -> tuple[VisionLanguageModel, LabelBank, Calibration]:
     """The model of a checkpoint, on its base: where it was in training or by its name, unless `base` says where it is.
 
     `dtype` is that of the text model, as for `open_base`.
@@ -177,7 +181,7 @@ def open_checkpoint(folder: Path, base: str = "", dtype: torch.dtype | None = No
     return mllm, *_put(mllm, folder, card)
 
 
-def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
+def load_into(mllm: VisionLanguageModel, folder: Path) -> tuple[LabelBank, Calibration]:
     """Put what a checkpoint trained on top of its base.
 
     Raises `UserError` if a tensor is missing, left over or of another shape than the base or the categories ask for.
@@ -185,7 +189,7 @@ def load_into(mllm: Mllm, folder: Path) -> tuple[Labels, Calibration]:
     return _put(mllm, folder, read_card(folder))
 
 
-def _put(mllm: Mllm, folder: Path, card: dict) -> tuple[Labels, Calibration]:
+def _put(mllm: VisionLanguageModel, folder: Path, card: dict) -> tuple[LabelBank, Calibration]:
     """`load_into` with the card of a folder that was checked."""
     try:
         labels = load_file(folder / LABELS)
@@ -200,7 +204,7 @@ def _put(mllm: Mllm, folder: Path, card: dict) -> tuple[Labels, Calibration]:
                 raise ValueError("the adapter's tensors are not those of its configuration")
             set_peft_model_state_dict(mllm.model, adapter)
         floats = {k: v.float() if v.is_floating_point() else v for k, v in labels.items()}
-        known = Labels(card["categories"], **floats)
+        known = LabelBank(card["categories"], **floats)
         width = mllm.model.config.text_config.hidden_size
         if not known.names.shape == known.descriptions.shape == (len(known.categories), width):
             raise ValueError("the label embeddings are not those of its categories")
@@ -215,7 +219,7 @@ def _put(mllm: Mllm, folder: Path, card: dict) -> tuple[Labels, Calibration]:
     return known, Calibration(**card["calibration"])
 
 
-def merge_adapter(mllm: Mllm) -> None:
+def merge_adapter(mllm: VisionLanguageModel) -> None:
     """Put the adapter's weights, if there is one, into those that it adapts. Weights shared with others are copied.
 
     Not for a base in 4 bits, which would round the adapter away.

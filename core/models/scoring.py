@@ -5,13 +5,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 
 CANDIDATES_PER_BATCH = 24
 
 
 @torch.no_grad()
-def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, answers: list[str]) -> Tensor:
+def answer_log_likelihoods(
+    mllm: VisionLanguageModel, prompt: list[int], image_tokens: Tensor, answers: list[str]
+) -> Tensor:
     """[N] float32: log p(answer, EOS | photo, question) of every answer, summed over its tokens.
 
     `image_tokens` [1, L, H] fill the prompt's placeholders. The key-value cache of the prompt is computed once and
@@ -25,7 +27,7 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
     scores = []
     for start in range(0, len(sequences), CANDIDATES_PER_BATCH):
         batch = sequences[start : start + CANDIDATES_PER_BATCH]
-        branched = branch(mllm, cache, len(batch))
+        branched = expand_kv_cache(mllm, cache, len(batch))
         states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=branched)  # [n, T, H]
         rows = torch.tensor([row for row, sequence in enumerate(batch) for _ in sequence[1:]], device=states.device)
         columns = [column for sequence in batch for column in range(len(sequence) - 1)]
@@ -35,7 +37,7 @@ def answer_log_likelihoods(mllm: Mllm, prompt: list[int], image_tokens: Tensor, 
     return torch.cat(scores)
 
 
-def branch(mllm: Mllm, cache: DynamicCache, n: int) -> DynamicCache:
+def expand_kv_cache(mllm: VisionLanguageModel, cache: DynamicCache, n: int) -> DynamicCache:
     """The key-value cache of one sequence for `n` continuations of it; `cache` itself stays as it is."""
     branched = DynamicCache(config=mllm.text_model.config)
     for layer, entry in enumerate(cache.layers):
@@ -60,6 +62,6 @@ def pooled_features(vision: VisionFeatures) -> Tensor:
     return F.normalize((vision.states.float() * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
 
 
-def log_probabilities(mllm: Mllm, states: Tensor) -> Tensor:
+def log_probabilities(mllm: VisionLanguageModel, states: Tensor) -> Tensor:
     """[..., V] float32 log-probabilities of the next token from last hidden states [..., H]."""
     return mllm.model.lm_head(states).float().log_softmax(dim=-1)

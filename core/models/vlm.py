@@ -34,7 +34,7 @@ class VisionFeatures:
     mask: Tensor  # [B, P] bool: False where a patch is padding
 
 
-class Mllm:
+class VisionLanguageModel:
     """An Idefics2-like model with its processor. `base` is the source given to `core.models.base_models.open_base`."""
 
     def __init__(
@@ -82,17 +82,17 @@ class Mllm:
         return pixels, patches.sum(dim=(-1, -2)) == patch * patch
 
     @torch.no_grad()
-    def tower(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
+    def encode_vision(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
         """The frozen vision tower on `pixels` (the first half of the model's `get_image_features`)."""
-        tower = self.model.model.vision_model
-        pixels = pixels.to(self.device, next(tower.parameters()).dtype)
+        encoder = self.model.model.vision_model
+        pixels = pixels.to(self.device, next(encoder.parameters()).dtype)
         patch_mask = patch_mask.to(self.device)
-        states = tower(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
+        states = encoder(pixel_values=pixels, patch_attention_mask=patch_mask).last_hidden_state
         return VisionFeatures(states, patch_mask.flatten(1))
 
     def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
         """What the tower says of RGB photos."""
-        return self.tower(*self.pixels(photos))
+        return self.encode_vision(*self.pixels(photos))
 
     def image_tokens(self, vision: VisionFeatures) -> Tensor:
         """The connector: -> [B, L, H], one row of L image tokens per photo."""

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from core.errors import UserError
-from core.models.scoring import branch
-from core.models.vlm import Mllm
+from core.models.scoring import expand_kv_cache
+from core.models.vlm import VisionLanguageModel
 from core.recognition.recogniser import Identification, LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.categories import Category, SuperCategory, find_category
 
@@ -246,8 +246,8 @@ def aligned_share(recogniser: Recogniser) -> float:
 
 
 @torch.no_grad()
-def embed_with_shared_prefix(mllm: Mllm, texts: list[str]) -> Tensor:
-    """`Mllm.embed_texts` for texts that begin alike: [N, H] float32, their common beginning being computed once."""
+def embed_with_shared_prefix(mllm: VisionLanguageModel, texts: list[str]) -> Tensor:
+    """`embed_texts` of texts that share a beginning, which is computed once: [N, H] float32."""
     sequences = [mllm.text_ids(text) for text in texts]
     heads = zip(*(sequence[:-1] for sequence in sequences), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, heads))
@@ -257,7 +257,7 @@ def embed_with_shared_prefix(mllm: Mllm, texts: list[str]) -> Tensor:
     rows = []
     for start in range(0, len(order), PHRASES_PER_BATCH):
         batch = [sequences[i][shared:] for i in order[start : start + PHRASES_PER_BATCH]]
-        states = mllm.hidden_states(batch, cache=branch(mllm, cache, len(batch)))
+        states = mllm.hidden_states(batch, cache=expand_kv_cache(mllm, cache, len(batch)))
         ends = torch.tensor([len(sequence) - 1 for sequence in batch], device=states.device)
         rows.append(F.normalize(states[torch.arange(len(batch)), ends].float(), dim=-1))
     embedded = torch.cat(rows)

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.errors import UserError
-from core.models.checkpoint import Calibration, Labels
+from core.models.checkpoint import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, log_probabilities, pooled_features, word_similarity
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
@@ -148,7 +148,7 @@ def tta_views(photo: Image.Image) -> list[Image.Image]:
 class Recogniser:
     """A loaded model with the label embeddings and the calibration of its checkpoint."""
 
-    def __init__(self, name: str, mllm: Mllm, labels: Labels, calibration: Calibration) -> None:
+    def __init__(self, name: str, mllm: VisionLanguageModel, labels: LabelBank, calibration: Calibration) -> None:
         self.name = name
         self.mllm = mllm
         self.calibration = calibration

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from core.errors import UserError
 
 if TYPE_CHECKING:
-    from core.models.checkpoint import Labels
-    from core.models.vlm import Mllm
+    from core.models.checkpoint import LabelBank
+    from core.models.vlm import VisionLanguageModel
     from core.recognition.recogniser import Recogniser
 
 BF16, FOUR_BIT = "bf16", "4-bit"
@@ -139,19 +139,19 @@ def _open(name: str, folder: Path, precision: str, progress: Callable[[str], Non
     return Recogniser(name, mllm, table_labels(mllm), Calibration(candidates=MAX_LABELS))
 
 
-def table_labels(mllm: "Mllm") -> "Labels":
+def table_labels(mllm: "VisionLanguageModel") -> "LabelBank":
     """All categories of the tables for a model that learned none: names by its text side, as descriptions, too.
 
     The mean vision features are zeros, from which every photo is equally far.
     """
     import torch
 
-    from core.models.checkpoint import Labels
+    from core.models.checkpoint import LabelBank
     from core.taxonomy.categories import categories, words_of
 
     names = list(categories())
     embeddings = mllm.embed_texts(names).cpu()
-    return Labels(
+    return LabelBank(
         names,
         embeddings,
         embeddings,

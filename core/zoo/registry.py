@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
-    from core.models.vlm import Mllm
+    from core.models.vlm import VisionLanguageModel
     from core.recognition.recogniser import Recogniser
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -29,7 +29,7 @@ _lock = Lock()
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """One model of the zoo."""
 
     name: str
@@ -38,22 +38,22 @@ class Entry:
     hub: Hub | None = None
 
 
-def zoo() -> dict[str, Entry]:
+def zoo() -> dict[str, ModelEntry]:
     """The models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
     table = yaml.safe_load((ASSETS / "models.yaml").read_text())
     entries = {}
     for name, row in table.items():
         hub = Hub(**row["hub"]) if "hub" in row else None
         size = f"{hub.download:.1f} GB of the hub" if hub else row["size"]
-        entries[name] = Entry(name, CHECKPOINTS / row.get("checkpoint", name), size, hub)
+        entries[name] = ModelEntry(name, CHECKPOINTS / row.get("checkpoint", name), size, hub)
     for card in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
         folder = card.parent
         size = f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB, trained here"
-        entries.setdefault(folder.name, Entry(folder.name, folder, size))
+        entries.setdefault(folder.name, ModelEntry(folder.name, folder, size))
     return entries
 
 
-def find_entry(name: str) -> Entry:
+def find_entry(name: str) -> ModelEntry:
     """The entry of a model. Raises `UserError` for a name that is not in the zoo."""
     entry = zoo().get(name)
     if entry is None:
@@ -61,7 +61,7 @@ def find_entry(name: str) -> Entry:
     return entry
 
 
-def availability(entry: Entry) -> str:
+def availability(entry: ModelEntry) -> str:
     """ "ready", or one sentence that says why the model cannot be loaded here.
 
     Cheap enough to be asked at every look at a page: a file is hashed again only when it has changed.
@@ -94,8 +94,8 @@ def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyId
     return base.requires_grad_(False)
 
 
-def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
-    """The embedded base as a fresh `Mllm` that shares its frozen weights with all others.
+def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
+    """The embedded base as a fresh `VisionLanguageModel` that shares its frozen weights with all others.
 
     The connector is its own (and untrained: zeros); an adapter added to one model is not seen by another.
     `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
@@ -105,7 +105,7 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
     from core.models.base_models import EMBEDDED
     from core.models.devices import default_device, fast_dtype
     from core.models.embedded import ensure_base
-    from core.models.vlm import Mllm
+    from core.models.vlm import VisionLanguageModel
 
     folder = ensure_base()
     device = default_device()
@@ -114,7 +114,7 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "Mllm":
         tensors = [*base.named_parameters(), *base.named_buffers()]
         shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
         model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
-    return Mllm(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
+    return VisionLanguageModel(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
 
 
 def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":

@@ -13,7 +13,7 @@ from demo.alignment.figure import COLOUR_BY
 from demo.alignment.photos import Folder, Uploads, thumbnails
 from demo.alignment.view_model import METHOD_NAMES, MapView, ProjectedSet, project_all
 from demo.components.uploads import uploaded
-from demo.tabs.identify import Models
+from demo.tabs.identify import ModelPool
 
 SHIPPED, UPLOADED, STUDIED = "those that come with the model", "uploaded here", "those of the Case study tab"
 ONE, SIDE_BY_SIDE, BEFORE_AFTER = "one model", "side by side", "before and after"
@@ -76,7 +76,7 @@ class MapRequest:
         )
 
 
-def spaces(wish: MapRequest, source: Uploads | None, models: Models) -> Iterator[str | list[EmbeddingSet]]:
+def spaces(wish: MapRequest, source: Uploads | None, models: ModelPool) -> Iterator[str | list[EmbeddingSet]]:
     """The embeddings of the models asked for: words about the progress, at last the spaces.
 
     Raises `UserError` if there are none, or the photos cannot be used.
@@ -109,7 +109,7 @@ def source_of(wish: MapRequest, uploads: Sequence[dict] | None, studied: Sequenc
 
 
 def build_view(
-    wish: MapRequest, source: Uploads | None, owned: Folder | None, models: Models
+    wish: MapRequest, source: Uploads | None, owned: Folder | None, models: ModelPool
 ) -> Iterator[str | MapView]:
     """Words about the progress, then what is to be shown; once more with thumbnails, where these take a while."""
     found: list[EmbeddingSet] = []

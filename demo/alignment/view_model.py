@@ -17,7 +17,7 @@ from core.embeddings.projection import METHODS, Projection, ProjectionConfig, pl
 from core.errors import UserError
 from demo.alignment.figure import COLOUR_BY, SHOWN, Panel, colouring, map_json
 from demo.alignment.photos import LARGE, THUMBNAIL, Folder, Uploads, data_uri, photo_at
-from demo.tabs.identify import Models
+from demo.tabs.identify import ModelPool
 
 CAPTIONS = {  # of the three models of the paper's figure
     "idefics2-tiny": "fine-tuned only",
@@ -124,7 +124,7 @@ def _vision_numbers(space: EmbeddingSet) -> Numbers:
     return {**dict.fromkeys(EXPLAINED), "silhouette": found}
 
 
-def place_photo(shown: MapView, photo: Image.Image, models: Models) -> PlacedPhoto:
+def place_photo(shown: MapView, photo: Image.Image, models: ModelPool) -> PlacedPhoto:
     """Embed a photo by every model shown and find its place in each map. Raises `UserError` if one cannot."""
     objects, vision, places, how = [], [], [], ""
     for drawn in shown.maps:

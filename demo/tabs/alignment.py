@@ -42,7 +42,7 @@ from demo.alignment.view_model import (
 )
 from demo.components.errors import on_page
 from demo.components.uploads import opened_photo, uploaded
-from demo.tabs.identify import Models, ready_models
+from demo.tabs.identify import ModelPool, ready_models
 
 INTRO = (
     "Circles are photos, diamonds attribute descriptions, stars category names: points of one space. Where a model is "
@@ -77,7 +77,7 @@ CSS = """
 """
 
 
-def build(models: Models, studied: gr.File, tab: gr.Tab, folder: Path | None = None) -> None:
+def build(models: ModelPool, studied: gr.File, tab: gr.Tab, folder: Path | None = None) -> None:
     """Lay out the tab inside the current `gr.Blocks`.
 
     `studied` are the uploads of the Case study tab; in `folder`, the owner says, lie the photos that checkpoints'
@@ -241,7 +241,7 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
                 value=three,
                 multiselect=True,
                 max_choices=3,
-                label="Models",
+                label="ModelPool",
                 visible=False,
                 elem_id="alignment-models",
             )

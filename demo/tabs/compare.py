@@ -9,9 +9,9 @@ from core.errors import UserError
 from core.evaluation.side_by_side import (
     MAX_QUESTION,
     Column,
-    Eyes,
     Local,
     Remote,
+    SharedVisionEncoder,
     Side,
     column,
     look_alikes,
@@ -27,7 +27,7 @@ from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, zoo
 from demo.components.errors import on_page
 from demo.components.uploads import opened_photo, uploaded
-from demo.tabs.identify import AUTO, FRESH, Models, example_photos, ready_models
+from demo.tabs.identify import AUTO, FRESH, ModelPool, example_photos, ready_models
 
 SIDES = ("left", "right")
 ENDPOINT = "endpoint"
@@ -48,7 +48,7 @@ NOT_HERE = (
 class Comparison:
     """What the buttons do, with the models of the page."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelPool) -> None:
         self._models = models
 
     def run(
@@ -75,7 +75,7 @@ class Comparison:
             same = [gr.skip()] * (len(LETTERS) + 1)
             columns = _silent(left, right)
             yield "Loading the models ...", *_shown(columns), *same
-            sides, columns = self._fetch((left, right), kind, Eyes(opened.image), endpoint)
+            sides, columns = self._fetch((left, right), kind, SharedVisionEncoder(opened.image), endpoint)
             for now in side_by_side(sides, columns, lambda side, said: side.identify(said)):
                 columns = now
                 yield verdict(columns, truth), *_shown(columns), *same
@@ -101,13 +101,17 @@ class Comparison:
                 raise UserError("Type a question first.")
             _silent(left, right)
             yield "Loading the models ...", ""
-            sides, columns = self._fetch((left, right), AUTO, Eyes(opened.image), endpoint)
+            sides, columns = self._fetch((left, right), AUTO, SharedVisionEncoder(opened.image), endpoint)
             yield tuple(said.error for said in columns)
             for now in side_by_side(sides, columns, lambda side, said: side.reply(said, asked)):
                 yield tuple(said.error or said.reply for said in now)
 
     def _fetch(
-        self, names: tuple[str | None, str | None], kind: str | None, eyes: Eyes, endpoint: Settings | None
+        self,
+        names: tuple[str | None, str | None],
+        kind: str | None,
+        eyes: SharedVisionEncoder,
+        endpoint: Settings | None,
     ) -> tuple[list[Side | None], list[Column]]:
         """The models of two names in front of a photo, with their columns; where one cannot be had, that says why."""
         sides: list[Side | None] = []
@@ -122,7 +126,7 @@ class Comparison:
                 columns.append(column(name or NO_MODEL, str(error)))
         return sides, columns
 
-    def _side(self, name: str | None, kind: str | None, eyes: Eyes, endpoint: Settings | None) -> Side:
+    def _side(self, name: str | None, kind: str | None, eyes: SharedVisionEncoder, endpoint: Settings | None) -> Side:
         if name is None:
             raise UserError("There is no model: choose one first.")
         if name != ENDPOINT:
@@ -133,7 +137,7 @@ class Comparison:
         return Remote(Endpoint(settings), eyes.photo, in_super_category(kind)[0].super_category if kind else None)
 
 
-def build(models: Models, page: gr.Blocks) -> None:
+def build(models: ModelPool, page: gr.Blocks) -> None:
     """Lay out the tab inside the current `gr.Blocks`; `page` is the whole of it."""
     states = {name: availability(entry) for name, entry in zoo().items()}
     ready = [name for name, state in states.items() if state == "ready"]

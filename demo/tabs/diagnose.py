@@ -19,7 +19,7 @@ from core.storage.files import write_atomically
 from core.zoo.registry import DEFAULT
 from demo.components.errors import on_page
 from demo.components.uploads import uploaded
-from demo.tabs.identify import FRESH, Models, ready_models
+from demo.tabs.identify import FRESH, ModelPool, ready_models
 
 TICK = 0.5  # seconds between two looks at the progress
 CSS = """
@@ -53,7 +53,7 @@ CAUTION = (
 HEAD = ("", "features", "measured here", "chance", "on", "published (arXiv 2501.15140)")
 
 
-def build(models: Models, page: gr.Blocks) -> None:
+def build(models: ModelPool, page: gr.Blocks) -> None:
     """Lay out the tab inside the current `gr.Blocks`, `page`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     ready = ready_models()

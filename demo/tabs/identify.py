@@ -32,7 +32,7 @@ PROVENANCE = (
 )
 
 
-class Models:
+class ModelPool:
     """Loaded models by name; each is loaded once, when it is first asked for."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def ready_models() -> list[str]:
     return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 
-def build(models: Models, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
+def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
     """Lay out the tab inside the current `gr.Blocks`, `page`; what somebody wants to keep goes into `history`."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     states = {name: availability(entry) for name, entry in zoo().items()}

@@ -9,9 +9,9 @@ import gradio as gr
 
 from core.errors import UserError
 from core.zoo.hub import UNCALIBRATED
-from core.zoo.registry import Entry, availability, zoo
+from core.zoo.registry import ModelEntry, availability, zoo
 from demo.components.errors import on_page
-from demo.tabs.identify import Models
+from demo.tabs.identify import ModelPool
 
 HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
 WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # on a phone the table scrolls
@@ -27,13 +27,13 @@ STOPPED = (
 POLL = 0.5  # seconds between two looks at a model that is being loaded
 
 
-def build(models: Models, tab: gr.Tab) -> None:
+def build(models: ModelPool, tab: gr.Tab) -> None:
     """Lay out the tab inside the current `gr.Blocks`; the table is made anew whenever the tab is opened."""
     table = gr.Dataframe(
         headers=HEADERS,
         datatype="str",
         column_widths=WIDTHS,
-        label="Models",
+        label="ModelPool",
         interactive=False,
         wrap=True,
         elem_id="models",
@@ -63,7 +63,7 @@ def build(models: Models, tab: gr.Tab) -> None:
     stop.click(lambda: STOPPED, None, told, cancels=[event], queue=False, **private)
 
 
-def loading(models: Models, name: str) -> Iterator[str]:
+def loading(models: ModelPool, name: str) -> Iterator[str]:
     """Load a model in a thread; yields what it does and for how long. Raises `UserError` if it cannot be loaded.
 
     A caller who closes the iterator waits for nothing: the loading gives up at the end of the step it is in.
@@ -95,11 +95,11 @@ def loading(models: Models, name: str) -> Iterator[str]:
         raise failure[0]
 
 
-def _table(models: Models) -> list[list[str]]:
+def _table(models: ModelPool) -> list[list[str]]:
     return [_row(models, entry) for entry in zoo().values()]
 
 
-def _row(models: Models, entry: Entry) -> list[str]:
+def _row(models: ModelPool, entry: ModelEntry) -> list[str]:
     state = "ready, loaded" if entry.name in models else availability(entry)
     if entry.hub is None:
         return [entry.name, state, entry.size, "see its model card", "", WITH_THE_APP]

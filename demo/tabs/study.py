@@ -24,7 +24,7 @@ from core.evaluation.study_report import accuracy_table, photo_table, save
 from core.taxonomy.categories import super_categories
 from demo.components.errors import on_page
 from demo.components.uploads import uploaded
-from demo.tabs.identify import FRESH, Models, ready_models
+from demo.tabs.identify import FRESH, ModelPool, ready_models
 
 TICK = 0.5  # seconds between two looks at the progress
 NEWEST = 8  # rows shown while it runs
@@ -45,7 +45,7 @@ HINT = (
 )
 
 
-def build(models: Models, page: gr.Blocks) -> gr.File:
+def build(models: ModelPool, page: gr.Blocks) -> gr.File:
     """Lay out the tab inside the current `gr.Blocks`, `page`. Returns the component that holds its uploads."""
     downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
     ready = ready_models()

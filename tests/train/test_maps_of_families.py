@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from core.models.base_models import open_base
-from core.models.checkpoint import Calibration, Labels
+from core.models.checkpoint import Calibration, LabelBank
 from core.recognition.occlusion import heat_map, species_score
 from core.recognition.recogniser import Recogniser, views
 
@@ -19,7 +19,7 @@ def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, square, reque
     mllm = open_base(str(request.getfixturevalue(model)))
     names = mllm.embed_texts(NAMES)
     width = mllm.model.config.vision_config.hidden_size
-    labels = Labels(NAMES, names, names, torch.zeros(2, width), mllm.word_ids(NAMES))
+    labels = LabelBank(NAMES, names, names, torch.zeros(2, width), mllm.word_ids(NAMES))
     recogniser = Recogniser("small", mllm, labels, Calibration(name_weight=1, words_weight=1))
     photo = Image.new("RGB", (640, 240), "green")
     ImageDraw.Draw(photo).ellipse([400, 40, 560, 200], fill="red")

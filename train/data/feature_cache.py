@@ -21,7 +21,7 @@ from core.errors import UserError
 from core.models.base_models import base_id
 from core.models.embedded import cache_root
 from core.models.scoring import pooled_features
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class FeatureCache:
         return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool, device=device))
 
 
-def cache_features(mllm: Mllm, records: list[Record], views: int, seed: int) -> FeatureCache:
+def cache_features(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int) -> FeatureCache:
     """The cached features of the records, in their order; computed and stored if they are not there yet.
 
     A computation that was cut off is taken up where it stopped.
@@ -81,7 +81,7 @@ def cache_features(mllm: Mllm, records: list[Record], views: int, seed: int) -> 
     return FeatureCache(np.load(path, mmap_mode="r"), [index[record.sha256] for record in records])
 
 
-def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Path) -> None:
+def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int, path: Path) -> None:
     part = path.with_suffix(".part")
     array = np.lib.format.open_memmap(part, mode="r+") if part.exists() else None
     for i, record in enumerate(records):
@@ -102,7 +102,9 @@ def _compute(mllm: Mllm, records: list[Record], views: int, seed: int, path: Pat
     part.replace(path)
 
 
-def mean_features(mllm: Mllm, records: list[Record], features: FeatureCache | None, names: list[str]) -> Tensor:
+def mean_features(
+    mllm: VisionLanguageModel, records: list[Record], features: FeatureCache | None, names: list[str]
+) -> Tensor:
     """[N, D] float32 normalised mean of the pooled vision features of every category's photos, from the cache if any.
 
     Raises `UserError` for a category without photos.

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from core.data.images import read_photo
 from core.errors import UserError
-from core.models.vlm import Mllm
+from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import WORDINGS, Category, SuperCategory, describe, find_category, super_categories
 from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
 from core.taxonomy.similarity import description_similarity, nearest
@@ -144,7 +144,7 @@ class Batch:
         return Batch(self.step, *photos, questions=asked, answer_tokens=self.answer_tokens)
 
 
-class Plan(Dataset):
+class StepIndexDataset(Dataset):
     """The slots of a stage: item i is (step, place in the step's batch)."""
 
     def __init__(self, steps: int, photos: int) -> None:
@@ -160,7 +160,9 @@ class Plan(Dataset):
 class Collator:
     """Turns slots of one step into a `Batch`, for one stage."""
 
-    def __init__(self, stage: str, mllm: Mllm, data: TrainingSet, recipe: Recipe, distinct: bool = True) -> None:
+    def __init__(
+        self, stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, distinct: bool = True
+    ) -> None:
         """`distinct=False` repeats a text for every photo that it goes with (to measure what that costs).
 
         Raises `UserError` if the recipe teaches descriptions and a photo has none.

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.models.base_models import open_base
-from core.models.vlm import Mllm
+from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import in_super_category
 from train.data.feature_cache import FeatureCache
 from train.data.records import read_class_folders
@@ -80,7 +80,7 @@ def _seconds(model: StageModel, step: Callable[[], Tensor]) -> float:
     return statistics.median(times[1:])
 
 
-def _model(recipe: Recipe, mllm: Mllm, data: TrainingSet) -> StageModel:
+def _model(recipe: Recipe, mllm: VisionLanguageModel, data: TrainingSet) -> StageModel:
     set_trainable(mllm, recipe, "align")
     return StageModel("align", mllm, data, recipe).train()
 
@@ -137,7 +137,7 @@ def _loss(model: StageModel, batch: Batch) -> Tensor:
     return torch.stack(list(model(batch).values())).sum()
 
 
-def _untrained(recipe: Recipe, dtype: torch.dtype | None = None) -> Mllm:
+def _untrained(recipe: Recipe, dtype: torch.dtype | None = None) -> VisionLanguageModel:
     mllm = open_base(recipe.base, dtype=dtype)
     initialise_connector(mllm, 0)
     add_adapter(mllm, recipe)

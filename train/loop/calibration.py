@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.data.images import read_photo
-from core.models.checkpoint import Calibration, Labels
-from core.models.vlm import Mllm
+from core.models.checkpoint import Calibration, LabelBank
+from core.models.vlm import VisionLanguageModel
 from core.recognition.recogniser import SCORES, LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.categories import WORDINGS, describe, find_category, words_of
 from core.taxonomy.similarity import most_similar
@@ -24,7 +24,7 @@ START = [10.0, 10.0, 10.0, 0.5]  # weights that the fit begins with
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may refuse
 
 
-def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache | None) -> Labels:
+def label_embeddings(mllm: VisionLanguageModel, records: list[Record], features: FeatureCache | None) -> LabelBank:
     """Embeddings and words of every category of the records, and each one's mean vision feature.
 
     A category whose attributes are not known has its name in the description's place.
@@ -33,7 +33,7 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache |
     known = [(name, find_category(name)) for name in names]
     told = [[describe(category, w) if category else name for name, category in known] for w in range(WORDINGS)]
     wordings = torch.stack([mllm.embed_texts(texts) for texts in told])
-    return Labels(
+    return LabelBank(
         names,
         mllm.embed_texts(names).cpu(),
         F.normalize(wordings.mean(0), dim=-1).cpu(),
@@ -43,7 +43,7 @@ def label_embeddings(mllm: Mllm, records: list[Record], features: FeatureCache |
 
 
 @dataclass(frozen=True)
-class Held:
+class CalibrationExample:
     """A calibration photo: what the model sees in it, the label space of its kind, and where the truth is in it."""
 
     encoding: PhotoEncoding
@@ -51,7 +51,9 @@ class Held:
     truth: int
 
 
-def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: int = 0) -> Calibration:
+def calibrate(
+    model: str, mllm: VisionLanguageModel, labels: LabelBank, held: list[Record], seed: int = 0
+) -> Calibration:
     """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
 
     The similarities are fitted first, which tells how many names are worth scoring by likelihood; then all scores are,
@@ -63,7 +65,7 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
     spaces: dict[str | None, LabelSpace] = {}
     near: dict[str | None, list[list[int]]] = {}
     sizes = Counter(c.super_category.name for c in map(find_category, labels.categories) if c)
-    seen: list[Held] = []
+    seen: list[CalibrationExample] = []
     asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
     for record in held:
         category = find_category(record.category)
@@ -75,7 +77,7 @@ def calibrate(model: str, mllm: Mllm, labels: Labels, held: list[Record], seed: 
         space = spaces[group]
         truth = space.labels.index(record.category)
         encoding = recogniser.encode(read_photo(record.image).image)
-        seen.append(Held(encoding, space, truth))
+        seen.append(CalibrationExample(encoding, space, truth))
         options = [truth, *near[group][truth]]
         order = rng.sample(range(len(options)), len(options))
         letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, encoding.tokens)

@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from core.errors import UserError
 from core.models.base_models import base_id, open_base
-from core.models.checkpoint import Calibration, Labels, save_checkpoint
-from core.models.vlm import Mllm
+from core.models.checkpoint import Calibration, LabelBank, save_checkpoint
+from core.models.vlm import VisionLanguageModel
 from core.storage.files import write_atomically
 from core.taxonomy.categories import describe, words_of
 from train.data.feature_cache import FeatureCache, cache_features, mean_features
@@ -96,7 +96,7 @@ def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> N
     log.info("%s: saved in %s, %s", name, out / name, calibration)
 
 
-def train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, FeatureCache | None]:
+def train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, FeatureCache | None]:
     """The model after all stages of the recipe's variant, and the kept features of all photos.
 
     Finished stages are loaded from `work` (see `open_work`), where variants share the warm-up.
@@ -120,7 +120,7 @@ def in_use(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, FeatureCache | None]:
+def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, FeatureCache | None]:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     features = cache_features(mllm, photos.records, recipe.views, recipe.seed) if recipe.views else None
     fitted = features.of(photos.records, photos.fitted) if features else None
@@ -138,7 +138,7 @@ def _train_variant(photos: Photos, recipe: Recipe, work: Path) -> tuple[Mllm, Fe
 
 
 def look_alikes_by(
-    mllm: Mllm, recipe: Recipe, records: list[Record], features: FeatureCache | None
+    mllm: VisionLanguageModel, recipe: Recipe, records: list[Record], features: FeatureCache | None
 ) -> Callable[[list[str], list[str]], list[list[int]]]:
     """How hard negatives are ranked: a function of category names and groups, for `TrainingSet.build`."""
 
@@ -150,7 +150,9 @@ def look_alikes_by(
     return rank
 
 
-def finish(name: str, mllm: Mllm, photos: Photos, features: FeatureCache | None) -> tuple[Labels, Calibration]:
+def finish(
+    name: str, mllm: VisionLanguageModel, photos: Photos, features: FeatureCache | None
+) -> tuple[LabelBank, Calibration]:
     """The label embeddings and the calibration of a trained model."""
     fitted = features.of(photos.records, photos.fitted) if features else None
     labels = label_embeddings(mllm, photos.fitted, fitted)

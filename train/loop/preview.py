@@ -1,7 +1,7 @@
 """What a run would train on: batches decoded back to text, their lengths, and the memory that they would take."""
 
 from core.models.base_models import open_base
-from core.models.vlm import Mllm
+from core.models.vlm import VisionLanguageModel
 from train.data.training_set import Batch, Collator, TrainingSet
 from train.loop.pipeline import Photos
 from train.loop.trainer import add_adapter, dtype_of, set_trainable
@@ -34,7 +34,7 @@ def preview(photos: Photos, recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _described(mllm: Mllm, batch: Batch) -> list[str]:
+def _described(mllm: VisionLanguageModel, batch: Batch) -> list[str]:
     lines = [f"  photo: {path}" for path in batch.photos[:SHOWN]]
     lines += [f"  text: {mllm.tokenizer.decode(ids)}" for ids in batch.texts[:SHOWN]]
     for question in batch.questions[:SHOWN]:
@@ -51,7 +51,7 @@ def _described(mllm: Mllm, batch: Batch) -> list[str]:
     return [*lines, f"  tokens: {told}; {len(batch.texts)} distinct texts, {len(batch.questions)} questions"]
 
 
-def _tokens_at_once(mllm: Mllm, batch: Batch, recipe: Recipe, stage: str) -> int:
+def _tokens_at_once(mllm: VisionLanguageModel, batch: Batch, recipe: Recipe, stage: str) -> int:
     """Tokens, padding included, whose activations are kept at the same time."""
     if stage == "warmup":
         return 0
@@ -66,7 +66,7 @@ def _tokens_at_once(mllm: Mllm, batch: Batch, recipe: Recipe, stage: str) -> int
     return max(of_text, of_photos + of_questions) if recipe.chunk else of_text + of_photos + of_questions
 
 
-def _memory(mllm: Mllm, trained: int, tokens: int, recipe: Recipe) -> float:
+def _memory(mllm: VisionLanguageModel, trained: int, tokens: int, recipe: Recipe) -> float:
     """GiB: weights, gradients and AdamW's moments, and per token what a decoder layer keeps for its gradients.
 
     A layer keeps about 14 hidden and 4 MLP states; with gradient checkpointing its input alone, and one layer in full.

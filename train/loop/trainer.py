@@ -27,9 +27,9 @@ from core.errors import UserError
 from core.models.base_models import EMBEDDED
 from core.models.devices import default_device, fast_dtype
 from core.models.embedded import sha256_of
-from core.models.vlm import Mllm
+from core.models.vlm import VisionLanguageModel
 from core.storage.files import replacing, write_atomically
-from train.data.training_set import Batch, Collator, Plan, TrainingSet
+from train.data.training_set import Batch, Collator, StepIndexDataset, TrainingSet
 from train.objectives.stage_model import StageModel, parts_of, processes
 from train.recipe import Recipe, Stage
 
@@ -45,7 +45,7 @@ def dtype_of(recipe: Recipe) -> torch.dtype:
     return fast_dtype(default_device()) if recipe.precision == "auto" else getattr(torch, recipe.precision)
 
 
-def add_adapter(mllm: Mllm, recipe: Recipe) -> None:
+def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
     """Give the model its adapter, if it has none yet and the recipe asks for one."""
     adapter = recipe.adapter
     frozen = not any(parameter.requires_grad for parameter in mllm.text_model.parameters())
@@ -66,7 +66,7 @@ def add_adapter(mllm: Mllm, recipe: Recipe) -> None:
     mllm.model.add_adapter(config)
 
 
-def set_trainable(mllm: Mllm, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
+def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
     """Freeze everything but what the recipe trains in that stage, which is kept in float32; -> it by name.
 
     That is the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
@@ -129,7 +129,7 @@ class StageTrainer(Trainer):
             model=model,
             args=arguments,
             data_collator=collator,
-            train_dataset=Plan(steps, stage.photos),
+            train_dataset=StepIndexDataset(steps, stage.photos),
             callbacks=[_Watch(self)],
         )
         self.remove_callback(PrinterCallback)
@@ -321,7 +321,7 @@ class _Watch(TrainerCallback):
             log.info("%s: step %d/%d: %s; %d min left", name, state.global_step, state.max_steps, shown, left)
 
 
-def run_stage(stage: str, mllm: Mllm, data: TrainingSet, recipe: Recipe, folder: Path) -> None:
+def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, folder: Path) -> None:
     """Train `mllm` in place through one stage; a stage that `folder` holds finished is loaded, one cut off resumed.
 
     Raises `UserError` on a loss or a gradient that is not finite, naming the photos and saving nothing.

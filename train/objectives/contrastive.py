@@ -86,7 +86,7 @@ def _products(equation: str, left: Tensor, right: Tensor) -> Tensor:
         return torch.einsum(equation, left, right)
 
 
-def contrast(
+def info_nce(
     anchors: Tensor,
     targets: Tensor,
     categories: Tensor,
@@ -120,17 +120,17 @@ def object_attribute(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     columns = batch.columns
     hard = batch.negative_descriptions, batch.negative_categories
     place = batch.categories, columns.categories, temperature, columns.first
-    to_descriptions = contrast(batch.objects, columns.descriptions, *place, *hard)
-    return (to_descriptions + contrast(batch.descriptions, columns.objects, *place)) / 2
+    to_descriptions = info_nce(batch.objects, columns.descriptions, *place, *hard)
+    return (to_descriptions + info_nce(batch.descriptions, columns.objects, *place)) / 2
 
 
 def attribute_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_ACC = (L_AC(hn) + L_CA(hn)) / 2."""
     columns = batch.columns
     place = batch.categories, columns.categories, temperature, columns.first
-    to_names = contrast(batch.descriptions, columns.names, *place, batch.negative_names, batch.negative_categories)
+    to_names = info_nce(batch.descriptions, columns.names, *place, batch.negative_names, batch.negative_categories)
     hard = batch.negative_descriptions, batch.negative_categories
-    return (to_names + contrast(batch.names, columns.descriptions, *place, *hard)) / 2
+    return (to_names + info_nce(batch.names, columns.descriptions, *place, *hard)) / 2
 
 
 def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
@@ -149,5 +149,5 @@ def object_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """(L_OC(hn) + L_CO) / 2: objects against names directly, without the attribute bridge (for the ablation)."""
     columns = batch.columns
     place = batch.categories, columns.categories, temperature, columns.first
-    to_names = contrast(batch.objects, columns.names, *place, batch.negative_names, batch.negative_categories)
-    return (to_names + contrast(batch.names, columns.objects, *place)) / 2
+    to_names = info_nce(batch.objects, columns.names, *place, batch.negative_names, batch.negative_categories)
+    return (to_names + info_nce(batch.names, columns.objects, *place)) / 2

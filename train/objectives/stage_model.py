@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from core.models.scoring import word_similarity
-from core.models.vlm import Mllm, VisionFeatures
+from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.categories import words_of
 from train.data.training_set import Batch, TrainingSet
 from train.objectives.contrastive import (
@@ -28,7 +28,7 @@ WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the tex
 LABEL_SMOOTHING = 0.1
 
 
-def initialise_connector(mllm: Mllm, seed: int) -> None:
+def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
     """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness.
 
     Raises `UserError` if the base has a connector of another kind.
@@ -76,7 +76,7 @@ class StageModel(nn.Module):
     loss of the whole batch.
     """
 
-    def __init__(self, stage: str, mllm: Mllm, data: TrainingSet, recipe: Recipe) -> None:
+    def __init__(self, stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe) -> None:
         super().__init__()
         self.stage, self.mllm, self.data, self.recipe = stage, mllm, data, recipe
         self.network = mllm.model
@@ -114,7 +114,9 @@ class StageModel(nn.Module):
     def _image_tokens(self, batch: Batch) -> Tensor:
         """[b, L, H] from kept features or from pixels, with features dropped."""
         vision = (
-            self.mllm.tower(batch.states, batch.mask) if batch.is_pixels else VisionFeatures(batch.states, batch.mask)
+            self.mllm.encode_vision(batch.states, batch.mask)
+            if batch.is_pixels
+            else VisionFeatures(batch.states, batch.mask)
         )
         states = F.dropout(vision.states, self.recipe.feature_dropout, self.training)
         return self.mllm.image_tokens(VisionFeatures(states, vision.mask))

@@ -246,7 +246,7 @@ def test_published_numbers_are_those_of_the_paper():
 
 def test_the_command_prints_a_table_or_json(monkeypatch, capsys, tmp_path, packed):
     class Nothing:
-        mllm = type("Mllm", (), {"model": object()})()
+        mllm = type("VisionLanguageModel", (), {"model": object()})()
 
     monkeypatch.setattr("core.commands.load", lambda *_: Nothing())
     monkeypatch.setattr(

@@ -14,9 +14,9 @@ from core.errors import UserError
 from core.evaluation.side_by_side import (
     CORES,
     Column,
-    Eyes,
     Local,
     Remote,
+    SharedVisionEncoder,
     column,
     look_alikes,
     read_options,
@@ -241,7 +241,7 @@ def test_two_models_on_one_base_say_what_each_says_alone(recogniser, baseline, c
     for model in (recogniser, baseline):
         see = model.mllm.vision_features
         monkeypatch.setattr(model.mllm, "vision_features", lambda views, see=see: photos.append(views) or see(views))
-    eyes = Eyes(cat)
+    eyes = SharedVisionEncoder(cat)
     sides = [Local(model, model.label_space(), eyes) for model in (recogniser, baseline)]
     states = list(side_by_side(sides, [column(side.name) for side in sides], ask))
     assert len(photos) == 1
@@ -275,13 +275,13 @@ def test_models_on_different_bases_look_for_themselves(recogniser, cat):
 
     Other.model.model = torch.nn.Module()
     Other.model.model.vision_model = torch.nn.Linear(2, 2)
-    eyes = Eyes(cat)
+    eyes = SharedVisionEncoder(cat)
     assert eyes.vision(Other) == 4
     assert eyes.vision(recogniser.mllm).states.shape[0] == 4
 
 
 def test_closing_stops_the_writing_of_both(recogniser, baseline, cat):
-    eyes = Eyes(cat)
+    eyes = SharedVisionEncoder(cat)
     sides = [Local(model, model.label_space(super_category="cat"), eyes) for model in (recogniser, baseline)]
     states = side_by_side(sides, [column(side.name) for side in sides], ask)
     for state in states:

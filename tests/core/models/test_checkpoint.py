@@ -6,7 +6,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
-from core.models.checkpoint import Calibration, Labels, load_into, read_card, save_checkpoint
+from core.models.checkpoint import Calibration, LabelBank, load_into, read_card, save_checkpoint
 from core.models.embedded import sha256_of
 from core.zoo.registry import load_mllm
 
@@ -28,7 +28,7 @@ def trained():
 def folder(trained, tmp_path):
     torch.manual_seed(2)
     words = torch.tensor([[40_000, 3, *[-1] * 6], [7, *[-1] * 7]])
-    labels = Labels(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280), words)
+    labels = LabelBank(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280), words)
     save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), {"name": "one"})
     return tmp_path / "one"
 
@@ -69,7 +69,7 @@ def test_another_base_is_refused_naming_both(folder):
 
 def test_a_save_that_was_cut_off_keeps_what_was_there(trained, folder, monkeypatch):
     monkeypatch.setattr("core.models.checkpoint.sha256_of", lambda path: (_ for _ in ()).throw(OSError("disk full")))
-    labels = Labels(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280), torch.zeros(1, 2))
+    labels = LabelBank(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280), torch.zeros(1, 2))
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(folder, trained, labels, Calibration(), {})
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from core.models import base_models as bases
 from core.taxonomy.categories import categories, super_categories
 from core.zoo import hub
 from core.zoo.registry import availability, find_entry, load, zoo
-from demo.tabs.identify import Models, _shown
+from demo.tabs.identify import ModelPool, _shown
 
 NAME = "idefics2-8b"
 
@@ -143,7 +143,7 @@ def test_running_out_of_memory_leaves_the_models_that_were_there(memory, downloa
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    models, before = Models(), object()
+    models, before = ModelPool(), object()
     models._loaded["finedefics-tiny"] = before
     monkeypatch.setattr(bases, "open_base", too_large)
     with pytest.raises(UserError, match=r"memory was not enough to load idefics2-8b \(bf16\)"):

@@ -86,7 +86,7 @@ def test_a_photo_is_placed_in_every_map(monkeypatch):
     space = made()
     shown = MapView(maps(space, space), moving=True)
     monkeypatch.setattr("demo.alignment.view_model.embed_photos", lambda *_: (space.objects[:1], space.vision[:1]))
-    models = type("Models", (), {"prepare": lambda *_: (None, None)})()
+    models = type("ModelPool", (), {"prepare": lambda *_: (None, None)})()
     shown.placed = place_photo(shown, Image.new("RGB", (50, 50)), models)
     for place in shown.placed.places:
         np.testing.assert_allclose(place, shown.maps[0].coordinates[0], atol=1e-3)

@@ -13,7 +13,7 @@ from demo.tabs.models import HEADERS, loading
 @pytest.fixture
 def models(monkeypatch):
     """Models whose loading takes the steps of `released`, one at a time."""
-    models = identify_tab.Models()
+    models = identify_tab.ModelPool()
     models.released, models.given_up = threading.Event(), threading.Event()
 
     def load(name, progress):

@@ -12,8 +12,8 @@ from train.objectives.contrastive import (
     TripleBatch,
     attribute_category,
     category_category,
-    contrast,
     gather_columns,
+    info_nce,
     object_attribute,
     object_category,
 )
@@ -70,8 +70,8 @@ def test_category_category_by_hand():
 
 def test_photos_of_one_category_are_not_negatives_of_each_other():
     two, one = torch.tensor([0, 1]), torch.tensor([7, 7])
-    apart = contrast(unit(0, 50), unit(10, 60), two, two, 0.5)
-    same = contrast(unit(0, 50), unit(10, 60), one, one, 0.5)
+    apart = info_nce(unit(0, 50), unit(10, 60), two, two, 0.5)
+    same = info_nce(unit(0, 50), unit(10, 60), one, one, 0.5)
     assert same.item() == pytest.approx(0, abs=1e-9)
     assert apart > 0.1
 
@@ -80,8 +80,8 @@ def test_a_hard_negative_of_the_own_category_is_masked():
     free = object_attribute(batch(negative_categories=((2,), (3,))), 0.5)
     masked = object_attribute(batch(negative_categories=((0,), (1,))), 0.5)
     without = (
-        contrast(batch().objects, batch().descriptions, batch().categories, batch().categories, 0.5)
-        + contrast(batch().descriptions, batch().objects, batch().categories, batch().categories, 0.5)
+        info_nce(batch().objects, batch().descriptions, batch().categories, batch().categories, 0.5)
+        + info_nce(batch().descriptions, batch().objects, batch().categories, batch().categories, 0.5)
     ) / 2
     assert masked < free
     assert masked.item() == pytest.approx(without.item(), abs=1e-9)
