@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from core.errors import UserError
-from core.recognition.explanation import Explainer, Explanation
-from core.recognition.recogniser import UNKNOWN, Identification, Recogniser
+from core.recognition.explanation import Explainer
+from core.recognition.recogniser import UNKNOWN, Recogniser
+from core.recognition.results import Explanation, Identification
 from core.storage.files import write_atomically
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, find_entry, load, zoo

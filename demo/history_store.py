@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from core.errors import UserError
-from core.models.embedded import cache_root
+from core.storage.cache import cache_root
 from core.taxonomy.categories import canonical_name
 
 THUMBNAIL_SIDE = 160  # pixels of the longer side, at most

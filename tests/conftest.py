@@ -44,7 +44,7 @@ TEMPLATE = (
 @pytest.fixture(scope="session")
 def mllm():
     """The embedded base in float32 with a random connector (seeded): real weights, nothing learned."""
-    from core.zoo.registry import load_mllm
+    from core.models.embedded import load_mllm
     from train.objectives.stage_model import initialise_connector
 
     model = load_mllm(torch.float32)
@@ -140,7 +140,7 @@ def text_model(tmp_path_factory):
     """The embedded text model as a folder of its own."""
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from core.zoo.registry import load_mllm
+    from core.models.embedded import load_mllm
 
     mllm, folder = load_mllm(torch.float32), tmp_path_factory.mktemp("text-model")
     model = LlamaForCausalLM(mllm.model.config.text_config)

@@ -16,7 +16,7 @@ from core.data.photo_sets import Item
 from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_card
-from core.models.embedded import cache_root
+from core.storage.cache import cache_root
 from core.taxonomy.categories import canonical_name, describe, find_category
 from core.zoo.registry import find_entry
 

@@ -21,7 +21,7 @@ import numpy as np
 from core.embeddings.projection_worker import LABELS, principal, scaled
 from core.embeddings.worker_process import THREADS, Answer, Progress, running
 from core.errors import UserError
-from core.models.embedded import cache_root
+from core.storage.cache import cache_root
 from core.storage.files import write_atomically
 
 log = logging.getLogger(__name__)

@@ -15,14 +15,8 @@ from PIL import Image
 from core.errors import UserError
 from core.models.openai_endpoint import LETTER_ONLY, NAME_ONLY, Endpoint, chosen_letter
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.recognition.recogniser import (
-    MAX_LABEL_LENGTH,
-    Identification,
-    LabelSpace,
-    PhotoEncoding,
-    Recogniser,
-    tta_views,
-)
+from core.recognition.recogniser import MAX_LABEL_LENGTH, LabelSpace, PhotoEncoding, Recogniser, tta_views
+from core.recognition.results import Identification
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,

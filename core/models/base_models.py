@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.models.embedded import EMBEDDED, base_fingerprint, load_mllm
 
 if TYPE_CHECKING:
     import torch
 
     from core.models.vlm import VisionLanguageModel
 
-EMBEDDED = "tiny"
 MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no code, nothing pickled
 IDEFICS2_CHAT = (  # as Idefics2 was trained; its repositories on the hub hold none
     "{% for message in messages %}{{ message['role'].capitalize() }}"
@@ -47,8 +47,6 @@ def locate(source: str) -> Path:
 def base_id(source: str) -> str:
     """What a base is told by: its configuration, and the names, sizes and first megabyte of its weights files."""
     if source == EMBEDDED:
-        from core.models.embedded import base_fingerprint
-
         return base_fingerprint()
     folder = locate(source)
     digest = hashlib.sha256((folder / "config.json").read_bytes())
@@ -72,8 +70,6 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
     if four_bit and device.type != "cuda":
         raise UserError("4-bit weights (QLoRA) need a CUDA device: choose a preset with quantised: false.")
     if source == EMBEDDED:
-        from core.zoo.registry import load_mllm
-
         return load_mllm(dtype)
     import torch
     from transformers import (

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,49 +26,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.models.base_models import EMBEDDED, base_id, open_base
-from core.models.embedded import sha256_of
+from core.models.base_models import base_id, open_base
+from core.models.calibration import Calibration, LabelBank
+from core.models.embedded import EMBEDDED
 from core.models.vlm import VisionLanguageModel
+from core.storage.cache import sha256_of
 
 MERGED = "merged"  # in place of a base: the folder holds the whole model
 LABELS = "labels.safetensors"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 CONNECTOR = "connector.safetensors"
 BASE_FOLDER = "base_folder"  # in the card: where the base was a folder on the machine that trained
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How raw scores become probabilities and when a photo is unknown; fitted on a part of train."""
-
-    name_weight: float = 0.0  # of o.c, the object-name similarity
-    description_weight: float = 0.0  # of o.a, the object-description similarity
-    words_weight: float = 0.0  # of the image tokens' similarity with the words of name and attributes
-    likelihood_weight: float = 1.0  # of the name's log-likelihood under the open-set question
-    letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
-    candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
-    unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
-
-    @property
-    def fitted(self) -> bool:
-        """Whether it was fitted to photos at all: then there is a distance beyond which a photo is unknown."""
-        return self.unknown_distance < float("inf")
-
-    def ranking_weights(self) -> Tensor:
-        """[4] in the order of `core.recognition.recogniser.SCORES`."""
-        weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)
-        return torch.tensor(weights, dtype=torch.float32)
-
-
-@dataclass(frozen=True)
-class LabelBank:
-    """Embeddings of the categories a checkpoint knows, and the statistics behind "unknown"."""
-
-    categories: list[str]
-    names: Tensor  # [C, H] float32
-    descriptions: Tensor  # [C, H] float32
-    feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
-    words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
 
 
 def save_checkpoint(

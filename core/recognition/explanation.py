@@ -7,7 +7,7 @@ attribute's value, "known" the similarity a.c of that phrase with the name. The 
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 from statistics import mean
 
@@ -20,100 +20,13 @@ from transformers import DynamicCache
 from core.errors import UserError
 from core.models.scoring import expand_kv_cache
 from core.models.vlm import VisionLanguageModel
-from core.recognition.recogniser import Identification, LabelSpace, PhotoEncoding, Recogniser
+from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser
+from core.recognition.results import Difference, Evidence, Explanation, Identification, Mark
 from core.taxonomy.categories import Category, SuperCategory, find_category
 
 NAMES = 5  # names that are compared: the first, its runner-up, and the look-alikes behind them
-LEAN = 0.04  # a smaller difference of similarities is right about as often as a coin
 ALIGNED = 0.5  # of the described categories, whose name must lie nearest to its own description
 PHRASES_PER_BATCH = 16
-TOLD = 3  # attributes that a sentence names for, and at most against, a name
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One attribute of one name; similarities are cosines in [-1, 1]."""
-
-    attribute: str
-    value: str
-    seen: float  # o.a: how well the photo fits the value
-    known: float  # a.c: how well the value fits the name
-    margin: float | None  # `seen` less the mean over the other values among the compared names; None: they all agree
-
-    @property
-    def verdict(self) -> str:
-        """ "supports", "contradicts", "undecided", or "shared" by all the names that were compared."""
-        if self.margin is None:
-            return "shared"
-        return "undecided" if abs(self.margin) < LEAN else "supports" if self.margin > 0 else "contradicts"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What binds the photo to one name."""
-
-    name: str  # as it is among the species
-    marks: list[Mark]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An attribute in which the first name and its runner-up differ."""
-
-    attribute: str
-    first: str  # the value of the first name
-    second: str  # that of the runner-up
-    lean: float  # o.a of the first value less that of the second: above zero, the photo leans to the first name
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Evidence for the first name and its runner-up, or the reason why there is none."""
-
-    evidence: list[Evidence]  # the first name's, then the runner-up's if there is one
-    differences: list[Difference]  # the strongest first
-    reason: str = ""  # one sentence, where nothing can be explained
-
-    @property
-    def sentence(self) -> str:
-        """ "X rather than Y because ...", and what speaks against it."""
-        if self.reason:
-            return self.reason
-        if len(self.evidence) < 2:
-            return f"None of the other names shown can be compared with {self.evidence[0].name} by its attributes."
-        pair = " rather than ".join(evidence.name for evidence in self.evidence)
-        leaning = [d for d in self.differences if abs(d.lean) >= LEAN]
-        for_it = [f"{d.attribute} “{d.first}” more than “{d.second}”" for d in leaning if d.lean > 0]
-        against = [f"{d.attribute} “{d.second}” more than “{d.first}”" for d in leaning if d.lean < 0]
-        said = (
-            f"{pair} because the photo shows {_listed(for_it)}."
-            if for_it
-            else f"{pair}, but not because of a single attribute: the name's words and likelihood put it first."
-        )
-        return f"{said} Against it: {_listed(against)}." if against else said
-
-    def as_dict(self) -> dict:
-        """The JSON form: what the page shows."""
-        evidence = [
-            {"name": e.name, "attributes": [{**_rounded(asdict(m)), "verdict": m.verdict} for m in e.marks]}
-            for e in self.evidence
-        ]
-        differences = [_rounded(asdict(difference)) for difference in self.differences]
-        return {"sentence": self.sentence, "evidence": evidence, "differences": differences}
-
-
-def _listed(items: list[str]) -> str:
-    *others, last = items[:TOLD]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _rounded(values: dict) -> dict:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
-
-
-def phrase(group: SuperCategory, attribute: str, value: str) -> str:
-    """The text that stands for one attribute's value: one clause of a description in wording 2."""
-    return f"A photo of one {group.noun}. {attribute.capitalize()}: {value}."
 
 
 class Explainer:
@@ -212,6 +125,11 @@ def _comparable(result: Identification, compared: int = NAMES) -> dict[str, Cate
     described = {name: c for name in names if (c := find_category(name)) and c.values}
     first = described.get(names[0])
     return {n: c for n, c in described.items() if first and c.super_category == first.super_category}
+
+
+def phrase(group: SuperCategory, attribute: str, value: str) -> str:
+    """The text that stands for one attribute's value: one clause of a description in wording 2."""
+    return f"A photo of one {group.noun}. {attribute.capitalize()}: {value}."
 
 
 def _marks(category: Category, seen: dict[tuple[str, str], float], known: dict[tuple[str, str], float]) -> list[Mark]:

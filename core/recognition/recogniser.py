@@ -3,8 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image, ImageOps
@@ -12,9 +11,10 @@ from torch import Tensor
 from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.errors import UserError
-from core.models.checkpoint import Calibration, LabelBank
+from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, log_probabilities, pooled_features, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.recognition.results import Identification, Species
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
@@ -26,9 +26,6 @@ from core.taxonomy.categories import (
     words_of,
 )
 from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
-
-if TYPE_CHECKING:
-    from core.recognition.explanation import Explanation
 
 MAX_LABELS = 2_000
 MAX_LABEL_LENGTH = 100  # characters
@@ -42,47 +39,6 @@ UNKNOWN = (
     "them is nearest."
 )
 SCORES = ("name", "description", "words", "likelihood")  # what a name is ranked by
-
-
-@dataclass(frozen=True)
-class Species:
-    """One name of the ranking."""
-
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Identification:
-    """What a model says of one photo.
-
-    `seconds` maps each part (species, answer, attributes, and explanation where there is one) to its duration.
-    """
-
-    model: str
-    known: bool
-    species: list[Species]
-    answer: str = ""
-    description: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    explanation: "Explanation | None" = None
-    calibrated: bool = True  # else the probabilities rank the names, and tell no more
-
-    def as_dict(self, photo: str) -> dict:
-        """The JSON form shared by the page and the command line."""
-        return {
-            "photo": photo,
-            "model": self.model,
-            "known": self.known,
-            "calibrated": self.calibrated,
-            "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
-            "answer": self.answer,
-            "attributes": self.attributes,
-            "description": self.description,
-            **({"explanation": self.explanation.as_dict()} if self.explanation else {}),
-            "seconds": round(sum(self.seconds.values()), 3),
-        }
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from core.errors import UserError
 
 if TYPE_CHECKING:
-    from core.models.checkpoint import LabelBank
+    from core.models.calibration import LabelBank
     from core.models.vlm import VisionLanguageModel
     from core.recognition.recogniser import Recogniser
 
@@ -131,7 +131,7 @@ def _open(name: str, folder: Path, precision: str, progress: Callable[[str], Non
     import torch
 
     from core.models.base_models import open_base
-    from core.models.checkpoint import Calibration
+    from core.models.calibration import Calibration
     from core.recognition.recogniser import MAX_LABELS, Recogniser
 
     mllm = open_base(str(folder), four_bit=precision == FOUR_BIT, dtype=torch.bfloat16)
@@ -146,7 +146,7 @@ def table_labels(mllm: "VisionLanguageModel") -> "LabelBank":
     """
     import torch
 
-    from core.models.checkpoint import LabelBank
+    from core.models.calibration import LabelBank
     from core.taxonomy.categories import categories, words_of
 
     names = list(categories())

@@ -1,11 +1,8 @@
 """The model zoo: which models there are, whether they can run here, and loading one by name."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import yaml
@@ -14,18 +11,12 @@ from core.errors import UserError
 from core.zoo.hub import Hub
 
 if TYPE_CHECKING:
-    import torch
-
-    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
-    from core.models.vlm import VisionLanguageModel
     from core.recognition.recogniser import Recogniser
 
 ASSETS = Path(__file__).parents[2] / "assets"
 CHECKPOINTS = ASSETS / "checkpoints"
 EMBEDDINGS = "embeddings.npz"  # in a checkpoint's folder, where it ships with some
 DEFAULT = "finedefics-tiny"
-
-_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -66,9 +57,8 @@ def availability(entry: ModelEntry) -> str:
 
     Cheap enough to be asked at every look at a page: a file is hashed again only when it has changed.
     """
-    from core.models.base_models import EMBEDDED
     from core.models.checkpoint import read_card
-    from core.models.embedded import check_base
+    from core.models.embedded import EMBEDDED, check_base
     from core.zoo import hub
 
     if entry.hub:
@@ -79,42 +69,6 @@ def availability(entry: ModelEntry) -> str:
     except UserError as error:
         return str(error)
     return "ready"
-
-
-@cache
-def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
-    import torch
-
-    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
-
-    base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    if device.type == "cpu":  # twice as fast there as the fused attention, which is made for longer texts
-        base.model.text_model.set_attn_implementation("eager")
-    base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small
-    return base.requires_grad_(False)
-
-
-def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
-    """The embedded base as a fresh `VisionLanguageModel` that shares its frozen weights with all others.
-
-    The connector is its own (and untrained: zeros); an adapter added to one model is not seen by another.
-    `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
-    """
-    from transformers import Idefics2Processor
-
-    from core.models.base_models import EMBEDDED
-    from core.models.devices import default_device, fast_dtype
-    from core.models.embedded import ensure_base
-    from core.models.vlm import VisionLanguageModel
-
-    folder = ensure_base()
-    device = default_device()
-    with _lock:
-        base = _base(folder, dtype or fast_dtype(device), device)
-        tensors = [*base.named_parameters(), *base.named_buffers()]
-        shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
-        model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
-    return VisionLanguageModel(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
 
 
 def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from core.errors import UserError
-from core.recognition.explanation import Evidence, Explainer, Explanation, Mark
+from core.recognition.explanation import Explainer
 from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
-from core.recognition.recogniser import Identification, LabelSpace, PhotoEncoding
+from core.recognition.recogniser import LabelSpace, PhotoEncoding
+from core.recognition.results import Evidence, Explanation, Identification, Mark
 from demo.components.errors import on_page
 
 SPECIES = "the species"

@@ -14,7 +14,8 @@ import gradio as gr
 
 from core.errors import UserError
 from core.recognition.explanation import Explainer
-from core.recognition.recogniser import UNKNOWN, Identification, LabelSpace, Recogniser
+from core.recognition.recogniser import UNKNOWN, LabelSpace, Recogniser
+from core.recognition.results import Identification
 from core.taxonomy.categories import find_category, super_categories
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import DEFAULT, availability, load, zoo

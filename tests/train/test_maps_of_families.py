@@ -5,9 +5,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from core.models.base_models import open_base
-from core.models.checkpoint import Calibration, LabelBank
+from core.models.calibration import Calibration, LabelBank
 from core.recognition.occlusion import heat_map, species_score
-from core.recognition.recogniser import Recogniser, views
+from core.recognition.recogniser import Recogniser, tta_views
 
 NAMES = ["Cedar Waxwing", "Downy Woodpecker"]
 
@@ -23,7 +23,7 @@ def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, square, reque
     recogniser = Recogniser("small", mllm, labels, Calibration(name_weight=1, words_weight=1))
     photo = Image.new("RGB", (640, 240), "green")
     ImageDraw.Draw(photo).ellipse([400, 40, 560, 200], fill="red")
-    _, patches = mllm.pixels(views(photo))
+    _, patches = mllm.pixels(tta_views(photo))
     rows, columns = patches[0].shape
     assert (rows == columns) == square
     space, encoding = recogniser.label_space(), recogniser.encode(photo)

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.errors import UserError
 from core.models.base_models import base_id
-from core.models.embedded import cache_root
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.storage.cache import cache_root
 from train.data.records import Record
 
 log = logging.getLogger(__name__)

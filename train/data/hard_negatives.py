@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from core.errors import UserError
-from core.models.embedded import cache_root
+from core.storage.cache import cache_root
 from core.storage.files import write_atomically
 from core.taxonomy.categories import Category, find_category
 from core.taxonomy.similarity import description_similarity, nearest

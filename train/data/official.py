@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.data.images import FORMATS
 from core.errors import UserError
-from core.models.embedded import cache_root
+from core.storage.cache import cache_root
 from core.storage.files import write_atomically
 from core.taxonomy.categories import canonical_name, normalise
 from core.zoo.registry import ASSETS

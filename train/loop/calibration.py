@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.data.images import read_photo
-from core.models.checkpoint import Calibration, LabelBank
+from core.models.calibration import Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
 from core.recognition.recogniser import SCORES, LabelSpace, PhotoEncoding, Recogniser
 from core.taxonomy.categories import WORDINGS, describe, find_category, words_of

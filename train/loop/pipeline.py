@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from core.errors import UserError
 from core.models.base_models import base_id, open_base
-from core.models.checkpoint import Calibration, LabelBank, save_checkpoint
+from core.models.calibration import Calibration, LabelBank
+from core.models.checkpoint import save_checkpoint
 from core.models.vlm import VisionLanguageModel
 from core.storage.files import write_atomically
 from core.taxonomy.categories import describe, words_of

@@ -24,10 +24,10 @@ from transformers import (
 )
 
 from core.errors import UserError
-from core.models.base_models import EMBEDDED
 from core.models.devices import default_device, fast_dtype
-from core.models.embedded import sha256_of
+from core.models.embedded import EMBEDDED
 from core.models.vlm import VisionLanguageModel
+from core.storage.cache import sha256_of
 from core.storage.files import replacing, write_atomically
 from train.data.training_set import Batch, Collator, StepIndexDataset, TrainingSet
 from train.objectives.stage_model import StageModel, parts_of, processes

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
-from core.models.base_models import EMBEDDED
 from core.models.checkpoint import BASE_FOLDER, merge_adapter, open_checkpoint, read_card, save_checkpoint
+from core.models.embedded import EMBEDDED
 from train.publish.model_card import write_card
 
 OWN = {"base", "base_id", BASE_FOLDER, "categories", "calibration", "files"}  # what `save_checkpoint` writes itself

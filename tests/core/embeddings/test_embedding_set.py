@@ -8,7 +8,7 @@ import pytest
 from core.__main__ import main
 from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet
 from core.errors import UserError
-from core.models.embedded import CACHE_VARIABLE
+from core.storage.cache import CACHE_VARIABLE
 
 
 def unit(rows):

@@ -22,7 +22,7 @@ from core.embeddings.projection import (
 from core.embeddings.projection_worker import compute
 from core.embeddings.worker_process import Progress, running
 from core.errors import UserError
-from core.models.embedded import CACHE_VARIABLE
+from core.storage.cache import CACHE_VARIABLE
 
 PER_BLOB = 30
 

@@ -112,7 +112,7 @@ def test_ten_pictures_are_diagnosed(packed, recogniser):
 def test_models_of_the_hub_are_diagnosed(packed, folder, request):
     """Photos of several sizes, which Idefics2 does not make squares of; the weights are random: numbers say little."""
     from core.models.base_models import open_base
-    from core.models.checkpoint import Calibration
+    from core.models.calibration import Calibration
     from core.recognition.recogniser import Recogniser
     from core.zoo.hub import table_labels
 

@@ -25,7 +25,7 @@ from core.evaluation.side_by_side import (
     verdict,
 )
 from core.models.openai_endpoint import Reply
-from core.recognition.recogniser import Identification, Species
+from core.recognition.results import Identification, Species
 from core.taxonomy.categories import find_category, super_categories
 from core.zoo.registry import load
 

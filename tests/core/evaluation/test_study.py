@@ -20,7 +20,7 @@ from core.data.photo_sets import opened
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
 from core.evaluation.study_report import as_csv, as_html, as_json, save
-from core.recognition.recogniser import Identification, Species
+from core.recognition.results import Identification, Species
 
 SPACE = SimpleNamespace(group=None)
 

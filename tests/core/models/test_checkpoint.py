@@ -6,9 +6,10 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
-from core.models.checkpoint import Calibration, LabelBank, load_into, read_card, save_checkpoint
-from core.models.embedded import sha256_of
-from core.zoo.registry import load_mllm
+from core.models.calibration import Calibration, LabelBank
+from core.models.checkpoint import load_into, read_card, save_checkpoint
+from core.models.embedded import load_mllm
+from core.storage.cache import sha256_of
 
 
 @pytest.fixture(scope="module")

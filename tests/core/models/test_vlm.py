@@ -4,8 +4,8 @@ from PIL import Image
 from transformers import Idefics2ForConditionalGeneration, Idefics2Processor
 
 from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+from core.models.embedded import load_mllm
 from core.models.scoring import answer_log_likelihoods, word_similarity
-from core.zoo.registry import load_mllm
 
 TEXTS = ["Cedar Waxwing", "a", "A small plump bird with a sleek crest, a black mask and a yellow tip to its tail."]
 

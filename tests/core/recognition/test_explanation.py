@@ -11,15 +11,8 @@ from PIL import Image
 
 from core.__main__ import main
 from core.data.images import read_photo
-from core.recognition.explanation import (
-    Difference,
-    Evidence,
-    Explainer,
-    Explanation,
-    Mark,
-    embed_with_shared_prefix,
-    phrase,
-)
+from core.recognition.explanation import Explainer, embed_with_shared_prefix, phrase
+from core.recognition.results import Difference, Evidence, Explanation, Mark
 from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 

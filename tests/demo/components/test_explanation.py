@@ -8,8 +8,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from core.recognition.explanation import Evidence, Explainer, Explanation, Mark
+from core.recognition.explanation import Explainer
 from core.recognition.occlusion import GRID
+from core.recognition.results import Evidence, Explanation, Mark
 from demo.components.explanation import SPECIES, Asked, blend, draw, why_html
 
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{x}}"

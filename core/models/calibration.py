@@ -1,0 +1,40 @@
+"""What a checkpoint knows beside its weights: embeddings of its categories, and how scores become probabilities."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw scores become probabilities and when a photo is unknown; fitted on a part of train."""
+
+    name_weight: float = 0.0  # of o.c, the object-name similarity
+    description_weight: float = 0.0  # of o.a, the object-description similarity
+    words_weight: float = 0.0  # of the image tokens' similarity with the words of name and attributes
+    likelihood_weight: float = 1.0  # of the name's log-likelihood under the open-set question
+    letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
+    candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
+    unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to photos at all: then there is a distance beyond which a photo is unknown."""
+        return self.unknown_distance < float("inf")
+
+    def ranking_weights(self) -> Tensor:
+        """[4] in the order of `core.recognition.recogniser.SCORES`."""
+        weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)
+        return torch.tensor(weights, dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class LabelBank:
+    """Embeddings of the categories a checkpoint knows, and the statistics behind "unknown"."""
+
+    categories: list[str]
+    names: Tensor  # [C, H] float32
+    descriptions: Tensor  # [C, H] float32
+    feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
+    words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
