@@ -21,9 +21,11 @@ from torch.nn import functional as F
 from core.models.base_models import open_base
 from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import in_super_category
+from train.data.batch import Batch
+from train.data.collator import Collator
 from train.data.feature_cache import FeatureCache
 from train.data.records import read_class_folders
-from train.data.training_set import Batch, Collator, TrainingSet
+from train.data.training_set import TrainingSet
 from train.loop.trainer import add_adapter, dtype_of, set_trainable
 from train.objectives.stage_model import StageModel, initialise_connector
 from train.recipe import Recipe, read_preset

@@ -2,7 +2,9 @@
 
 from core.models.base_models import open_base
 from core.models.vlm import VisionLanguageModel
-from train.data.training_set import Batch, Collator, TrainingSet
+from train.data.batch import Batch
+from train.data.collator import Collator
+from train.data.training_set import TrainingSet
 from train.loop.pipeline import Photos
 from train.loop.trainer import add_adapter, dtype_of, set_trainable
 from train.recipe import Recipe

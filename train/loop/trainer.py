@@ -29,7 +29,10 @@ from core.models.embedded import EMBEDDED
 from core.models.vlm import VisionLanguageModel
 from core.storage.cache import sha256_of
 from core.storage.files import replacing, write_atomically
-from train.data.training_set import Batch, Collator, StepIndexDataset, TrainingSet
+from train.data.batch import Batch
+from train.data.collator import Collator
+from train.data.sampler import StepIndexDataset
+from train.data.training_set import TrainingSet
 from train.objectives.stage_model import StageModel, parts_of, processes
 from train.recipe import Recipe, Stage
 

@@ -12,7 +12,8 @@ from core.errors import UserError
 from core.models.scoring import word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.categories import words_of
-from train.data.training_set import Batch, TrainingSet
+from train.data.batch import Batch
+from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
     Temperature,
     TripleBatch,

@@ -11,9 +11,10 @@ import torch
 
 from core.errors import UserError
 from core.models.base_models import open_base
+from train.data.collator import Collator
 from train.data.feature_cache import cache_features, mean_features
 from train.data.records import read_data
-from train.data.training_set import Collator, TrainingSet
+from train.data.training_set import TrainingSet
 from train.loop.pipeline import Photos, in_use, open_work, run_facts
 from train.loop.trainer import (
     COMPLETE,

@@ -1,0 +1,58 @@
+"""What one process sees in one pass: photos, categories, texts and questions, as tensors and token ids."""
+
+import copy
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Question:
+    """A question about photo `photo` of the batch, and the answer to be learned, as token ids."""
+
+    photo: int
+    kind: str  # open | closed | description
+    prompt: list[int]
+    answer: list[int]
+
+
+@dataclass
+class Batch:
+    """What one process sees in one pass: b photos, their categories, texts and questions."""
+
+    step: int
+    photos: list[str]  # file names, for messages
+    states: Tensor  # [b, P, D] vision features, or [b, 3, H, W] pixel values
+    mask: Tensor  # [b, P] bool, or [b, H/p, W/p] patch mask of pixel values
+    categories: Tensor  # [b]
+    second: Tensor | None = None  # [b] the other category of a mixed photo
+    share: Tensor | None = None  # [b] how much of it is the first
+    texts: list[list[int]] = field(default_factory=list)  # [BOS, text, EOS], each text once
+    descriptions: Tensor | None = None  # [b] index into `texts`
+    names: Tensor | None = None  # [b] index into `texts`
+    negatives: Tensor | None = None  # [b, K] categories
+    negative_names: Tensor | None = None  # [b, K] index into `texts`
+    negative_descriptions: Tensor | None = None  # the same; None: taken from memory
+    questions: list[Question] = field(default_factory=list)
+    answer_tokens: dict[str, float] = field(default_factory=dict)  # by kind: of the step's answers, on the mean pass
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the tower has not seen the photos yet."""
+        return self.states.dim() == 4
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """The same batch with its tensors on a device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device, non_blocking=non_blocking))
+        return moved
+
+    def photo_part(self, part: slice) -> "Batch":
+        """Some of the photos with their questions; the texts and what refers to them are left out."""
+        rows = range(len(self.photos))[part]
+        asked = [replace(q, photo=q.photo - rows.start) for q in self.questions if q.photo in rows]
+        photos = self.photos[part], self.states[part], self.mask[part], self.categories[part]
+        return Batch(self.step, *photos, questions=asked, answer_tokens=self.answer_tokens)
