@@ -19,6 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from core.data.images import to_jpeg
 from core.errors import UserError
 from core.storage.cache import cache_root
 from core.taxonomy.categories import canonical_name
@@ -111,8 +112,8 @@ class History:
                 {
                     "owner": owner,
                     "hash": photo_hash,
-                    "photo": _jpeg(photo, PHOTO_SIDE),
-                    "thumbnail": _jpeg(photo, THUMBNAIL_SIDE),
+                    "photo": to_jpeg(photo, PHOTO_SIDE, 90),
+                    "thumbnail": to_jpeg(photo, THUMBNAIL_SIDE, 90),
                     "model": result["model"],
                     "result": json.dumps(result, ensure_ascii=False),
                     "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -201,15 +202,6 @@ def _hash(key: str) -> str:
     if not is_key(key):
         raise UserError("Nothing was kept for this browser.")
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _jpeg(photo: Image.Image, side: int) -> bytes:
-    small = photo.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.info.clear()
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def _checked_name(name: str) -> str:

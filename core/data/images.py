@@ -1,5 +1,6 @@
 """From bytes of unknown origin to an upright RGB photo, or one sentence why not."""
 
+import base64
 import io
 import warnings
 from dataclasses import dataclass
@@ -65,6 +66,21 @@ def open_photo(data: bytes) -> Photo:
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return Photo(image, "This picture is animated: only its first frame was used." if animated else "")
+
+
+def to_jpeg(photo: Image.Image, side: int, quality: int) -> bytes:
+    """Encode a copy of an RGB photo as a JPEG without metadata, its longer side at most `side` pixels."""
+    small = photo.copy()
+    small.thumbnail((side, side))
+    small.info.clear()  # Pillow would write the comment of the original file
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def data_url(jpeg: bytes) -> str:
+    """Return a JPEG as a `data:` URL."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _too_many_pixels() -> str:

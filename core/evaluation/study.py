@@ -1,14 +1,13 @@
 """Many photos through two models: who names which photo rightly, and how often."""
 
 import hashlib
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from core.data.images import open_photo
+from core.data.images import open_photo, to_jpeg
 from core.data.photo_sets import Item
 from core.errors import UserError
 from core.recognition.recogniser import LabelSpace, Recogniser, tta_views
@@ -149,7 +148,7 @@ def examine(items: list[Item], models: Sequence[tuple[Recogniser, LabelSpace]], 
             continue
         seen[digest] = item.name
         verdicts = tuple(_verdicts(photo, models, label, ask))
-        yield replace(row, sha256=digest, thumbnail=_thumbnail(photo), verdicts=verdicts)
+        yield replace(row, sha256=digest, thumbnail=to_jpeg(photo, THUMBNAIL, 75), verdicts=verdicts)
 
 
 def _verdicts(
@@ -170,11 +169,3 @@ def _verdicts(
         right = canonical_name(first.name).casefold() == label.casefold() if label else None
         seconds = seeing + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)
-
-
-def _thumbnail(photo: Image.Image) -> bytes:
-    small = photo.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=75)
-    return buffer.getvalue()

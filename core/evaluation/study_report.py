@@ -10,6 +10,7 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
+from core.data.images import data_url
 from core.evaluation.study import Row, Study, Verdict
 from core.storage.files import inert, write_atomically
 
@@ -123,7 +124,7 @@ def _cell(verdict: Verdict) -> str:
 def _picture(row: Row) -> str:
     if not row.thumbnail:
         return ""
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(row.thumbnail).decode()}">'
+    return f'<img alt="" src="{data_url(row.thumbnail)}">'
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:

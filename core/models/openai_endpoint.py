@@ -1,8 +1,6 @@
 """A model behind an endpoint that speaks OpenAI's chat completions (a cloud, vLLM, ...), asked about a photo."""
 
 import asyncio
-import base64
-import io
 import os
 import re
 import string
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
+from core.data.images import data_url, to_jpeg
 from core.errors import UserError
 from core.taxonomy.categories import canonical_name
 from core.taxonomy.prompts import LETTERS
@@ -99,11 +98,7 @@ def is_loopback(host: str) -> bool:
 
 def photo_url(photo: Image.Image) -> str:
     """An RGB photo as a JPEG data URL, at most `PHOTO_SIDE` pixels a side."""
-    smaller = photo.copy()
-    smaller.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-    buffer = io.BytesIO()
-    smaller.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(to_jpeg(photo, PHOTO_SIDE, 85))
 
 
 def redact(text: str, key: str) -> str:

@@ -1,8 +1,6 @@
 """The photos behind a map, where they are at hand: told by their hashes, never by their names alone."""
 
-import base64
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.data.images import MAX_BYTES, open_photo
+from core.data.images import MAX_BYTES, data_url, open_photo, to_jpeg
 from core.data.photo_sets import opened
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
@@ -110,8 +108,4 @@ def _checked(read: Read, name: str, sha256: str) -> Image.Image | None:
 
 def data_uri(photo: Image.Image, side: int) -> str:
     """A small copy of a photo as a JPEG within the page."""
-    small = photo.copy()
-    small.thumbnail((side, side), reducing_gap=2.0)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(to_jpeg(photo, side, 80))

@@ -1,6 +1,5 @@
 """The History tab: what this browser chose to keep, to correct, to export and to delete."""
 
-import base64
 import secrets
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from core.data.images import data_url
 from core.errors import UserError
 from demo.components.errors import on_page
 from demo.history_store import MAX_NAME, PHOTO_SIDE, History, Row, is_key, new_key
@@ -156,7 +156,7 @@ def _table(history: History, key: str | None) -> list[list[object]]:
 
 def _picture(thumbnail: bytes) -> str:
     """A JPEG within the page: no file that outlives the row."""
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
+    return f'<img alt="" src="{data_url(thumbnail)}">'
 
 
 def _named(row: Row) -> str:

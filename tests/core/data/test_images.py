@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.data import images as photos
-from core.data.images import open_photo
+from core.data.images import data_url, open_photo, to_jpeg
 from core.errors import UserError
 
 
@@ -157,3 +158,14 @@ def test_large_files_are_refused_with_the_limit(monkeypatch):
 
 def test_large_photos_are_shrunk(encode):
     assert max(open_photo(encode(Image.new("RGB", (4000, 1000)), "JPEG")).image.size) == photos.MAX_SIDE
+
+
+def test_a_jpeg_is_shrunk_and_carries_no_metadata():
+    photo = Image.new("RGB", (300, 200), "green")
+    photo.info["comment"] = b"where it was taken"
+    jpeg = to_jpeg(photo, 90, 80)
+    reopened = Image.open(io.BytesIO(jpeg))
+    assert (reopened.format, reopened.size) == ("JPEG", (90, 60))
+    assert b"where it was taken" not in jpeg
+    assert photo.size == (300, 200)
+    assert data_url(b"jpeg") == "data:image/jpeg;base64,anBlZw=="
