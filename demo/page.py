@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.data.images import MAX_BYTES
 from demo.alignment import map_view
+from demo.components.models import ModelPool
 from demo.history_store import History
 from demo.tabs import alignment as alignment_tab
 from demo.tabs import compare as compare_tab
@@ -46,7 +47,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
 
     In the folder `photos` lie, the owner says, the photos that the checkpoints' embeddings are of.
     """
-    models, history = identify_tab.ModelPool(), history or History()
+    models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."

@@ -12,8 +12,8 @@ from core.errors import UserError
 from demo.alignment.figure import COLOUR_BY
 from demo.alignment.photos import Folder, Uploads, thumbnails
 from demo.alignment.view_model import METHOD_NAMES, MapView, ProjectedSet, project_all
+from demo.components.models import ModelPool
 from demo.components.uploads import uploaded
-from demo.tabs.identify import ModelPool
 
 SHIPPED, UPLOADED, STUDIED = "those that come with the model", "uploaded here", "those of the Case study tab"
 ONE, SIDE_BY_SIDE, BEFORE_AFTER = "one model", "side by side", "before and after"

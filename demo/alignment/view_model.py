@@ -17,7 +17,7 @@ from core.embeddings.projection import METHODS, Projection, ProjectionConfig, pl
 from core.errors import UserError
 from demo.alignment.figure import COLOUR_BY, SHOWN, Panel, colouring, map_json
 from demo.alignment.photos import LARGE, THUMBNAIL, Folder, Uploads, data_uri, photo_at
-from demo.tabs.identify import ModelPool
+from demo.components.models import ModelPool
 
 CAPTIONS = {  # of the three models of the paper's figure
     "idefics2-tiny": "fine-tuned only",

@@ -15,6 +15,7 @@ from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay,
 from core.recognition.recogniser import LabelSpace, PhotoEncoding
 from core.recognition.results import Evidence, Explanation, Identification, Mark
 from demo.components.errors import on_page
+from demo.components.events import HEAVY, PRIVATE
 
 SPECIES = "the species"
 OPACITY = 60  # per cent
@@ -102,19 +103,17 @@ def build_map(asked: gr.State) -> gr.events.Dependency:
         [asked, subject, opacity],
         [status, shown, mapped],
         api_visibility="private",
-        concurrency_id="model",
-        concurrency_limit=1,
         show_progress="minimal",
+        **HEAVY,
     )
     opacity.change(  # of keys, too: `release` is that of a pointer alone
-        blend, [mapped, opacity], shown, api_visibility="private", show_progress="hidden", trigger_mode="always_last"
+        blend, [mapped, opacity], shown, **PRIVATE, trigger_mode="always_last"
     )
     asked.change(
         lambda asked: (_subjects(asked), MEANING, None, None),
         asked,
         [subject, status, shown, mapped],
-        api_visibility="private",
-        show_progress="hidden",
+        **PRIVATE,
     )
     return event
 

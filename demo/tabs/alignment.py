@@ -41,8 +41,8 @@ from demo.alignment.view_model import (
     point_html,
 )
 from demo.components.errors import on_page
+from demo.components.models import ModelPool, ready_models
 from demo.components.uploads import opened_photo, uploaded
-from demo.tabs.identify import ModelPool, ready_models
 
 INTRO = (
     "Circles are photos, diamonds attribute descriptions, stars category names: points of one space. Where a model is "

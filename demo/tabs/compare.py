@@ -1,7 +1,6 @@
 """The Compare tab: one photo, two models side by side."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
@@ -26,8 +25,9 @@ from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, zoo
 from demo.components.errors import on_page
+from demo.components.events import FRESH, HEAVY
+from demo.components.models import AUTO, ModelPool, example_photos, ready_models
 from demo.components.uploads import opened_photo, uploaded
-from demo.tabs.identify import AUTO, FRESH, ModelPool, example_photos, ready_models
 
 SIDES = ("left", "right")
 ENDPOINT = "endpoint"
@@ -189,22 +189,21 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
 
     filled = gr.State([])  # the options that were filled in last
     comparison = Comparison(models)
-    # as in the Identify tab, nothing is preprocessed: only `core.data.images` ever parses the upload
-    busy: dict[str, Any] = {
-        "concurrency_id": "model",
-        "concurrency_limit": 1,
-        "show_progress": "minimal",
-        "preprocess": False,
-    }
     comparing = start.click(
         comparison.run,
         [photo, kind, left, right, truth, *options, filled, endpoint],
         [agreement, *columns, *options, filled],
         api_name="compare",
-        **busy,
+        show_progress="minimal",
+        **HEAVY,
     )
     asking = ask.click(
-        comparison.ask_both, [photo, left, right, question, endpoint], replies, api_visibility="private", **busy
+        comparison.ask_both,
+        [photo, left, right, question, endpoint],
+        replies,
+        api_visibility="private",
+        show_progress="minimal",
+        **HEAVY,
     )
     page.load(lambda: [gr.Dropdown([*ready_models(), ENDPOINT])] * len(SIDES), None, [left, right], **FRESH)
     stop.click(lambda: "Stopped.", None, agreement, cancels=[comparing, asking], api_visibility="private", queue=False)

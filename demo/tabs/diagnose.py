@@ -16,10 +16,10 @@ from core.evaluation.capabilities import diagnose
 from core.evaluation.capability_report import Diagnosis, Row
 from core.evaluation.linear_probe import FOLDS
 from core.storage.files import write_atomically
-from core.zoo.registry import DEFAULT
 from demo.components.errors import on_page
+from demo.components.events import FRESH, HEAVY, PRIVATE
+from demo.components.models import ModelPool, default_choice, ready_models
 from demo.components.uploads import uploaded
-from demo.tabs.identify import FRESH, ModelPool, ready_models
 
 TICK = 0.5  # seconds between two looks at the progress
 CSS = """
@@ -63,7 +63,7 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
             photos = gr.File(file_count="multiple", label="Photos, or one ZIP", height=180, elem_id="diagnose-photos")
             gr.Markdown(HINT, elem_classes="note")
         with gr.Column(min_width=320):
-            model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+            model = gr.Dropdown(ready, value=default_choice(ready), label="Model")
             with gr.Row():
                 start = gr.Button("Diagnose", variant="primary", elem_id="diagnose-start")
                 cancel = gr.Button("Cancel", elem_id="diagnose-cancel")
@@ -91,11 +91,8 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
         run,
         [photos, model],
         [status, shown, files],
-        api_visibility="private",
-        concurrency_id="model",
-        concurrency_limit=1,
-        show_progress="hidden",
-        preprocess=False,  # files are believed of uploads alone, and only `core` ever parses them
+        **PRIVATE,
+        **HEAVY,
     )
     cancel.click(lambda: "Cancelled.", None, status, cancels=[event], api_visibility="private", queue=False)
     page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)

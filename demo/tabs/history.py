@@ -10,6 +10,7 @@ from gradio.utils import get_upload_folder
 from core.data.images import data_url
 from core.errors import UserError
 from demo.components.errors import on_page
+from demo.components.events import FRESH, PRIVATE
 from demo.history_store import MAX_NAME, PHOTO_SIDE, History, Row, is_key, new_key
 
 KEPT = (
@@ -33,7 +34,7 @@ def browser_key(page: gr.Blocks) -> gr.BrowserState:
     """
     # Not a secret of ours: Gradio scrambles what it stores with it, and a new one at every start would lose the key.
     key = gr.BrowserState(None, storage_key="finedefics-history", secret="finedefics")  # noqa: S106
-    page.load(_own_key, key, key, api_visibility="private", show_progress="hidden", queue=False)
+    page.load(_own_key, key, key, **FRESH)
     return key
 
 
@@ -120,14 +121,13 @@ def build(history: History, key: gr.BrowserState, tab: gr.Tab) -> None:
         with on_page():
             return _table(history, key), gr.Button(visible=False)
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(refresh, key, [table, really], **private)
-    table.select(choose, key, [chosen, shown, name], **private)
-    save.click(correct, [key, chosen, name], [table, name], **private)
-    delete.click(remove, [key, chosen], [table, chosen, shown, name], **private)
-    clear.click(lambda: gr.Button(visible=True), None, really, **private)
-    really.click(remove_all, key, [table, chosen, shown, name, really], **private)
-    export.click(pack, key, download, **private)
+    tab.select(refresh, key, [table, really], **PRIVATE)
+    table.select(choose, key, [chosen, shown, name], **PRIVATE)
+    save.click(correct, [key, chosen, name], [table, name], **PRIVATE)
+    delete.click(remove, [key, chosen], [table, chosen, shown, name], **PRIVATE)
+    clear.click(lambda: gr.Button(visible=True), None, really, **PRIVATE)
+    really.click(remove_all, key, [table, chosen, shown, name, really], **PRIVATE)
+    export.click(pack, key, download, **PRIVATE)
 
 
 def _chosen(row: int | None) -> int:

@@ -1,89 +1,32 @@
 """The Identify tab: one photo in, species and attributes out."""
 
 import html
-import importlib.util
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 import gradio as gr
 
 from core.errors import UserError
-from core.recognition.explanation import Explainer
-from core.recognition.recogniser import UNKNOWN, LabelSpace, Recogniser
+from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import Identification
 from core.taxonomy.categories import find_category, super_categories
 from core.zoo.hub import UNCALIBRATED
-from core.zoo.registry import DEFAULT, availability, load, zoo
+from core.zoo.registry import availability, zoo
 from demo.components import explanation as why
 from demo.components.errors import on_page
+from demo.components.events import FRESH, HEAVY
+from demo.components.models import AUTO, ModelPool, default_choice, example_photos, ready_models
 from demo.components.uploads import opened_photo, uploaded
 from demo.history_store import History
 from demo.tabs.history import keep_box
 
-AUTO = "auto"
-FRESH: Any = {"api_visibility": "private", "show_progress": "hidden", "queue": False}  # of what a page does when opened
 PROVENANCE = (
     "The values are the model's own words, written while looking at this photo: what it learned as field marks of this "
     "kind of object, not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
 )
-
-
-class ModelPool:
-    """Loaded models by name; each is loaded once, when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Recogniser] = {}
-        self._explainers: dict[str, Explainer] = {}
-        self._lock = Lock()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._loaded
-
-    def prepare(
-        self,
-        name: str,
-        labels: list[str] | None,
-        super_category: str | None,
-        progress: Callable[[str], None] = lambda _: None,
-    ) -> tuple[Recogniser, LabelSpace]:
-        """The `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
-
-        One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
-        Raises `UserError` if the model cannot be loaded or the names cannot be used.
-        """
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = load(name, progress)
-            return self._loaded[name], self._loaded[name].label_space(labels, super_category)
-
-    def explainer(self, recogniser: Recogniser) -> Explainer:
-        """The one `Explainer` of a loaded model, which keeps the phrases that it has embedded."""
-        with self._lock:
-            if recogniser.name not in self._explainers:
-                self._explainers[recogniser.name] = Explainer(recogniser)
-            return self._explainers[recogniser.name]
-
-
-def example_photos() -> list[str]:
-    """Photos that come with installed packages."""
-    wanted = (("sklearn", "datasets/images/flower.jpg"), ("skimage", "data/chelsea.png"))
-    found = []
-    for module, file in wanted:
-        spec = importlib.util.find_spec(module)
-        path = Path(spec.origin).parent / file if spec and spec.origin else None
-        if path and path.is_file():
-            found.append(str(path))
-    return found
-
-
-def ready_models() -> list[str]:
-    """The models that can be used now: one that was downloaded or trained meanwhile is there when a page is opened."""
-    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 
 def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
@@ -106,7 +49,7 @@ def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Bl
                     info="The photo is ranked against these alone. Probabilities are calibrated for known categories.",
                     lines=4,
                 )
-                model = gr.Dropdown(ready, value=DEFAULT if DEFAULT in ready else None, label="Model")
+                model = gr.Dropdown(ready, value=default_choice(ready), label="Model")
             keep = keep_box(key)
             with gr.Row():
                 start = gr.Button("Identify", variant="primary", elem_id="identify")
@@ -173,10 +116,8 @@ def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Bl
         [photo, group, labels, model, keep],
         [status, species, answer, attributes, description, download, reasons, asked],
         api_name="identify",
-        concurrency_id="model",
-        concurrency_limit=1,
         show_progress="minimal",
-        preprocess=False,  # the photo stays the untouched upload: only `core.data.images` ever parses it
+        **HEAVY,
     )
     page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
     stop.click(lambda: "Stopped.", None, status, cancels=[event, mapping], api_visibility="private", queue=False)

@@ -11,7 +11,8 @@ from core.errors import UserError
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import ModelEntry, availability, zoo
 from demo.components.errors import on_page
-from demo.tabs.identify import ModelPool
+from demo.components.events import HEAVY, PRIVATE
+from demo.components.models import ModelPool
 
 HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
 WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # on a phone the table scrolls
@@ -57,10 +58,9 @@ def build(models: ModelPool, tab: gr.Tab) -> None:
                 return
         yield f"{name} is loaded.", _table(models)
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(lambda: _table(models), None, table, **private)
-    event = load.click(run, name, [told, table], concurrency_id="model", concurrency_limit=1, **private)
-    stop.click(lambda: STOPPED, None, told, cancels=[event], queue=False, **private)
+    tab.select(lambda: _table(models), None, table, **PRIVATE)
+    event = load.click(run, name, [told, table], **PRIVATE, **HEAVY)
+    stop.click(lambda: STOPPED, None, told, cancels=[event], queue=False, **PRIVATE)
 
 
 def loading(models: ModelPool, name: str) -> Iterator[str]:

@@ -23,8 +23,9 @@ from core.evaluation.study import (
 from core.evaluation.study_report import accuracy_table, photo_table, save
 from core.taxonomy.categories import super_categories
 from demo.components.errors import on_page
+from demo.components.events import FRESH, HEAVY, PRIVATE
+from demo.components.models import ModelPool, ready_models
 from demo.components.uploads import uploaded
-from demo.tabs.identify import FRESH, ModelPool, ready_models
 
 TICK = 0.5  # seconds between two looks at the progress
 NEWEST = 8  # rows shown while it runs
@@ -114,17 +115,14 @@ def build(models: ModelPool, page: gr.Blocks) -> gr.File:
         run,
         [photos, model_a, model_b, candidates, ask, shown],
         results,
-        api_visibility="private",
-        concurrency_id="model",
-        concurrency_limit=1,
-        show_progress="hidden",
-        preprocess=False,  # files are believed of uploads alone, and only `core` ever parses them
+        **PRIVATE,
+        **HEAVY,
     )
     stop.click(stopped, [state, shown], results, cancels=[event], api_visibility="private", queue=False)
     shown.input(
         lambda study, only: (_page(study, only, 1), 1), [state, shown], [table, number], api_visibility="private"
     )
-    number.input(_page, [state, shown, number], table, api_visibility="private", show_progress="hidden")
+    number.input(_page, [state, shown, number], table, **PRIVATE)
     page.load(lambda: [gr.Dropdown(ready_models())] * 2, None, [model_a, model_b], **FRESH)
     return photos
 

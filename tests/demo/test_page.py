@@ -18,7 +18,7 @@ from PIL import Image
 
 from core.data.images import MAX_BYTES
 from core.taxonomy.categories import super_categories
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 HOSTILE = "<img src=x onerror=window.hit=1>"
 DRAWN = "document.querySelector('#map .map-plot')?._fullData?.length >= {}"

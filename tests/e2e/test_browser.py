@@ -5,7 +5,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from core.taxonomy.categories import super_categories
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 
 def upload(tab):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{window.hit}}"
 

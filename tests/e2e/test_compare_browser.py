@@ -6,7 +6,7 @@ import pytest
 from chat_server import chunk
 from playwright.sync_api import expect
 
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 KEY = "sk-very-secret-key-0123456789"
 

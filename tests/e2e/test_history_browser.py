@@ -4,7 +4,7 @@ import zipfile
 
 from playwright.sync_api import expect
 
-from demo.tabs.identify import example_photos
+from demo.components.models import example_photos
 
 
 def open_tab(tab, name):

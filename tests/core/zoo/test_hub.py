@@ -12,7 +12,8 @@ from core.models import base_models as bases
 from core.taxonomy.categories import categories, super_categories
 from core.zoo import hub
 from core.zoo.registry import availability, find_entry, load, zoo
-from demo.tabs.identify import ModelPool, _shown
+from demo.components.models import ModelPool
+from demo.tabs.identify import _shown
 
 NAME = "idefics2-8b"
 

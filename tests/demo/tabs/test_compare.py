@@ -11,9 +11,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from core.taxonomy.categories import super_categories
+from demo.components.models import example_photos
 from demo.page import build, launch
 from demo.tabs.compare import ENDPOINT, NO_ENDPOINT
-from demo.tabs.identify import example_photos
 
 KEY = "sk-very-secret-key-0123456789"
 CAT = next(path for path in example_photos() if "chelsea" in path)

@@ -11,8 +11,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from demo.components.models import example_photos
 from demo.history_store import History, is_key, new_key
-from demo.tabs.identify import example_photos
 
 CAT = next(path for path in example_photos() if "chelsea" in path)
 MODEL = "finedefics-tiny"

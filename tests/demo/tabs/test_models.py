@@ -5,7 +5,7 @@ import pytest
 
 from core.errors import UserError
 from core.zoo.registry import zoo
-from demo.tabs import identify as identify_tab
+from demo.components import models as components
 from demo.tabs import models as models_tab
 from demo.tabs.models import HEADERS, loading
 
@@ -13,7 +13,7 @@ from demo.tabs.models import HEADERS, loading
 @pytest.fixture
 def models(monkeypatch):
     """Models whose loading takes the steps of `released`, one at a time."""
-    models = identify_tab.ModelPool()
+    models = components.ModelPool()
     models.released, models.given_up = threading.Event(), threading.Event()
 
     def load(name, progress):
@@ -33,7 +33,7 @@ def models(monkeypatch):
 
         return Loaded()
 
-    monkeypatch.setattr(identify_tab, "load", load)
+    monkeypatch.setattr(components, "load", load)
     monkeypatch.setattr(models_tab, "POLL", 0.01)
     return models
 

@@ -1,0 +1,70 @@
+"""The models of the page: which can be chosen, and the pool of those that are loaded."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+
+from core.recognition.explanation import Explainer
+from core.recognition.recogniser import LabelSpace, Recogniser
+from core.zoo.registry import DEFAULT, availability, load, zoo
+
+AUTO = "auto"  # the choice of no particular kind of thing
+
+
+class ModelPool:
+    """Loaded models by name; each is loaded once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Recogniser] = {}
+        self._explainers: dict[str, Explainer] = {}
+        self._lock = Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._loaded
+
+    def prepare(
+        self,
+        name: str,
+        labels: list[str] | None,
+        super_category: str | None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> tuple[Recogniser, LabelSpace]:
+        """The `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
+
+        One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
+        Raises `UserError` if the model cannot be loaded or the names cannot be used.
+        """
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = load(name, progress)
+            return self._loaded[name], self._loaded[name].label_space(labels, super_category)
+
+    def explainer(self, recogniser: Recogniser) -> Explainer:
+        """The one `Explainer` of a loaded model, which keeps the phrases that it has embedded."""
+        with self._lock:
+            if recogniser.name not in self._explainers:
+                self._explainers[recogniser.name] = Explainer(recogniser)
+            return self._explainers[recogniser.name]
+
+
+def example_photos() -> list[str]:
+    """Photos that come with installed packages."""
+    wanted = (("sklearn", "datasets/images/flower.jpg"), ("skimage", "data/chelsea.png"))
+    found = []
+    for module, file in wanted:
+        spec = importlib.util.find_spec(module)
+        path = Path(spec.origin).parent / file if spec and spec.origin else None
+        if path and path.is_file():
+            found.append(str(path))
+    return found
+
+
+def ready_models() -> list[str]:
+    """The models that can be used now: one that was downloaded or trained meanwhile is there when a page is opened."""
+    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
+
+
+def default_choice(ready: Sequence[str]) -> str | None:
+    """Return the model that is selected when a page opens: the default one, or none where it is not ready."""
+    return DEFAULT if DEFAULT in ready else None
