@@ -22,10 +22,7 @@ from demo.tabs import models as models_tab
 from demo.tabs import study as case_study_tab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
-CSS = """
-.note { opacity: .75; font-size: .85em }
-#photo img, #pair img { object-fit: contain }
-"""
+STYLE = Path(__file__).parent / "assets" / "style.css"
 
 
 class NoForeignFiles:
@@ -84,5 +81,6 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
         theme=gr.themes.Soft(),
         head=map_view.HEAD,
-        css=CSS + case_study_tab.CSS + diagnose_tab.CSS + alignment_tab.CSS,
+        css=alignment_tab.CSS,
+        css_paths=STYLE,
     )

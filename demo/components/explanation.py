@@ -27,20 +27,6 @@ LEARNED = (
     "values of its look-alikes. A single mark is a hint, not a measurement."
 )
 SIGNS = {"supports": "▲", "contradicts": "▼", "undecided": "≈", "shared": "="}
-CSS = """
-p { margin: 0 0 .6em }
-h4 { margin: 0 0 .4em; font-size: 1em; font-weight: 600 }
-.names { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 230px), 1fr)); gap: 1.2em }
-.mark { margin-bottom: .7em; overflow-wrap: anywhere }
-.verdict { font-size: .85em; white-space: nowrap; opacity: .8 }
-.supports .verdict { color: #16a34a; opacity: 1 }
-.contradicts .verdict { color: #ef4444; opacity: 1 }
-.bar { display: grid; grid-template-columns: 3.6em 1fr 2.8em; gap: .5em; align-items: center; font-size: .8em }
-.bar .track { height: .5em; border-radius: .25em; background: var(--border-color-primary) }
-.bar .fill { display: block; height: 100%; border-radius: .25em; background: var(--body-text-color); opacity: .45 }
-.bar.seen .fill { background: var(--color-accent); opacity: 1 }
-.learned { opacity: .75; font-size: .85em; margin-top: .8em }
-"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,20 +22,6 @@ from demo.components.models import ModelPool, default_choice, ready_models
 from demo.components.uploads import uploaded
 
 TICK = 0.5  # seconds between two looks at the progress
-CSS = """
-#diagnosis { overflow-x: auto }
-#diagnosis table { border-collapse: collapse; width: 100%; font-size: .9em }
-#diagnosis table, #diagnosis tr { border: 0 }
-#diagnosis td, #diagnosis th {
-  border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
-  text-align: left; vertical-align: top
-}
-#diagnosis th { vertical-align: bottom }
-#diagnosis td.number, #diagnosis th:nth-child(n + 3):not(:nth-child(5)) { text-align: right }
-#diagnosis .number { white-space: nowrap; font-variant-numeric: tabular-nums }
-#diagnosis .reading { font-size: 1.05em; margin: 0 0 .8rem }
-#diagnosis .note { margin: .4rem 0 }
-"""
 HINT = (
     f"Up to {MAX_PHOTOS} photos with true names, {FOLDS} or more of a category: a ZIP of class folders, or files with a "
     f"CSV (columns image_path and label); at most {MAX_BYTES // 2**20} MB a file."

@@ -59,7 +59,7 @@ def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Bl
         with gr.Column(min_width=320):
             status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
             species = gr.Label(num_top_classes=5, label="Species", elem_id="species", show_heading=False)
-            reasons = gr.HTML(label="Why", css_template=why.CSS, js_on_load=None, elem_id="why")
+            reasons = gr.HTML(label="Why", js_on_load=None, elem_id="why")
             asked = gr.State(None, time_to_live=3600)
             mapping = why.build_map(asked)
             answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)

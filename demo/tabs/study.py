@@ -30,16 +30,6 @@ from demo.components.uploads import uploaded
 TICK = 0.5  # seconds between two looks at the progress
 NEWEST = 8  # rows shown while it runs
 PAGE = 50  # rows shown at once afterwards
-CSS = """
-#study-table table, #study-accuracy table { border: 0; border-collapse: collapse; width: 100%; font-size: .9em }
-#study-table, #study-accuracy { overflow-x: auto }
-#study-table td, #study-table th, #study-accuracy td, #study-accuracy th {
-  border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .3rem .5rem;
-  text-align: left; vertical-align: top
-}
-#study-table td { overflow-wrap: anywhere; min-width: 8em }
-#study-table img { max-width: 96px }
-"""
 HINT = (
     f"Up to {MAX_PHOTOS} photos, or one ZIP of them; at most {MAX_BYTES // 2**20} MB a file. True names are optional: "
     "class folders in the ZIP, or a CSV with the columns image_path and label among the files."
