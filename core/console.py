@@ -1,0 +1,42 @@
+"""How a command of the terminal ends: without a traceback where the cause is not a fault of the program."""
+
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from core.errors import UserError
+
+P = ParamSpec("P")
+STOPPED, READER_GONE = 130, 141  # as a shell reports SIGINT and SIGPIPE
+
+
+def exits_quietly(command: Callable[P, int]) -> Callable[P, int]:
+    """Decorate a command so that errors meant for the user, Ctrl-C and a closed pipe end it without a traceback.
+
+    The exit status is the command's own; 1 after a `UserError`, whose sentence goes to stderr; `STOPPED` after Ctrl-C;
+    `READER_GONE` where the reader of the output (`| head -1`) has left. File names that are not UTF-8 are printed with
+    escapes.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            status = command(*args, **kwargs)
+            sys.stdout.flush()
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
+            return STOPPED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+            return READER_GONE
+        return status
+
+    return run
