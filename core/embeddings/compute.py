@@ -17,7 +17,8 @@ from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_card
 from core.storage.cache import cache_root
-from core.taxonomy.categories import canonical_name, describe, find_category
+from core.taxonomy.categories import canonical_name, find_category
+from core.taxonomy.descriptions import describe
 from core.zoo.registry import find_entry
 
 if TYPE_CHECKING:

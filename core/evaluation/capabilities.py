@@ -39,7 +39,8 @@ from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.multiple_choice import answered, names_category
 from core.recognition.recogniser import LabelSpace, Recogniser
-from core.taxonomy.categories import WORDINGS, Category, describe, find_category
+from core.taxonomy.categories import Category, find_category
+from core.taxonomy.descriptions import WORDINGS, describe
 from core.taxonomy.prompts import open_question
 from core.taxonomy.similarity import most_similar
 from core.zoo.registry import zoo

@@ -20,11 +20,11 @@ from core.recognition.results import Identification
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
-    clause_start,
     find_category,
     in_super_category,
     shared_super_category,
 )
+from core.taxonomy.descriptions import clause_start
 from core.taxonomy.prompts import LETTERS, closed_question, open_question
 from core.taxonomy.similarity import most_similar
 

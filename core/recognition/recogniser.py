@@ -18,13 +18,11 @@ from core.recognition.results import Identification, Species
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
-    clause_start,
     find_category,
     in_super_category,
-    parse_description,
     shared_super_category,
-    words_of,
 )
+from core.taxonomy.descriptions import clause_start, parse_description, words_of
 from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
 
 MAX_LABELS = 2_000

@@ -147,7 +147,8 @@ def table_labels(mllm: "VisionLanguageModel") -> "LabelBank":
     import torch
 
     from core.models.calibration import LabelBank
-    from core.taxonomy.categories import categories, words_of
+    from core.taxonomy.categories import categories
+    from core.taxonomy.descriptions import words_of
 
     names = list(categories())
     embeddings = mllm.embed_texts(names).cpu()

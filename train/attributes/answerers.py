@@ -16,7 +16,8 @@ from core.data.images import read_photo
 from core.errors import UserError
 from core.models.openai_endpoint import CONNECT_SECONDS, NO_KEY, check_key, photo_url, redact
 from core.storage.cache import sha256_of
-from core.taxonomy.categories import SuperCategory, clause_start
+from core.taxonomy.categories import SuperCategory
+from core.taxonomy.descriptions import clause_start
 from core.zoo.registry import find_entry, load
 from train.attributes.prompts import correction
 from train.attributes.runner import Ask, EndpointError, Item

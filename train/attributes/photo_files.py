@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from core.errors import UserError
 from core.storage.files import write_atomically
-from core.taxonomy.categories import Category, SuperCategory, describe, find_category
+from core.taxonomy.categories import Category, SuperCategory, find_category
+from core.taxonomy.descriptions import describe
 from train.attributes.prompts import NOT_VISIBLE
 from train.attributes.validation import InvalidAnswer, check_description, spellings
 from train.data.records import Record
@@ -90,7 +91,7 @@ def known_values(record: Record, group: SuperCategory) -> PhotoValues:
 
 
 def in_template(photo: PhotoValues, group: SuperCategory) -> PhotoDescription:
-    """A photo's values in the first wording of `core.taxonomy.categories.describe`, without what is not visible."""
+    """A photo's values in the first wording of `core.taxonomy.descriptions.describe`, without what is not visible."""
     seen = {attribute: value for attribute, value in photo.attributes.items() if value != NOT_VISIBLE}
     category = Category(photo.category, replace(group, attributes=tuple(seen)), (), seen)
     return PhotoDescription(**photo.model_dump(), description=describe(category))

@@ -121,7 +121,7 @@ def extract(folder: Path, group: SuperCategory, records: list[Record], model: st
 def summarise(folder: Path, group: SuperCategory, model: str, asking: Asking) -> None:
     """Step 3: write every photo's description to `descriptions.jsonl`.
 
-    `model` is one of the endpoint, or `template` for the first wording of `core.taxonomy.categories.describe`.
+    `model` is one of the endpoint, or `template` for the first wording of `core.taxonomy.descriptions.describe`.
     """
     photos = read_lines(folder / VALUES_FILE, PhotoValues)
     if model == TEMPLATE:

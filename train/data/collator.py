@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.data.images import read_photo
 from core.models.vlm import VisionLanguageModel
-from core.taxonomy.categories import WORDINGS
+from core.taxonomy.descriptions import WORDINGS
 from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
 from train.data.batch import Batch, Question
 from train.data.training_set import TrainingSet

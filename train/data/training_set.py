@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import UserError
-from core.taxonomy.categories import Category, SuperCategory, describe, find_category, super_categories
+from core.taxonomy.categories import Category, SuperCategory, find_category, super_categories
+from core.taxonomy.descriptions import describe
 from core.taxonomy.similarity import description_similarity, nearest
 from train.data.feature_cache import FeatureCache
 from train.data.official import data_sets

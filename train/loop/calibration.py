@@ -13,7 +13,8 @@ from core.data.images import read_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
 from core.recognition.recogniser import SCORES, LabelSpace, PhotoEncoding, Recogniser
-from core.taxonomy.categories import WORDINGS, describe, find_category, words_of
+from core.taxonomy.categories import find_category
+from core.taxonomy.descriptions import WORDINGS, describe, words_of
 from core.taxonomy.similarity import most_similar
 from train.data.feature_cache import FeatureCache, mean_features
 from train.data.records import Record

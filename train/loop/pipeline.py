@@ -17,7 +17,7 @@ from core.models.calibration import Calibration, LabelBank
 from core.models.checkpoint import save_checkpoint
 from core.models.vlm import VisionLanguageModel
 from core.storage.files import write_atomically
-from core.taxonomy.categories import describe, words_of
+from core.taxonomy.descriptions import describe, words_of
 from train.data.feature_cache import FeatureCache, cache_features, mean_features
 from train.data.hard_negatives import hard_negatives
 from train.data.records import Record, manifest_hash, short_hash, split_calibration

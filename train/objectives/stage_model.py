@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from core.errors import UserError
 from core.models.scoring import word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.taxonomy.categories import words_of
+from core.taxonomy.descriptions import words_of
 from train.data.batch import Batch
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (

@@ -11,7 +11,8 @@ from core.data.photo_sets import opened
 from core.embeddings.compute import embed, embed_photos, embedding
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
-from core.taxonomy.categories import describe, find_category
+from core.taxonomy.categories import find_category
+from core.taxonomy.descriptions import describe
 
 PICTURES = Path(skimage.__file__).parent / "data"
 

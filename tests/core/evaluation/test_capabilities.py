@@ -29,7 +29,8 @@ from core.evaluation.capability_report import (
 )
 from core.evaluation.linear_probe import ProbeResult
 from core.models.scoring import pooled_features
-from core.taxonomy.categories import WORDINGS, find_category, parse_description
+from core.taxonomy.categories import find_category
+from core.taxonomy.descriptions import WORDINGS, parse_description
 
 
 def result(mean, chance=0.1, spread=0.02):

@@ -2,17 +2,8 @@ import itertools
 
 import pytest
 
-from core.taxonomy.categories import (
-    WORDINGS,
-    canonical_name,
-    categories,
-    describe,
-    find_category,
-    normalise,
-    parse_description,
-    super_categories,
-    words_of,
-)
+from core.taxonomy.categories import canonical_name, categories, find_category, normalise, super_categories
+from core.taxonomy.descriptions import WORDINGS, describe, parse_description, words_of
 from core.taxonomy.similarity import most_similar
 
 ALL = list(categories().values())

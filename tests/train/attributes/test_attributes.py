@@ -21,14 +21,8 @@ from PIL import Image
 
 from core.errors import UserError
 from core.taxonomy import categories as knowledge
-from core.taxonomy.categories import (
-    SuperCategory,
-    categories,
-    describe,
-    find_category,
-    parse_description,
-    super_categories,
-)
+from core.taxonomy.categories import SuperCategory, categories, find_category, super_categories
+from core.taxonomy.descriptions import describe, parse_description
 from train import attributes
 from train.attributes.photo_files import load_descriptions
 from train.attributes.validation import InvalidAnswer, clean, read_description, read_values, values_model
