@@ -1,4 +1,4 @@
-"""A case study as files: CSV, JSON, and one HTML page that needs nothing else."""
+"""Write a case study to files: CSV, JSON, and one self-contained HTML page."""
 
 import base64
 import csv
@@ -7,21 +7,19 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.data.images import data_url
 from core.evaluation.study import Row, Study, Verdict
 from core.storage.files import inert, write_atomically
 
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
-td { overflow-wrap: anywhere }
-.right { color: #17692b }
-.wrong { color: #a12020 }
-"""
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
+)
+TEMPLATES.filters["data_url"] = data_url
 
 
 def save(study: Study, folder: Path) -> list[Path]:
@@ -33,7 +31,7 @@ def save(study: Study, folder: Path) -> list[Path]:
 
 
 def as_csv(study: Study) -> str:
-    """One line per photo. Text that a spreadsheet would take for a formula has an apostrophe before it."""
+    """Return one line per photo; an apostrophe is put before text that a spreadsheet would evaluate as a formula."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     columns = list(Verdict.__dataclass_fields__)
@@ -47,7 +45,7 @@ def as_csv(study: Study) -> str:
 
 
 def as_json(study: Study) -> str:
-    """The whole study but its thumbnails."""
+    """Return the whole study, without thumbnails, as JSON."""
     photos = [
         {
             "photo": row.name,
@@ -76,58 +74,23 @@ def _rounded(verdict: Verdict) -> dict:
 
 
 def as_html(study: Study) -> str:
-    """One page, thumbnails included, that may load nothing and run nothing (its Content-Security-Policy)."""
-    style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
-    models = escape(" and ".join(study.models))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>Case study</title><style>{STYLE}</style></head>\n<body><h1>Case study: {models}</h1>"
-        f"<p>{len(study.rows)} of {study.total} photos. Candidates: {escape(study.candidates)}.</p>\n"
-        f"{accuracy_table(study)}\n{photo_table(study.models, study.rows)}</body></html>\n"
-    )
+    """Return one HTML page, thumbnails included; its Content-Security-Policy lets it load and run nothing."""
+    style = Path(__file__).with_name("templates").joinpath("study_report.css").read_text(encoding="utf-8")
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    page = TEMPLATES.get_template("study_report.html")
+    return page.render(study=study, style=style, style_hash=style_hash)
 
 
 def accuracy_table(study: Study) -> str:
-    """The accuracy per data set as an HTML table, everything escaped; empty without labelled photos."""
-    lines = [
-        [escape(line.data_set), str(line.photos), *(f"{right / line.photos:.1%} ({right})" for right in line.right)]
-        for line in study.accuracy()
-    ]
-    return _table(["data set", "photos", *map(escape, study.models)], lines) if lines else ""
+    """Return the accuracy per data set as an HTML table, all text escaped; "" without labelled photos."""
+    return str(_tables().accuracy_table(study.models, study.accuracy()))
 
 
 def photo_table(models: Iterable[str], rows: Iterable[Row]) -> str:
-    """The photos as an HTML table, with thumbnails as data URLs, everything escaped."""
-    head = [
-        "",
-        "photo",
-        "true name",
-        *(f"{letter}: {escape(model)}" for letter, model in zip("AB", models, strict=True)),
-    ]
-    return _table(head, ([_picture(row), escape(row.name), escape(row.label), *_cells(row)] for row in rows))
+    """Return the photos as an HTML table with thumbnails as data URLs, all text escaped."""
+    return str(_tables().photo_table(models, rows))
 
 
-def _cells(row: Row) -> list[str]:
-    return [_cell(verdict) for verdict in row.verdicts] or [escape(row.error), ""]
-
-
-def _cell(verdict: Verdict) -> str:
-    mark, style = {True: ("✓ ", "right"), False: ("✗ ", "wrong"), None: ("", "")}[verdict.right]
-    unknown = "" if verdict.known else " (does not know this one)"
-    answer = f"<br>“{escape(verdict.answer)}”" if verdict.answer else ""
-    text = f"{mark}{escape(verdict.species)} {verdict.probability:.0%}{unknown}"
-    return f'<span class="{style}">{text}</span>{answer}<br><small>{verdict.seconds:.2f} s</small>'
-
-
-def _picture(row: Row) -> str:
-    if not row.thumbnail:
-        return ""
-    return f'<img alt="" src="{data_url(row.thumbnail)}">'
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """An HTML table of cells that are HTML already."""
-    lines = ["".join(f"<th>{cell}</th>" for cell in head), *("".join(f"<td>{c}</td>" for c in row) for row in rows)]
-    return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+def _tables() -> Any:
+    """Return the module whose attributes are the macros of the tables."""
+    return TEMPLATES.get_template("study_tables.html").module

@@ -1,9 +1,7 @@
 """Case studies with made-up models, but for one run of the committed ones."""
 
-import csv
 import io
 import json
-import re
 import struct
 import zipfile
 from pathlib import Path
@@ -19,7 +17,6 @@ from core.data import photo_sets
 from core.data.photo_sets import opened
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
-from core.evaluation.study_report import as_csv, as_html, as_json, save
 from core.recognition.results import Identification, Species
 
 SPACE = SimpleNamespace(group=None)
@@ -259,40 +256,6 @@ def test_the_time_left_is_told(study, monkeypatch):
     assert study.progress() == "6 of 46 photos, about 1 min 20 s left."
     study.total = 6
     assert study.progress() == "6 of 6 photos."
-
-
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
-def test_no_cell_of_the_csv_is_a_formula(sign):
-    evil = f"{sign}HYPERLINK(1)"
-    row = Row(evil, evil, evil, "", b"", (Verdict(evil, 0.5, True, False, evil, 0.1), verdict("crow", True)), evil)
-    lines = list(csv.reader(io.StringIO(as_csv(Study((evil, "B"), "all", 1, [row])))))
-    assert len(lines[0]) == len(lines[1])
-    assert not [cell for line in lines for cell in line if cell.startswith(sign)]
-    assert lines[1][0] == f"'{evil}"
-
-
-def test_the_page_is_inert_and_complete(study, encode):
-    evil = "<img src=x onerror=alert(1)>\"'"
-    picture = encode(Image.new("RGB", (9, 9)), "JPEG")
-    row = Row(evil, evil, evil, "", picture, (verdict(evil, False), verdict(evil, False)))
-    page = as_html(Study((evil, "B"), evil, 1, [row, Row("b", error=evil)]))
-    assert "<img src=x" not in page
-    assert "<script" not in page
-    assert re.findall(r'src="([^,"]*)', page) == ["data:image/jpeg;base64"]
-    assert "default-src 'none'; img-src data:; style-src 'sha256-" in page
-
-
-def test_json_has_every_photo(study):
-    content = json.loads(as_json(study))
-    assert [photo["photo"] for photo in content["photos"]] == [row.name for row in study.rows]
-    assert content["photos"][1]["verdicts"]["A"]["right"] is True
-    assert content["accuracy"][-1] == {"data_set": "all photos", "photos": 4, "right": {"A": 2, "B": 2}}
-
-
-def test_an_export_that_cannot_be_written_is_one_sentence(study, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        save(study, tmp_path / "file")
 
 
 def test_the_committed_models_on_the_command_line(packed, encode, tmp_path, capsys):
