@@ -68,14 +68,14 @@ def identify(options: argparse.Namespace) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
-    from core.data.photo_sets import opened
+    from core.data.photo_sets import open_photo_set
     from core.evaluation.study import Study, check_models, choose_candidates, examine
     from core.evaluation.study_report import save
 
     _say_what_happens()
     try:
         names = check_models(options.models)
-        with opened([Path(options.photos)]) as items:
+        with open_photo_set([Path(options.photos)]) as items:
             labels, group = choose_candidates(items, options.candidates)
             recognisers = map(load, names)
             pair = [(recogniser, recogniser.label_space(labels, group)) for recogniser in recognisers]
@@ -99,14 +99,14 @@ def study(options: argparse.Namespace) -> int:
 
 def diagnose(options: argparse.Namespace) -> int:
     """Measure a model's three capabilities on labelled photos; print the table and its reading, or JSON."""
-    from core.data.photo_sets import opened
+    from core.data.photo_sets import open_photo_set
     from core.evaluation.capabilities import diagnose as steps
     from core.evaluation.capability_report import Diagnosis
     from core.models.checkpoint import merge_adapter
 
     _say_what_happens()
     try:
-        with opened([Path(options.photos)], options.csv) as items:
+        with open_photo_set([Path(options.photos)], options.csv) as items:
             recogniser = load(options.model, log.info)
             merge_adapter(recogniser.mllm)  # half as long to wait
             for step in steps(items, recogniser):
@@ -128,7 +128,7 @@ def diagnose(options: argparse.Namespace) -> int:
 
 def embed(options: argparse.Namespace) -> int:
     """Embed a set of labelled photos, print how well photos and names lie together, and write the embeddings."""
-    from core.data.photo_sets import opened
+    from core.data.photo_sets import open_photo_set
     from core.embeddings.bundled import bundle
     from core.embeddings.compute import BATCH, embedding
     from core.embeddings.embedding_set import EmbeddingSet
@@ -139,7 +139,7 @@ def embed(options: argparse.Namespace) -> int:
         files = [Path(options.out)] if options.out else []
         if files and files[0].suffix not in (".npz", ".parquet"):
             raise UserError(f"{options.out} must end in .npz or .parquet.")
-        with opened([Path(options.photos)], options.csv) as items:
+        with open_photo_set([Path(options.photos)], options.csv) as items:
             name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
             for step in embedding(options.model, items, name, load):
                 if isinstance(step, EmbeddingSet):

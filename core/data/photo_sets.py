@@ -35,17 +35,17 @@ Read = Callable[[], bytes]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One photo of a set. `read` gives its bytes, or raises `UserError`; `label` and `data_set` are "" if not told."""
+class LabelledPhoto:
+    """One photo of a set. `read` gives its bytes, or raises `UserError`; `label` and `dataset` are "" if not told."""
 
     name: str
     read: Read
     label: str = ""
-    data_set: str = ""
+    dataset: str = ""
 
 
 @contextmanager
-def opened(paths: Sequence[Path], table: str = "") -> Iterator[list[Item]]:
+def open_photo_set(paths: Sequence[Path], table: str = "") -> Iterator[list[LabelledPhoto]]:
     """The photos of one ZIP, of one folder, or those given; they can be read until the end of the `with` block.
 
     With a `table`, those that the CSV files of this name in a folder, or in its sub-folders, list.
@@ -69,7 +69,7 @@ def opened(paths: Sequence[Path], table: str = "") -> Iterator[list[Item]]:
         yield _labelled([(path.name, partial(_read_file, path)) for path in paths])
 
 
-def _listed(folder: Path, table: str) -> list[Item]:
+def _listed(folder: Path, table: str) -> list[LabelledPhoto]:
     """The photos of the CSV files `table` of a folder, or of its sub-folders: these are the data sets."""
     if Path(table).name != table:
         raise UserError(f"{table} is not the name of a CSV.")
@@ -82,7 +82,7 @@ def _listed(folder: Path, table: str) -> list[Item]:
         names = {file.relative_to(own).as_posix() for file in own.rglob("*") if file.is_file()}
         for name, (label, data_set) in _labels_of_table(table, partial(_read_file, path), names).items():
             prefix = "" if own == folder else f"{own.name}/"
-            items.append(Item(prefix + name, partial(_read_file, own / name), label, data_set or own.name))
+            items.append(LabelledPhoto(prefix + name, partial(_read_file, own / name), label, data_set or own.name))
     _check_number(len(items))
     return items
 
@@ -154,7 +154,7 @@ def _clean_label(text: str) -> str:
     return label
 
 
-def _labelled(found: list[tuple[str, Read]]) -> list[Item]:
+def _labelled(found: list[tuple[str, Read]]) -> list[LabelledPhoto]:
     """The photos among files (path, reader), with their labels."""
     files = [(_clean_path(name), read) for name, read in found if not _left_out(name)]
     _check_number(len(files))
@@ -168,10 +168,10 @@ def _labelled(found: list[tuple[str, Read]]) -> list[Item]:
         raise UserError("There are no photos: choose some, or one ZIP of photos.")
     names = {name for name, _ in photos}
     labels = _labels_of_table(*tables[0], names) if tables else _labels_of_folders(names)
-    items: list[Item] = []
+    items: list[LabelledPhoto] = []
     taken: set[str] = set()
     for name, read in photos:
-        items.append(Item(name, _refuse_twin if name in taken else read, *labels.get(name, ())))
+        items.append(LabelledPhoto(name, _refuse_twin if name in taken else read, *labels.get(name, ())))
         taken.add(name)
     return items
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.data.images import open_photo
-from core.data.photo_sets import Item
+from core.data.photo_sets import LabelledPhoto
 from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_card
@@ -35,7 +35,7 @@ BATCH = 8  # photos that go through the model together
 class Photo:
     """One readable photo of a set."""
 
-    item: Item
+    item: LabelledPhoto
     sha256: str
     category: str  # canonical name, "" without a label
 
@@ -53,8 +53,8 @@ def model_id(name: str) -> str:
     return hashlib.sha256(json.dumps([card["base_id"], card["files"]], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def readable(items: list[Item]) -> list[Photo]:
-    """The photos of a set that can be opened, each once; the others are named in the log.
+def readable(items: list[LabelledPhoto]) -> list[Photo]:
+    """The photos of a set that can be open_photo_set, each once; the others are named in the log.
 
     Raises `UserError` if there are none, or if one photo has two labels.
     """
@@ -76,7 +76,7 @@ def readable(items: list[Item]) -> list[Photo]:
 
 
 def embedding(
-    model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]
+    model: str, items: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]
 ) -> Iterator[int | EmbeddingSet]:
     """The `EmbeddingSet` of a set of photos, after the numbers of photos done so far.
 
@@ -87,7 +87,7 @@ def embedding(
     names = sorted({photo.category for photo in photos if photo.category})
     if not names:
         raise UserError("None of the photos has a label: give a CSV of labels, or class folders.")
-    listed = [[photo.sha256, photo.category, photo.item.name, photo.item.data_set] for photo in photos]
+    listed = [[photo.sha256, photo.category, photo.item.name, photo.item.dataset] for photo in photos]
     told = [_description(name) for name in names]
     facts = {"model": model, "model_id": model_id(model), "photos": _digest(listed), "descriptions": _digest(told)}
     path = cache_root() / "embeddings" / f"{_digest([FORMAT, facts])}.npz"
@@ -118,7 +118,7 @@ def embedding(
         groups=[category.super_category.name if category else "" for category in categories],
         photos=[photo.item.name for photo in photos],
         hashes=[photo.sha256 for photo in photos],
-        data_sets=[photo.item.data_set for photo in photos],
+        data_sets=[photo.item.dataset for photo in photos],
         provenance={
             **facts,
             "set": set_name,
@@ -131,7 +131,7 @@ def embedding(
     yield EmbeddingSet.load(path)  # in the precision of the file, as it will be from now on
 
 
-def embed(model: str, items: list[Item], set_name: str, load: Callable[[str], "Recogniser"]) -> EmbeddingSet:
+def embed(model: str, items: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]) -> EmbeddingSet:
     """The last state of `embedding`."""
     *_, space = embedding(model, items, set_name, load)
     assert isinstance(space, EmbeddingSet)

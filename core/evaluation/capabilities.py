@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.data.photo_sets import Item
+from core.data.photo_sets import LabelledPhoto
 from core.embeddings.compute import Photo, readable
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
@@ -62,7 +62,7 @@ class Seen:
     open: bool = False
 
 
-def diagnose(items: list[Item], recogniser: Recogniser, seed: int = 0) -> Generator[str | Diagnosis]:
+def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[str | Diagnosis]:
     """How far it is, line by line, and at last the `Diagnosis` of a model on the labelled photos of a set.
 
     Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the iterator ends
@@ -242,7 +242,7 @@ def _space(
         groups=[category.super_category.name if category else "" for category in known],
         photos=[photo.item.name for photo in photos],
         hashes=[photo.sha256 for photo in photos],
-        data_sets=[photo.item.data_set for photo in photos],
+        data_sets=[photo.item.dataset for photo in photos],
         provenance={"model": recogniser.name},
     )
 

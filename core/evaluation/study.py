@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from core.data.images import open_photo, to_jpeg
-from core.data.photo_sets import Item
+from core.data.photo_sets import LabelledPhoto
 from core.errors import UserError
 from core.recognition.recogniser import LabelSpace, Recogniser, tta_views
 from core.taxonomy.categories import canonical_name, find_category
@@ -111,7 +111,7 @@ def check_models(models: Sequence[str]) -> tuple[str, ...]:
     return tuple(models)
 
 
-def choose_candidates(items: list[Item], choice: str) -> tuple[list[str] | None, str | None]:
+def choose_candidates(items: list[LabelledPhoto], choice: str) -> tuple[list[str] | None, str | None]:
     """The arguments `labels` and `super_category` of `Recogniser.label_space` for a choice of candidates.
 
     The choice is `EVERYTHING`, `OWN_LABELS` or a super-category. Raises `UserError` if the labels are too few.
@@ -126,7 +126,7 @@ def choose_candidates(items: list[Item], choice: str) -> tuple[list[str] | None,
     return labels, None
 
 
-def examine(items: list[Item], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool) -> Iterator[Row]:
+def examine(items: list[LabelledPhoto], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool) -> Iterator[Row]:
     """The photos one by one through the models. A photo that cannot be used, or was there before, is an error row.
 
     `ask` has the models answer the open question, too. Closing the iterator ends the work with the photo at hand.
@@ -135,7 +135,7 @@ def examine(items: list[Item], models: Sequence[tuple[Recogniser, LabelSpace]], 
     for item in items:
         label = canonical_name(item.label)
         category = find_category(label)
-        kind = item.data_set or (category.super_category.name if category else OTHER if label else "")
+        kind = item.dataset or (category.super_category.name if category else OTHER if label else "")
         row = Row(item.name, label, kind)
         try:
             data = item.read()

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from core.data.images import MAX_BYTES, data_url, open_photo, to_jpeg
-from core.data.photo_sets import opened
+from core.data.photo_sets import open_photo_set
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 
@@ -53,7 +53,7 @@ class Uploads:
     @contextmanager
     def reader(self) -> Iterator[Read]:
         """Bytes by name. Raises `UserError` if the uploads are gone, or hold no such photo."""
-        with opened(self.paths) as items:
+        with open_photo_set(self.paths) as items:
             by_name = {item.name: item for item in items}
 
             def read(name: str) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.data.photo_sets import opened
+from core.data.photo_sets import open_photo_set
 from core.embeddings.bundled import bundled_embeddings
 from core.embeddings.compute import embedding
 from core.embeddings.embedding_set import EmbeddingSet
@@ -86,7 +86,7 @@ def spaces(wish: MapRequest, source: Uploads | None, models: ModelPool) -> Itera
         yield [bundled_embeddings(name) for name in names]
         return
     found = []
-    with opened(source.paths) as items:
+    with open_photo_set(source.paths) as items:
         for name in names:
             yield f"{name}: reading {len(items)} photos ..."
             for step in embedding(name, items, wish.photos, lambda model: models.prepare(model, None, None)[0]):

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from core.data.images import MAX_BYTES
-from core.data.photo_sets import MAX_PHOTOS, opened
+from core.data.photo_sets import MAX_PHOTOS, open_photo_set
 from core.errors import UserError
 from core.evaluation.capabilities import diagnose
 from core.evaluation.capability_report import Diagnosis, Row
@@ -61,7 +61,7 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
         with on_page():
             if not name:
                 raise UserError("There is no model: choose one first.")
-            with opened([uploaded(upload) for upload in uploads or []]) as items:
+            with open_photo_set([uploaded(upload) for upload in uploads or []]) as items:
                 yield "Loading the model ...", "", gr.File(value=None, visible=False)
                 recogniser, _ = models.prepare(name, None, None)
                 said = 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from core.data.images import MAX_BYTES
-from core.data.photo_sets import MAX_PHOTOS, opened
+from core.data.photo_sets import MAX_PHOTOS, open_photo_set
 from core.evaluation.study import (
     EVERYTHING,
     FILTERS,
@@ -81,7 +81,7 @@ def build(models: ModelPool, page: gr.Blocks) -> gr.File:
     ) -> Iterator[tuple[object, ...]]:
         with on_page():
             names = check_models([name_a or "", name_b or ""])
-            with opened([uploaded(upload) for upload in uploads or []]) as items:
+            with open_photo_set([uploaded(upload) for upload in uploads or []]) as items:
                 labels, group = choose_candidates(items, choice)
                 yield "Loading the models ...", None, "", gr.File(value=None, visible=False), "", 1
                 pair = [models.prepare(name, labels, group) for name in names]

@@ -7,7 +7,7 @@ import skimage
 from PIL import Image
 
 from core.__main__ import main
-from core.data.photo_sets import opened
+from core.data.photo_sets import open_photo_set
 from core.embeddings.compute import embed, embed_photos, embedding
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def embedded(folder, load):
-    with opened([folder]) as items:
+    with open_photo_set([folder]) as items:
         return embed("finedefics-tiny", items, "set", load)
 
 
@@ -50,17 +50,17 @@ def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser
 
 def test_the_second_time_no_model_is_loaded(folder, recogniser):
     first = embedded(folder, lambda _: recogniser)
-    with opened([folder]) as items:
+    with open_photo_set([folder]) as items:
         second = embed("finedefics-tiny", items, "the same set", lambda _: pytest.fail("the model was loaded"))
     assert np.array_equal(first.objects, second.objects)
     assert (first.provenance["set"], second.provenance["set"]) == ("set", "the same set")
     (folder / "Pug/2.png").rename(folder / "Bengal/2.png")  # another label is another set
-    with pytest.raises(LookupError), opened([folder]) as items:
+    with pytest.raises(LookupError), open_photo_set([folder]) as items:
         embed("finedefics-tiny", items, "set", lambda _: {}["loaded"])
 
 
 def test_stopping_leaves_nothing(folder, recogniser, tmp_path):
-    with opened([folder]) as items:
+    with open_photo_set([folder]) as items:
         steps = embedding("finedefics-tiny", items, "set", lambda _: recogniser)
         assert next(steps) == 3
         steps.close()
@@ -68,7 +68,10 @@ def test_stopping_leaves_nothing(folder, recogniser, tmp_path):
 
 
 def test_sets_that_cannot_be_used_are_refused(folder, recogniser):
-    with opened([folder / "Bengal/0.png", folder / "Bengal/1.png"]) as items, pytest.raises(UserError, match="label"):
+    with (
+        open_photo_set([folder / "Bengal/0.png", folder / "Bengal/1.png"]) as items,
+        pytest.raises(UserError, match="label"),
+    ):
         embed("finedefics-tiny", items, "set", lambda _: recogniser)
     (folder / "Bengal/2.png").write_bytes((folder / "Pug/2.png").read_bytes())
     with pytest.raises(UserError, match="another label"):
@@ -98,12 +101,12 @@ def test_a_folder_of_data_sets_is_read_by_the_name_of_its_tables(folder, tmp_pat
         for part in ("train", "test"):
             (sets / name / f"{part}.png").write_bytes((folder / "Pug/2.png").read_bytes())
             (sets / name / f"{part}.csv").write_text(f"image_path,label\n{part}.png,{label}\n")
-    with opened([sets], "test.csv") as items:
-        found = [(item.name, item.label, item.data_set) for item in items]
+    with open_photo_set([sets], "test.csv") as items:
+        found = [(item.name, item.label, item.dataset) for item in items]
         assert items[1].read() == (sets / "dogs/test.png").read_bytes()
     assert found == [("cats/test.png", "Bengal", "cats"), ("dogs/test.png", "Pug", "dogs")]
     for table, reason in {"other.csv": "no other.csv", "../test.csv": "not the name"}.items():
-        with pytest.raises(UserError, match=reason), opened([sets], table):
+        with pytest.raises(UserError, match=reason), open_photo_set([sets], table):
             pass
-    with pytest.raises(UserError, match="folder"), opened([sets / "cats/test.png"], "test.csv"):
+    with pytest.raises(UserError, match="folder"), open_photo_set([sets / "cats/test.png"], "test.csv"):
         pass

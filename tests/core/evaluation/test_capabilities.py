@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.__main__ import main
-from core.data.photo_sets import Item, opened
+from core.data.photo_sets import LabelledPhoto, open_photo_set
 from core.embeddings.metrics import EXPLAINED
 from core.errors import UserError
 from core.evaluation.capabilities import Descriptions, diagnose, object_features, photos_learned, pooled_states
@@ -80,7 +80,7 @@ def packed(tmp_path, encode):
 
 
 def measured(path, recogniser):
-    with opened([path]) as items:
+    with open_photo_set([path]) as items:
         *lines, diagnosis = diagnose(items, recogniser)
     return lines, diagnosis
 
@@ -174,8 +174,8 @@ def test_too_few_photos_are_one_sentence_before_any_work():
         raise UserError("Unreadable.")
 
     for items, message in (
-        ([Item("a.png", unread)], "no true names"),
-        ([Item("a.png", unread, "crow")], "can be read as a photo"),
+        ([LabelledPhoto("a.png", unread)], "no true names"),
+        ([LabelledPhoto("a.png", unread, "crow")], "can be read as a photo"),
     ):
         with pytest.raises(UserError, match=message):
             list(diagnose(items, None))
@@ -188,7 +188,7 @@ def test_categories_that_are_too_small_are_one_sentence(encode):
         data = encode(Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)))
         return lambda: data
 
-    items = [Item(f"{i}.png", photo(), "crow" if i < 6 else "jay") for i in range(10)]
+    items = [LabelledPhoto(f"{i}.png", photo(), "crow" if i < 6 else "jay") for i in range(10)]
     with pytest.raises(UserError, match="two categories with 5 readable photos each: there are 1"):
         list(diagnose(items, None))
 
@@ -196,7 +196,7 @@ def test_categories_that_are_too_small_are_one_sentence(encode):
 def test_closing_the_iterator_stops_the_work(packed, recogniser, monkeypatch):
     looked, encode = [], recogniser.encode
     monkeypatch.setattr(recogniser, "encode", lambda photo: looked.append(photo) or encode(photo))
-    with opened([packed]) as items:
+    with open_photo_set([packed]) as items:
         steps = diagnose(items, recogniser)
         while not next(steps).startswith("1 of 10"):
             pass

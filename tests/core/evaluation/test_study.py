@@ -14,7 +14,7 @@ from skimage import data as pictures
 
 from core.__main__ import main
 from core.data import photo_sets
-from core.data.photo_sets import opened
+from core.data.photo_sets import open_photo_set
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
 from core.recognition.results import Identification, Species
@@ -56,12 +56,12 @@ def packed(tmp_path):
 
 
 def items_of(*paths):
-    with opened(list(paths)) as items:
+    with open_photo_set(list(paths)) as items:
         return items
 
 
 def labels_of(*paths):
-    return {item.name: (item.label, item.data_set) for item in items_of(*paths)}
+    return {item.name: (item.label, item.dataset) for item in items_of(*paths)}
 
 
 def verdict(species, right):
@@ -175,7 +175,7 @@ def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
     data[start : start + 8] = b"\xff" * 8  # of the packed bytes
     path.write_bytes(data)
     model = fake(torch.nn.Linear(1, 1), lambda width: "crow")
-    with opened([path]) as items:
+    with open_photo_set([path]) as items:
         rows = list(examine(items, [(model, SPACE)], False))
     assert [row.error for row in rows] == [
         "",
@@ -191,14 +191,14 @@ def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
 
 def test_no_more_of_a_photo_is_read_than_may_be(packed):
     path = packed([("a.bmp", bytes(20 * 2**20 + 5))], method=zipfile.ZIP_STORED)
-    with opened([path]) as items:
+    with open_photo_set([path]) as items:
         assert len(items[0].read()) == 20 * 2**20 + 1
 
 
 def test_a_shared_tower_looks_once(packed, png):
     tower, sights, others = torch.nn.Linear(1, 1), [], []
     pair = [fake(tower, lambda width: "crow", sights), fake(tower, lambda width: "Crow", others)]
-    with opened([packed([("crow/a.png", png(50)), ("jay/b.png", png(60))])]) as items:
+    with open_photo_set([packed([("crow/a.png", png(50)), ("jay/b.png", png(60))])]) as items:
         rows = list(examine(items, [(model, SPACE) for model in pair], True))
         assert (sights, others) == ([50, 60], [])
         pair[1] = fake(torch.nn.Linear(1, 1), lambda width: "crow", others)
@@ -213,7 +213,7 @@ def test_a_shared_tower_looks_once(packed, png):
 def test_closing_it_stops_with_the_photo_at_hand(packed, png):
     sights = []
     model = fake(torch.nn.Linear(1, 1), lambda width: "crow", sights)
-    with opened([packed([(f"{i}.png", png(50 + i)) for i in range(5)])]) as items:
+    with open_photo_set([packed([(f"{i}.png", png(50 + i)) for i in range(5)])]) as items:
         rows = examine(items, [(model, SPACE)], False)
         next(rows)
         rows.close()
@@ -235,7 +235,7 @@ def test_candidates(packed):
 def test_a_data_set_is_the_kind_of_thing_unless_told(packed, png):
     model = fake(torch.nn.Linear(1, 1), lambda width: "crow")
     names = ["Cedar_Waxwing/1.png", "unheard of/2.png", "3.png"]
-    with opened([packed([(name, png(50 + i)) for i, name in enumerate(names)])]) as items:
+    with open_photo_set([packed([(name, png(50 + i)) for i, name in enumerate(names)])]) as items:
         assert [row.data_set for row in examine(items, [(model, SPACE)], False)] == ["bird", "other", ""]
 
 
