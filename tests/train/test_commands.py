@@ -77,11 +77,11 @@ def test_both_checkpoints_say_how_they_were_made(trained):
 
 
 def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
-    from core.commands import models
+    from core.cli.models import run
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
-    assert models(Namespace()) == 0
+    assert run(Namespace()) == 0
     assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
     shutil.rmtree(trained / "my-birds")
 

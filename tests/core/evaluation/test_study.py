@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from skimage import data as pictures
 
-from core.__main__ import main
+from core.cli import main
 from core.data import photo_sets
 from core.data.photo_sets import open_photo_set
 from core.errors import UserError

@@ -1,0 +1,54 @@
+"""`python -m core embed`: photos, descriptions and names as embeddings."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.cli.arguments import add_labelled_photos
+
+if TYPE_CHECKING:
+    from core.cli.arguments import Commands
+
+log = logging.getLogger(__name__)
+
+
+def add_command(commands: "Commands") -> None:
+    """Add the command to the parser of `python -m core`."""
+    command = commands.add_parser("embed", help="photos, descriptions and names in a model's space: numbers, a file")
+    command.add_argument("--out", metavar="FILE", help="where the embeddings go: .npz or .parquet")
+    command.add_argument(
+        "--ship", action="store_true", dest="bundle", help="put them into the checkpoint's folder, where the app looks"
+    )
+    add_labelled_photos(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Embed labelled photos, write the embeddings, and print how well photos and names are aligned."""
+    from core.data.photo_sets import open_photo_set
+    from core.embeddings.bundled import bundle
+    from core.embeddings.compute import BATCH, embedding
+    from core.embeddings.embedding_set import EmbeddingSet
+    from core.embeddings.metrics import alignment_numbers
+    from core.errors import UserError
+    from core.zoo.registry import load
+
+    files = [Path(options.out)] if options.out else []
+    if files and files[0].suffix not in (".npz", ".parquet"):
+        raise UserError(f"{options.out} must end in .npz or .parquet.")
+    with open_photo_set([Path(options.photos)], options.csv) as items:
+        name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
+        for step in embedding(options.model, items, name, load):
+            if isinstance(step, EmbeddingSet):
+                space = step
+            elif step % 100 < BATCH:  # about every hundred
+                log.info("%d of %d photos", step, len(items))
+    for file in files:
+        (space.save_parquet if file.suffix == ".parquet" else space.save)(file)
+    if options.bundle:
+        bundle(space)
+    numbers = {name: value if value is None else round(value, 4) for name, value in alignment_numbers(space).items()}
+    print(json.dumps({"photos": len(space.photos), "categories": len(space.categories), **numbers}))
+    return 0
