@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import chat_server as chat
@@ -188,3 +189,16 @@ def chat_server():
     """A small server that streams an answer, "Egyptian Mau" unless it is told another one."""
     with chat.running() as server:
         yield server
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A ZIP of files, given as (name, bytes)."""
+
+    def pack(files, name="photos.zip", method=zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            for path, data in files:
+                archive.writestr(path, data)
+        return tmp_path / name
+
+    return pack

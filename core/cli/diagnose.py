@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from core.storage.files import write_atomically
     from core.zoo.registry import load
 
-    with open_photo_set([Path(options.photos)], options.csv) as items:
+    with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         recogniser = load(options.model, log.info)
         merge_adapter(recogniser.mllm)  # takes half as long then
         for step in steps(items, recogniser):

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     files = [Path(options.out)] if options.out else []
     if files and files[0].suffix not in (".npz", ".parquet"):
         raise UserError(f"{options.out} must end in .npz or .parquet.")
-    with open_photo_set([Path(options.photos)], options.csv) as items:
+    with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
         for step in embedding(options.model, items, name, load):
             if isinstance(step, EmbeddingSet):

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from core.zoo.registry import load
 
     names = check_models(options.models)
-    with open_photo_set([Path(options.photos)]) as items:
+    with open_photo_set(Path(options.photos), any_size=True) as items:
         labels, group = choose_candidates(items, options.candidates)
         recognisers = map(load, names)
         pair = [(recogniser, recogniser.label_space(labels, group)) for recogniser in recognisers]

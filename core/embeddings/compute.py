@@ -54,7 +54,7 @@ def model_id(name: str) -> str:
 
 
 def readable(items: list[LabelledPhoto]) -> list[Photo]:
-    """The photos of a set that can be open_photo_set, each once; the others are named in the log.
+    """The photos of a set that can be opened, each once; the others are named in the log.
 
     Raises `UserError` if there are none, or if one photo has two labels.
     """
