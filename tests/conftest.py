@@ -42,13 +42,22 @@ TEMPLATE = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """The text model in float32 on every processor: the results of a test, and the memory it takes, depend on none."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("core.models.devices", "train.loop.trainer"):
+            patch.setattr(f"{module}.fast_dtype", lambda _: torch.float32)
+        yield
+
+
 @pytest.fixture(scope="session")
 def mllm():
     """The embedded base in float32 with a random connector (seeded): real weights, nothing learned."""
     from core.models.embedded import load_mllm
     from train.objectives.stage_model import initialise_connector
 
-    model = load_mllm(torch.float32)
+    model = load_mllm()
     initialise_connector(model, seed=0)
     return model
 
