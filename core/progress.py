@@ -1,0 +1,62 @@
+"""Progress of long computations: `Generator[Progress, None, Result]` is the one form in which they are written.
+
+A step of such a computation is taken with `result = yield from other(...)`. Whoever wants nothing but the result calls
+`run`; whoever closes the generator stops the work.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a computation is: a fraction in [0, 1], and a line of text about it."""
+
+    fraction: float
+    message: str
+
+
+def run(steps: Generator[Progress, None, Result], on_progress: Callable[[Progress], object] | None = None) -> Result:
+    """Run a computation to its end and return its result; `on_progress` is called with every progress."""
+    with closing(steps):
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            if on_progress:
+                on_progress(progress)
+
+
+def seconds_left(done: int, total: int, started: float) -> float:
+    """Return the seconds left at the pace since `started` (of `time.monotonic`); 0 before anything is done."""
+    return (time.monotonic() - started) / done * (total - done) if done else 0.0
+
+
+def count_progress(done: int, total: int, started: float, what: str = "photos") -> Progress:
+    """Return the progress of a loop, with the time left at the pace since `started` (of `time.monotonic`)."""
+    text = f"{done} of {total} {what}"
+    if not 0 < done < total:
+        return Progress(done / total if total else 1.0, f"{text}.")
+    minutes, seconds = divmod(round(seconds_left(done, total, started)), 60)
+    return Progress(done / total, f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left.")
+
+
+def part(
+    steps: Generator[Progress, None, Result], start: float, end: float, prefix: str = ""
+) -> Generator[Progress, None, Result]:
+    """Run a computation as the part from `start` to `end` of a larger one, with a `prefix` to its messages."""
+    with closing(steps):
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            yield Progress(start + progress.fraction * (end - start), f"{prefix}{progress.message}")
