@@ -60,7 +60,7 @@ def trained(data, tmp_path_factory):
     common = ["run", "--data", str(data), "--work", str(out / "work"), "--out", str(out / "checkpoints")]
     common += ["--preset", str(out / "small.yaml")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.data.feature_cache.cache_root", lambda: out / "cache")
+        patch.setattr("core.storage.cache.cache_root", lambda: out / "cache")
         assert main([*common, "--name", "finedefics-tiny"]) == 0
         assert main([*common, "--name", "idefics2-tiny", "--variant", "finetune"]) == 0
     return out / "checkpoints"
@@ -77,11 +77,11 @@ def test_both_checkpoints_say_how_they_were_made(trained):
 
 
 def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
-    from core.cli.models import run
+    from core.commands import models
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
-    assert run(Namespace()) == 0
+    assert models(Namespace()) == 0
     assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
     shutil.rmtree(trained / "my-birds")
 

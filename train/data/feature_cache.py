@@ -4,14 +4,12 @@ A few augmented views per photo are cached with it (the whole photo, its mirror 
 with one view the connector learns the photos by heart. This is for towers that see every photo in one size.
 """
 
-import hashlib
 import logging
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,11 +19,12 @@ from core.errors import UserError
 from core.models.base_models import base_id
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.storage.cache import cache_root
+from core.storage.cache import cached, entry_path, fingerprint
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
+VERSION = 1  # of the cached features: raise when `augmented_view` or the vision encoder's input changes
 PHOTOS_AT_ONCE = 16
 
 
@@ -65,25 +64,25 @@ class FeatureCache:
 
 
 def cache_features(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int) -> FeatureCache:
-    """The cached features of the records, in their order; computed and stored if they are not there yet.
+    """Return the cached features of the records, in their order; computed and stored if they are not there yet.
 
-    A computation that was cut off is taken up where it stopped.
+    A computation that was interrupted is resumed.
     """
-    folder = cache_root() / "features"
-    folder.mkdir(parents=True, exist_ok=True)
-    index = {digest: i for i, digest in enumerate(sorted({record.sha256 for record in records}))}
-    key = hashlib.sha256(" ".join(index).encode()).hexdigest()[:16]
-    path = folder / f"{base_id(mllm.base)}-{key}-{views}-{seed}.npy"
-    unique = {record.sha256: record for record in records}
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            _compute(mllm, [unique[digest] for digest in index], views, seed, path)
-    return FeatureCache(np.load(path, mmap_mode="r"), [index[record.sha256] for record in records])
-
-
-def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int, path: Path) -> None:
+    unique = {record.sha256: record for record in sorted(records, key=lambda record: record.sha256)}
+    path = entry_path("features", VERSION, fingerprint(base_id(mllm.base), list(unique), views, seed), ".npy")
     part = path.with_suffix(".part")
-    array = np.lib.format.open_memmap(part, mode="r+") if part.exists() else None
+    array = cached(
+        path,
+        lambda: _compute(mllm, list(unique.values()), views, seed, part),
+        lambda _, path: part.replace(path),
+        lambda path: np.load(path, mmap_mode="r"),
+    )
+    index = {digest: i for i, digest in enumerate(unique)}
+    return FeatureCache(array, [index[record.sha256] for record in records])
+
+
+def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int, part: Path) -> np.ndarray:
+    array = _resume(part)
     for i, record in enumerate(records):
         if array is not None and array[i, -1, -1].any():
             continue  # written to its end before the last run was cut off: what is not is still zero there
@@ -93,13 +92,27 @@ def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed:
         states = mllm.vision_features([augmented_view(photo, view, rng) for view in range(views)]).states
         if array is None:
             shape = (len(records), *states.shape)
-            array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+            try:
+                array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+            except OSError as error:
+                raise UserError(f"{part} cannot be written ({error.strerror}).") from error
         array[i] = states.half().cpu().numpy()
         if i % 250 == 0:
             log.info("vision features: %d of %d photos", i + 1, len(records))
     assert array is not None
     array.flush()
-    part.replace(path)
+    return np.load(part, mmap_mode="r")
+
+
+def _resume(part: Path) -> np.memmap | None:
+    """Return the array of an interrupted computation; `None` if there is none or it is damaged."""
+    try:
+        return np.lib.format.open_memmap(part, mode="r+")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s is damaged (%s): the features are computed from the start.", part, error)
+        return None
 
 
 def mean_features(

@@ -1,18 +1,19 @@
 """Hard negatives: the categories that look most like each one, by their descriptions, their photos, or both."""
 
-import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
 from core.errors import UserError
-from core.storage.cache import cache_root
+from core.storage.cache import cached, entry_path, fingerprint
 from core.storage.files import write_atomically
 from core.taxonomy.categories import Category, find_category
 from core.taxonomy.similarity import description_similarity, nearest
 
 SOURCES = ("descriptions", "photos", "both")
+VERSION = 1  # of the cached lists: raise when the same inputs give others
 
 
 def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None) -> np.ndarray:
@@ -39,13 +40,26 @@ def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None)
 def hard_negatives(
     names: list[str], groups: list[str], k: int, by: str = "descriptions", photo_means: np.ndarray | None = None
 ) -> list[list[int]]:
-    """`nearest` by `similarity`, cached by the content of the inputs, the attribute values among them."""
-    path = cache_root() / "negatives" / f"{_key(names, groups, k, by, photo_means)}.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    negatives = nearest(similarity(names, by, photo_means), groups, k)
-    write_atomically(path, json.dumps(negatives).encode())
+    """Return `nearest` by `similarity`, cached by the content of the inputs, the attribute values among them."""
+    known = [_content(category) if (category := find_category(name)) else None for name in names]
+    means = None if photo_means is None else photo_means.astype(np.float64)
+    return cached(
+        entry_path("negatives", VERSION, fingerprint(names, groups, known, k, by, means), ".json"),
+        lambda: nearest(similarity(names, by, photo_means), groups, k),
+        lambda negatives, path: write_atomically(path, json.dumps(negatives).encode()),
+        lambda path: _read(path, len(names)),
+    )
+
+
+def _read(path: Path, count: int) -> list[list[int]]:
+    negatives = json.loads(path.read_text(encoding="utf-8"))
+    if len(negatives) != count:
+        raise ValueError(f"{len(negatives)} categories instead of {count}")
     return negatives
+
+
+def _content(category: Category) -> list[object]:
+    return [category.super_category.name, category.values]
 
 
 def report(names: list[str], similarities: np.ndarray, groups: list[str], k: int) -> str:
@@ -69,15 +83,3 @@ def _ranks(similarities: np.ndarray) -> np.ndarray:
     pairs = ~np.eye(len(similarities), dtype=bool)
     ranks[pairs] = rankdata(similarities[pairs].round(9)) / pairs.sum()  # the same pair, rounded otherwise, is a tie
     return ranks
-
-
-def _key(names: list[str], groups: list[str], k: int, by: str, photo_means: np.ndarray | None) -> str:
-    known = [_content(category) if (category := find_category(name)) else None for name in names]
-    content = hashlib.sha256(json.dumps([names, groups, known, k, by]).encode())
-    if photo_means is not None:
-        content.update(str(photo_means.shape).encode() + photo_means.astype(np.float64).tobytes())
-    return content.hexdigest()[:16]
-
-
-def _content(category: Category) -> list[object]:
-    return [category.super_category.name, category.values]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.data.images import FORMATS
 from core.errors import UserError
-from core.storage.cache import cache_root
+from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
 from core.taxonomy.categories import canonical_name, normalise
 from core.zoo.registry import ASSETS
@@ -189,8 +189,9 @@ def _column(name: str, data: "datasets.Dataset", kind: type) -> str:
 def _store(photo: bytes) -> Path:
     with Image.open(io.BytesIO(photo), formats=FORMATS) as image:
         suffix = str(image.format).lower()
-    path = cache_root() / "datasets" / f"{hashlib.sha256(photo).hexdigest()}.{suffix}"
-    if not path.exists():
+    digest = hashlib.sha256(photo).hexdigest()
+    path = cache_root() / "datasets" / f"{digest}.{suffix}"
+    if not path.exists() or sha256_of(path) != digest:  # missing or damaged
         write_atomically(path, photo)
     return path
 

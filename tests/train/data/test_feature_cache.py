@@ -1,0 +1,66 @@
+"""Cached vision features, by a stand-in for the vision encoder."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.errors import UserError
+from core.models.vlm import VisionFeatures
+from train.data.feature_cache import cache_features
+from train.data.records import Record
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINEDEFICS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("train.data.feature_cache.base_id", lambda base: base)
+    made = []
+    for i in range(3):
+        Image.new("RGB", (20, 10), (50 * i, 10, 10)).save(tmp_path / f"{i}.png")
+        made.append(Record(tmp_path / f"{i}.png", "crow", "bird", str(i)))
+    return made
+
+
+class Encoder(SimpleNamespace):
+    """The mean colour of a view as its features; counts the photos that it is given."""
+
+    base, count = "stand-in", 0
+
+    def vision_features(self, views):
+        self.count += 1
+        states = torch.tensor([[[1 + np.asarray(view).mean()]] for view in views]).float()
+        return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "part"])
+def test_damaged_features_are_computed_again(records, tmp_path, caplog, suffix):
+    model = Encoder()
+    whole = np.array(cache_features(model, records, 2, seed=0).array)
+    assert model.count == 3
+    assert np.array_equal(cache_features(model, records, 2, seed=0).array, whole)
+    assert model.count == 3
+    (path,) = (tmp_path / "cache/features").glob("*.npy")
+    path.unlink()
+    path.with_suffix(f".{suffix}").write_bytes(b"damaged")
+    assert np.array_equal(cache_features(model, records, 2, seed=0).array, whole)
+    assert model.count == 6
+    assert "damaged" in caplog.text
+
+
+def test_other_versions_views_and_seeds_are_other_features(records, monkeypatch):
+    model = Encoder()
+    for change in ({}, {"seed": 1}, {"views": 3}):
+        cache_features(model, records, **{"views": 2, "seed": 0, **change})
+    monkeypatch.setattr("train.data.feature_cache.VERSION", 99)
+    cache_features(model, records, 2, 0)
+    assert model.count == 12
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(records, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FINEDEFICS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot be written"):
+        cache_features(Encoder(), records, 2, seed=0)
