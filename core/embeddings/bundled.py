@@ -10,8 +10,10 @@ import numpy as np
 from core.embeddings.compute import model_id
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import EXPLAINED, alignment_numbers
-from core.embeddings.projection import DAMAGE, Projection, ProjectionConfig, kept_map, project, read_map, write_map
+from core.embeddings.projection import Projection, ProjectionConfig, project, read_map, restore, write_map
 from core.errors import UserError
+from core.progress import run
+from core.storage.cache import DAMAGE
 from core.zoo.registry import EMBEDDINGS, find_entry, zoo
 
 MAP = "map.npz"  # beside `EMBEDDINGS`
@@ -50,7 +52,7 @@ def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projec
         if said.pop("points") != _digest(space):
             return None  # another set of photos
         numbers = {name: said["numbers"][name] for name in EXPLAINED}
-        return kept_map(coordinates, settings, len(space.points.kinds), said["projection"]), numbers
+        return restore(coordinates, said["projection"], settings, len(space.points.kinds)), numbers
     except FileNotFoundError:
         return None
     except DAMAGE as error:
@@ -66,9 +68,9 @@ def bundle(space: EmbeddingSet) -> None:
     if entry.hub:
         raise UserError(f"{space.model} is a model of the hub: it has no folder here.")
     folder = entry.checkpoint
+    space = space.rounded()
     space.save(folder / EMBEDDINGS)
-    space = EmbeddingSet.load(folder / EMBEDDINGS)  # in the precision of the file
-    made = project(space.points.matrix, DEFAULT_MAP)
+    made = run(project(space.points.matrix, DEFAULT_MAP))
     said = {"points": _digest(space), "projection": made.facts(), "numbers": alignment_numbers(space)}
     write_map(folder / MAP, made.coordinates, said)
 

@@ -1,9 +1,9 @@
 """From labelled photos to their `EmbeddingSet`: computed once for a model and a set of photos, then cached."""
 
 import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +16,8 @@ from core.data.photo_sets import LabelledPhoto
 from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_card
-from core.storage.cache import cache_root
+from core.progress import Progress, count_progress
+from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.taxonomy.categories import canonical_name, find_category
 from core.taxonomy.descriptions import describe
 from core.zoo.registry import find_entry
@@ -45,12 +46,12 @@ class Photo:
 
 
 def model_id(name: str) -> str:
-    """What the weights of a model of the zoo are told by. Raises `UserError` for an unknown or damaged one."""
+    """Return the fingerprint of a model's weights. Raises `UserError` for an unknown or damaged model."""
     entry = find_entry(name)
     if entry.hub:
         return f"{entry.hub.repository}@{entry.hub.revision}"
     card = read_card(entry.checkpoint)
-    return hashlib.sha256(json.dumps([card["base_id"], card["files"]], sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint(card["base_id"], card["files"])[:16]
 
 
 def readable(items: list[LabelledPhoto]) -> list[Photo]:
@@ -75,10 +76,10 @@ def readable(items: list[LabelledPhoto]) -> list[Photo]:
     return list(found.values())
 
 
-def embedding(
+def compute_embeddings(
     model: str, items: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]
-) -> Iterator[int | EmbeddingSet]:
-    """The `EmbeddingSet` of a set of photos, after the numbers of photos done so far.
+) -> Generator[Progress, None, EmbeddingSet]:
+    """Return the `EmbeddingSet` of a set of photos, from the cache if it was computed before.
 
     Objects are of the photo as it is (one view). `load` gives the model where the cache does not have the result.
     Raises `UserError` if no photo can be read or none has a label.
@@ -88,27 +89,46 @@ def embedding(
     if not names:
         raise UserError("None of the photos has a label: give a CSV of labels, or class folders.")
     listed = [[photo.sha256, photo.category, photo.item.name, photo.item.dataset] for photo in photos]
-    told = [_description(name) for name in names]
-    facts = {"model": model, "model_id": model_id(model), "photos": _digest(listed), "descriptions": _digest(told)}
-    path = cache_root() / "embeddings" / f"{_digest([FORMAT, facts])}.npz"
-    if path.exists():
-        kept = EmbeddingSet.load(path)
-        yield replace(kept, provenance={**kept.provenance, "set": set_name})
-        return
-    recogniser = load(model)
-    objects, vision = [], []
+    texts = [_description(name) for name in names]
+    facts = {
+        "model": model,
+        "model_id": model_id(model),
+        "photos": fingerprint(*listed)[:16],
+        "descriptions": fingerprint(*texts)[:16],
+    }
+
+    def compute() -> Generator[Progress, None, EmbeddingSet]:
+        embedded = yield from _embed(load(model), photos, names, texts)
+        provenance = {
+            **facts,
+            "left_out": len(items) - len(photos),
+            "date": datetime.now(UTC).date().isoformat(),
+            **{package: version(package) for package in ("torch", "transformers")},
+        }
+        return replace(embedded, provenance=provenance).rounded()
+
+    path = entry_path("embeddings", FORMAT, fingerprint(facts), ".npz")
+    found = yield from cached_steps(path, compute, EmbeddingSet.save, EmbeddingSet.load)
+    return replace(found, provenance={**found.provenance, "set": set_name})
+
+
+def _embed(
+    recogniser: "Recogniser", photos: list[Photo], names: list[str], texts: list[str]
+) -> Generator[Progress, None, EmbeddingSet]:
+    """Return the embeddings of photos, of the categories `names` and of their descriptions ("" where there is none)."""
+    objects, vision, started = [], [], time.monotonic()
     for start in range(0, len(photos), BATCH):
         part = photos[start : start + BATCH]
         part_objects, part_vision = embed_photos(recogniser, [photo.open() for photo in part])
         objects.append(part_objects)
         vision.append(part_vision)
-        yield start + len(part)
+        yield count_progress(start + len(part), len(photos), started)
     descriptions = np.zeros((len(names), objects[0].shape[1]), np.float32)
-    rows = [i for i, text in enumerate(told) if text]
+    rows = [i for i, text in enumerate(texts) if text]
     if rows:
-        descriptions[rows] = recogniser.mllm.embed_texts([told[i] for i in rows]).cpu().numpy()
+        descriptions[rows] = recogniser.mllm.embed_texts([texts[i] for i in rows]).cpu().numpy()
     categories = [find_category(name) for name in names]
-    space = EmbeddingSet(
+    return EmbeddingSet(
         objects=np.concatenate(objects),
         vision=np.concatenate(vision),
         names=recogniser.mllm.embed_texts(names).cpu().numpy(),
@@ -119,27 +139,12 @@ def embedding(
         photos=[photo.item.name for photo in photos],
         hashes=[photo.sha256 for photo in photos],
         data_sets=[photo.item.dataset for photo in photos],
-        provenance={
-            **facts,
-            "set": set_name,
-            "left_out": len(items) - len(photos),
-            "date": datetime.now(UTC).date().isoformat(),
-            **{package: version(package) for package in ("torch", "transformers")},
-        },
+        provenance={},
     )
-    space.save(path)
-    yield EmbeddingSet.load(path)  # in the precision of the file, as it will be from now on
-
-
-def embed(model: str, items: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]) -> EmbeddingSet:
-    """The last state of `embedding`."""
-    *_, space = embedding(model, items, set_name, load)
-    assert isinstance(space, EmbeddingSet)
-    return space
 
 
 def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
-    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in a `EmbeddingSet`."""
+    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in an `EmbeddingSet`."""
     import torch
 
     from core.models.scoring import pooled_features
@@ -154,7 +159,3 @@ def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple
 def _description(name: str) -> str:
     category = find_category(name)
     return describe(category) if category else ""
-
-
-def _digest(facts: list) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from core.storage.files import inert, replacing
 
 FORMAT = 1
 KINDS = ("object", "attributes", "category")
-ARRAYS = ("objects", "vision", "names", "descriptions", "truth")
+ARRAYS = ("objects", "vision", "names", "descriptions", "truth")  # all but the last are embeddings
 LISTS = ("categories", "groups", "photos", "hashes", "data_sets")
 
 
@@ -99,6 +99,11 @@ class EmbeddingSet:
         cosines = self.objects @ embedding
         return [(int(i), float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:k]]
 
+    def rounded(self) -> "EmbeddingSet":
+        """Return the same embeddings in the precision in which `load` returns them."""
+        rounded: dict[str, Any] = {name: _unit(getattr(self, name).astype(np.float16)) for name in ARRAYS[:-1]}
+        return replace(self, **rounded)
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all. Raises `UserError` if it cannot be written."""
         about = {"format": FORMAT, "provenance": self.provenance, **{name: getattr(self, name) for name in LISTS}}
@@ -116,7 +121,7 @@ class EmbeddingSet:
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                arrays: dict[str, Any] = {name: _unit(file[name]) for name in ARRAYS if name != "truth"}
+                arrays: dict[str, Any] = {name: _unit(file[name]) for name in ARRAYS[:-1]}
                 arrays["truth"] = file["truth"].astype(np.int64)
             if about["format"] != FORMAT:
                 raise ValueError

@@ -5,13 +5,10 @@ embeddings, the settings that matter for its method, and the versions of the lib
 coordinates.
 """
 
-import hashlib
 import io
 import json
-import logging
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from core.embeddings.projection_worker import LABELS, principal, scaled
-from core.embeddings.worker_process import THREADS, Answer, Progress, running
+from core.embeddings.worker_process import THREADS, run_worker
 from core.errors import UserError
-from core.storage.cache import cache_root
+from core.progress import Progress, run
+from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.storage.files import write_atomically
-
-log = logging.getLogger(__name__)
 
 METHODS = tuple(LABELS)
 METRICS = ("cosine", "euclidean")
@@ -36,7 +32,6 @@ MATTERING = {  # settings, beside metric and dimensions
     "umap": ("seed", "neighbours", "min_dist"),
 }
 WORKER = "core.embeddings.projection_worker"
-DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)  # what reading a broken map raises
 PLACING_NEIGHBOURS = 5  # by which a point is placed in a t-SNE map
 
 
@@ -97,43 +92,36 @@ class Projection:
         return {name: getattr(self, name) for name in ("method", "seconds", "trustworthiness", "note")}
 
 
-def projecting(matrix: np.ndarray, settings: ProjectionConfig) -> Iterator[Progress | Projection]:
-    """The map of embeddings [N, H]: its progress at least every half second, at last the map.
+def project(matrix: np.ndarray, settings: ProjectionConfig) -> Generator[Progress, None, Projection]:
+    """Return the map of embeddings [N, H], with progress at least every half second.
 
-    Closing the iterator kills the computation and leaves nothing behind. Raises `UserError` for no points, numbers
-    that are not finite, or a computation that fails.
+    Closing the generator kills the computation and keeps nothing. Raises `UserError` for no points, numbers that are
+    not finite, or a computation that fails.
     """
     began = time.monotonic()
     matrix = _checked(matrix)
-    path = _cache_path(matrix, settings)
-    kept = _read(path, settings, len(matrix))
-    if kept is not None:
-        yield kept
-        return
-    for step in running(WORKER, asdict(settings), [matrix]):
-        if isinstance(step, Progress):
-            yield step
-            continue
-        projection = Projection(step.arrays[0], settings, seconds=time.monotonic() - began, **step.values)
-        yield _keep(path, projection)
+    names = ("method", "dimensions", "metric", *MATTERING[settings.method])
+    values = {name: getattr(settings, name) for name in names}
+    key = fingerprint(THREADS, values, {name: version(name) for name in LIBRARIES}, matrix)
 
+    def compute() -> Generator[Progress, None, Projection]:
+        facts, (coordinates,) = yield from run_worker(WORKER, asdict(settings), [matrix])
+        return Projection(coordinates, settings, seconds=time.monotonic() - began, **facts)
 
-def project(
-    matrix: np.ndarray, settings: ProjectionConfig, progress: Callable[[float, str], None] | None = None
-) -> Projection:
-    """The map of embeddings [N, H]; `progress` is told a fraction in [0, 1] and words. Raises as `projecting` does."""
-    for step in projecting(matrix, settings):
-        if isinstance(step, Projection):
-            return step
-        if progress is not None:
-            progress(step.fraction, step.words)
-    raise AssertionError("a map or an error ends the loop")
+    def load(path: Path) -> Projection:
+        return restore(*read_map(path), settings, len(matrix))
+
+    path = entry_path("projections", RECIPE, key, ".npz")
+    projection = yield from cached_steps(path, compute, lambda p, path: write_map(path, p.coordinates, p.facts()), load)
+    if not path.exists():
+        return replace(projection, note=f"{projection.note} The map could not be kept: the log says why.".strip())
+    return projection
 
 
 def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[np.ndarray, str]:
     """Coordinates [M, d] of new points [M, H] in the map of [N, H], and one sentence on how they were found.
 
-    UMAP does it in a child process, in seconds; the others at once. Raises `UserError` as `projecting` does, or if
+    UMAP does it in a child process, in seconds; the others at once. Raises `UserError` as `project` does, or if
     the numbers of columns differ or the map is not one of N points.
     """
     new, matrix = _checked(new), _checked(matrix)
@@ -153,9 +141,8 @@ def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[
             f"Placed approximately: t-SNE has no rule for new points, so each lies between its {PLACING_NEIGHBOURS} "
             "nearest points, closer to the more similar ones."
         )
-    *_, answer = running(WORKER, asdict(settings), [new, matrix, coordinates])
-    assert isinstance(answer, Answer)
-    return answer.arrays[0], "Placed by UMAP among its nearest points, all others staying where they are."
+    _, (places,) = run(run_worker(WORKER, asdict(settings), [new, matrix, coordinates]))
+    return places, "Placed by UMAP among its nearest points, all others staying where they are."
 
 
 def _by_neighbours(new: np.ndarray, points: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
@@ -199,24 +186,6 @@ def _checked(matrix: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _cache_path(matrix: np.ndarray, settings: ProjectionConfig) -> Path:
-    names = ("method", "dimensions", "metric", *MATTERING[settings.method])
-    values = {name: getattr(settings, name) for name in names}
-    parts = [RECIPE, THREADS, values, matrix.shape, {name: version(name) for name in LIBRARIES}]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    digest.update(matrix.data)
-    return cache_root() / "projections" / f"{digest.hexdigest()}.npz"
-
-
-def _keep(path: Path, projection: Projection) -> Projection:
-    """Write a map for later, atomically; where that fails, the map's note says so."""
-    try:
-        write_map(path, projection.coordinates, projection.facts())
-    except (UserError, OSError) as error:
-        return replace(projection, note=f"{projection.note} The map could not be kept: {error}".strip())
-    return projection
-
-
 def write_map(path: Path, coordinates: np.ndarray, said: dict) -> None:
     """Write coordinates [N, d] and what is said of them as an NPZ file, whole or not at all."""
     buffer = io.BytesIO()
@@ -225,25 +194,16 @@ def write_map(path: Path, coordinates: np.ndarray, said: dict) -> None:
 
 
 def read_map(path: Path) -> tuple[np.ndarray, dict]:
-    """What `write_map` has written. Raises `FileNotFoundError`, or one of `DAMAGE`."""
+    """What `write_map` has written. Raises `FileNotFoundError`, or what `core.storage.cache.DAMAGE` lists."""
     with np.load(path, allow_pickle=False) as file:
         return file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
 
 
-def kept_map(coordinates: np.ndarray, settings: ProjectionConfig, count: int, facts: dict) -> Projection:
-    """The map of `count` points that was kept with its `facts`. Raises `ValueError` or `TypeError` if it is not one."""
+def restore(coordinates: np.ndarray, facts: dict, settings: ProjectionConfig, count: int) -> Projection:
+    """Return the map of `count` points that was saved with its `facts`.
+
+    Raises `ValueError` or `TypeError` if it is damaged.
+    """
     if coordinates.shape != (count, settings.dimensions) or not np.isfinite(coordinates).all():
         raise ValueError("not the map's shape")
     return Projection(coordinates, settings, cached=True, **facts)
-
-
-def _read(path: Path, settings: ProjectionConfig, count: int) -> Projection | None:
-    """A kept map, or None where there is none or it is damaged."""
-    try:
-        coordinates, facts = read_map(path)
-        return kept_map(coordinates, settings, count, facts)
-    except FileNotFoundError:
-        return None
-    except DAMAGE as error:
-        log.warning("The kept map %s is damaged (%s): it is computed again.", path, error)
-        return None

@@ -201,8 +201,8 @@ def main() -> int:
     settings, arrays = receive(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(fraction: float, words: str) -> None:
-        send(answers, {"fraction": fraction, "words": words})
+    def tell(fraction: float, message: str) -> None:
+        send(answers, {"fraction": fraction, "message": message})
 
     try:
         if len(arrays) == 1:

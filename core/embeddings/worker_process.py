@@ -11,34 +11,21 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from core.errors import UserError
+from core.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 HEARTBEAT = 0.5  # seconds after which the last progress is told again, so that a caller can stop in between
 THREADS = 2  # of the child, whatever the machine has: sums in another order would give other coordinates
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a computation is: a fraction in [0, 1], and what it does now."""
-
-    fraction: float
-    words: str
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a child computed: JSON values and float32 arrays."""
-
-    values: dict
-    arrays: list[np.ndarray]
+Message = tuple[dict, list[np.ndarray]]  # JSON values, and float32 arrays
 
 
 def send(stream: IO[bytes], values: dict, arrays: Sequence[np.ndarray] = ()) -> None:
@@ -50,7 +37,7 @@ def send(stream: IO[bytes], values: dict, arrays: Sequence[np.ndarray] = ()) -> 
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict, list[np.ndarray]]:
+def receive(stream: IO[bytes]) -> Message:
     """Read one message. Raises `EOFError` if the other side is gone."""
     line = stream.readline()
     if not line.endswith(b"\n"):
@@ -65,10 +52,10 @@ def receive(stream: IO[bytes]) -> tuple[dict, list[np.ndarray]]:
     return values, arrays
 
 
-def running(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Iterator[Progress | Answer]:
-    """Run `python -m module` on a task: its progress at least every half second, at last its answer.
+def run_worker(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Generator[Progress, None, Message]:
+    """Run `python -m module` on a task and return its answer, with progress at least every half second.
 
-    Closing the iterator kills the child. Raises `UserError` with the child's sentence, or if it ends without answer.
+    Closing the generator kills the child. Raises `UserError` with the child's sentence, or if it ends without answer.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS))
     child = subprocess.Popen(  # noqa: S603 - our own module
@@ -79,13 +66,15 @@ def running(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Iterator[P
         env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive"},
     )
     try:
-        yield from _conversation(child, task, arrays)
+        return (yield from _conversation(child, task, arrays))
     finally:
         child.kill()
         child.wait()
 
 
-def _conversation(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray]) -> Iterator[Progress | Answer]:
+def _conversation(
+    child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray]
+) -> Generator[Progress, None, Message]:
     messages: queue.Queue = queue.Queue()
     threading.Thread(target=_talk, args=(child, task, arrays, messages), daemon=True).start()
     progress = Progress(0.0, "Starting")
@@ -101,12 +90,10 @@ def _conversation(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarr
         values, results = message
         if "error" in values:
             raise UserError(values["error"])
-        if "words" in values:
-            progress = Progress(values["fraction"], values["words"])
-            yield progress
-        else:
-            yield Answer(values, results)
-            return
+        if "fraction" not in values:
+            return values, results
+        progress = Progress(values["fraction"], values["message"])
+        yield progress
 
 
 def _talk(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray], messages: queue.Queue) -> None:

@@ -32,11 +32,11 @@ from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
 from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
-from core.evaluation.linear_probe import FOLDS, ProbeResult, probe_steps
-from core.evaluation.study import progress
+from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
 from core.models.checkpoint import read_card
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.progress import Progress, count_progress, part
 from core.recognition.multiple_choice import answered, names_category
 from core.recognition.recogniser import LabelSpace, Recogniser
 from core.taxonomy.categories import Category, find_category
@@ -47,6 +47,7 @@ from core.zoo.registry import zoo
 
 BATCH = 16  # free answers, and descriptions, that go through the model together
 DESCRIPTIONS = 3 * WORDINGS  # of each category
+PHOTOS_SHARE = 0.6  # of the progress bar; the rest is for the probes
 
 
 @dataclass
@@ -62,15 +63,16 @@ class Seen:
     open: bool = False
 
 
-def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[str | Diagnosis]:
-    """How far it is, line by line, and at last the `Diagnosis` of a model on the labelled photos of a set.
+def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[Progress, None, Diagnosis]:
+    """Return the `Diagnosis` of a model on the labelled photos of a set.
 
-    Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the iterator ends
-    the work with the photo, or the fold of a probe, at hand. Raises `UserError` if there are too few labelled photos.
+    Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the generator stops
+    the work after the current photo, or the current fold of a probe. Raises `UserError` if there are too few labelled
+    photos.
     """
     if not any(item.label for item in items):
         raise UserError("The photos have no true names: put them into class folders, or add a CSV of labels.")
-    yield "Opening the photos ..."
+    yield Progress(0.0, "Opening the photos ...")
     found = readable(items)
     photos = [photo for photo in found if photo.category]
     by_key = {photo.category.casefold(): photo.category for photo in reversed(photos)}
@@ -81,8 +83,8 @@ def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) 
             f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
         )
     space = recogniser.label_space(sorted(set(truth)))
-    seen = yield from measure_photo(recogniser, photos, truth, space, seed)
-    yield "Reading the descriptions ..."
+    seen = yield from part(measure_photo(recogniser, photos, truth, space, seed), 0, PHOTOS_SHARE)
+    yield Progress(PHOTOS_SHARE, "Reading the descriptions ...")
     features = {
         (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in seen]),
         (OBJECT, LLM, "Last"): _stacked([one.last for one in seen]),
@@ -94,14 +96,14 @@ def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) 
     probes: dict[tuple[str, str, str], ProbeResult] = {}
     for key, rows in features.items():
         labels, groups = (told.categories, told.wordings) if told and key[0] == KNOWLEDGE else (truth, None)
-        what = f"Probing {key[0]} ({key[1]}, {key[2]}), {len(probes) + 1} of {len(features)} probes ..."
-        for result in probe_steps(rows, labels, seed=seed, groups=groups):
-            yield what
-            if result:
-                probes[key] = result
+        done = PHOTOS_SHARE + (1 - PHOTOS_SHARE) * len(probes) / len(features)
+        what = f"Probing {key[0]} ({key[1]}, {key[2]}), {len(probes) + 1} of {len(features)} probes"
+        yield Progress(done, f"{what} ...")
+        steps = probe(rows, labels, seed=seed, groups=groups)
+        probes[key] = yield from part(steps, done, done + (1 - PHOTOS_SHARE) / len(features), f"{what}: ")
     learned = photos_learned(recogniser.name)
     digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in photos)).encode()).hexdigest()
-    yield Diagnosis(
+    return Diagnosis(
         recogniser.name,
         probes,
         alignment_numbers(_space(recogniser, photos, truth, space, seen)),
@@ -125,8 +127,8 @@ def photos_learned(model: str) -> tuple[str, ...]:
 
 def measure_photo(
     recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seed: int
-) -> Generator[str, None, list[Seen]]:
-    """How far it is, photo by photo; returns what the model says of each.
+) -> Generator[Progress, None, list[Seen]]:
+    """Return what the model says of each photo, with progress after each.
 
     Features are those of the photo as it is; questions are answered as the app does, from several views of it. The
     free answers of `BATCH` photos are written together.
@@ -146,7 +148,7 @@ def measure_photo(
             last, average = object_features(recogniser.mllm, encoding.tokens)
             seen.append(Seen(pooled_features(own)[0].cpu(), last[0], average[0], closed, letter, len(options)))
             tokens.append(encoding.tokens)
-            yield progress(len(seen), len(photos), started)
+            yield count_progress(len(seen), len(photos), started)
         answers = recogniser.answers(open_question(space.group), torch.cat(tokens))
         for one, name, answer in zip(seen[start:], names, answers, strict=True):
             one.open = names_category(answer, name)

@@ -1,11 +1,12 @@
 """Linear probes: how well a linear classifier tells categories apart by features that a model gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.errors import UserError
+from core.progress import Progress
 
 FOLDS = 5
 INNER_FOLDS = 3
@@ -28,24 +29,15 @@ class ProbeResult:
 
 def probe(
     features: np.ndarray, labels: Sequence[str], folds: int = FOLDS, seed: int = 0, groups: Sequence[int] | None = None
-) -> ProbeResult:
-    """The accuracy of logistic regression on standardised features [N, D] of samples with `labels` [N].
+) -> Generator[Progress, None, ProbeResult]:
+    """Return the accuracy of logistic regression on standardised features [N, D] of samples with `labels` [N].
 
     Everything that is fitted (mean and scale of the features, the weights, and by a cross-validation of its own the
     strength C of the regularisation) is fitted to the other folds than the one that is tested. The folds are drawn at
     random with every class in each; with `groups` [N], every group is a fold instead. Classes with fewer samples than
-    folds are left out and counted. Raises `UserError` if fewer than two classes remain, `ValueError` for fewer than
-    three folds or features that are not finite.
+    folds are left out and counted. Progress comes after every fold but the last. Raises `UserError` if fewer than two
+    classes remain, `ValueError` for fewer than three folds or features that are not finite.
     """
-    *_, result = probe_steps(features, labels, folds, seed, groups)
-    assert result is not None
-    return result
-
-
-def probe_steps(
-    features: np.ndarray, labels: Sequence[str], folds: int = FOLDS, seed: int = 0, groups: Sequence[int] | None = None
-) -> Iterator[ProbeResult | None]:
-    """`probe` with a pause behind every fold: None, and after the last one the result."""
     folds = len(set(groups)) if groups is not None else folds
     if folds < 3:
         raise ValueError(f"{folds} folds leave none to choose C by.")
@@ -63,8 +55,8 @@ def probe_steps(
         inner = None if of is None else of[train]
         accuracies.append(_fitted(x[train], y[train], inner, seed).score(x[test], y[test]))
         if len(accuracies) < folds:
-            yield None
-    yield ProbeResult(
+            yield Progress(len(accuracies) / folds, f"Fold {len(accuracies)} of {folds}")
+    return ProbeResult(
         mean=float(np.mean(accuracies)),
         spread=float(np.std(accuracies, ddof=1)),
         chance=float(np.bincount(y).max() / len(y)),

@@ -10,6 +10,7 @@ from PIL import Image
 from core.data.images import open_photo, to_jpeg
 from core.data.photo_sets import LabelledPhoto
 from core.errors import UserError
+from core.progress import count_progress
 from core.recognition.recogniser import LabelSpace, Recogniser, tta_views
 from core.taxonomy.categories import canonical_name, find_category
 from core.taxonomy.prompts import open_question
@@ -79,8 +80,8 @@ class Study:
     started: float = field(default_factory=time.monotonic)
 
     def progress(self) -> str:
-        """How far it is, with the time left at the pace so far."""
-        return progress(len(self.rows), self.total, self.started)
+        """Return how many photos are done, and the time left at the pace so far."""
+        return count_progress(len(self.rows), self.total, self.started).message
 
     def accuracy(self) -> list[Accuracy]:
         """Per data set, in the order of their names, then over all photos if there are several data sets."""
@@ -93,15 +94,6 @@ class Study:
             Accuracy(name, len(rows), tuple(sum(map(bool, column)) for column in zip(*map(_right, rows), strict=True)))
             for name, rows in groups
         ]
-
-
-def progress(done: int, total: int, started: float) -> str:
-    """How many photos are done, and the time left at the pace since `started` (of `time.monotonic`)."""
-    text = f"{done} of {total} photos"
-    if not 0 < done < total:
-        return f"{text}."
-    minutes, seconds = divmod(round((time.monotonic() - started) / done * (total - done)), 60)
-    return f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left."
 
 
 def check_models(models: Sequence[str]) -> tuple[str, ...]:

@@ -1,17 +1,18 @@
 """What somebody asks the Alignment tab to show, and the way from there to the maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from core.data.photo_sets import open_photo_set
 from core.embeddings.bundled import bundled_embeddings
-from core.embeddings.compute import embedding
+from core.embeddings.compute import compute_embeddings
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.projection import ProjectionConfig
 from core.errors import UserError
+from core.progress import Progress, part
 from demo.alignment.figure import COLOUR_BY
 from demo.alignment.photos import Folder, Uploads, thumbnails
-from demo.alignment.view_model import METHOD_NAMES, MapView, ProjectedSet, project_all
+from demo.alignment.view_model import METHOD_NAMES, MapView, project_all
 from demo.components.models import ModelPool
 from demo.components.uploads import uploaded
 
@@ -76,25 +77,21 @@ class MapRequest:
         )
 
 
-def spaces(wish: MapRequest, source: Uploads | None, models: ModelPool) -> Iterator[str | list[EmbeddingSet]]:
-    """The embeddings of the models asked for: words about the progress, at last the spaces.
+def spaces(wish: MapRequest, source: Uploads | None, models: ModelPool) -> Generator[Progress, None, list[EmbeddingSet]]:
+    """Return the embeddings of the models asked for.
 
     Raises `UserError` if there are none, or the photos cannot be used.
     """
     names = wish.names()
     if source is None:
-        yield [bundled_embeddings(name) for name in names]
-        return
+        return [bundled_embeddings(name) for name in names]
     found = []
     with open_photo_set(source.paths) as items:
         for name in names:
-            yield f"{name}: reading {len(items)} photos ..."
-            for step in embedding(name, items, wish.photos, lambda model: models.prepare(model, None, None)[0]):
-                if isinstance(step, EmbeddingSet):
-                    found.append(step)
-                else:
-                    yield f"{name}: {step} of {len(items)} photos"
-    yield found
+            yield Progress(0.0, f"{name}: reading {len(items)} photos ...")
+            steps = compute_embeddings(name, items, wish.photos, lambda model: models.prepare(model, None, None)[0])
+            found.append((yield from part(steps, 0, 1, f"{name}: ")))
+    return found
 
 
 def source_of(wish: MapRequest, uploads: Sequence[dict] | None, studied: Sequence[dict] | None) -> Uploads | None:
@@ -110,20 +107,10 @@ def source_of(wish: MapRequest, uploads: Sequence[dict] | None, studied: Sequenc
 
 def build_view(
     wish: MapRequest, source: Uploads | None, owned: Folder | None, models: ModelPool
-) -> Iterator[str | MapView]:
-    """Words about the progress, then what is to be shown; once more with thumbnails, where these take a while."""
-    found: list[EmbeddingSet] = []
-    for step in spaces(wish, source, models):
-        if isinstance(step, str):
-            yield step
-        else:
-            found = step
-    maps: list[ProjectedSet] = []
-    for drawn in project_all(found, wish.projector(), wish.space == VISION):
-        if isinstance(drawn, str):
-            yield drawn
-        else:
-            maps = drawn
+) -> Generator[Progress | MapView]:
+    """The progress, then what is to be shown; once more with thumbnails, where these take a while."""
+    found = yield from spaces(wish, source, models)
+    maps = yield from project_all(found, wish.projector(), wish.space == VISION)
     at_hand = source or owned
     shown = MapView(maps, wish.space == VISION, wish.view == BEFORE_AFTER, at_hand, by=wish.colour)
     yield shown

@@ -3,7 +3,7 @@
 import html
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,9 @@ from core.embeddings.bundled import Numbers, bundled_map
 from core.embeddings.compute import embed_photos
 from core.embeddings.embedding_set import EmbeddingSet, Points
 from core.embeddings.metrics import EXPLAINED, alignment_numbers, silhouette
-from core.embeddings.projection import METHODS, Projection, ProjectionConfig, place, procrustes_aligned, projecting
+from core.embeddings.projection import METHODS, Projection, ProjectionConfig, place, procrustes_aligned, project
 from core.errors import UserError
+from core.progress import Progress, part
 from demo.alignment.figure import COLOUR_BY, SHOWN, Panel, colouring, map_json
 from demo.alignment.photos import LARGE, THUMBNAIL, Folder, Uploads, data_uri, photo_at
 from demo.components.models import ModelPool
@@ -92,8 +93,8 @@ def caption(model: str) -> str:
 
 def project_all(
     spaces: Sequence[EmbeddingSet], settings: ProjectionConfig, vision: bool
-) -> Iterator[str | list[ProjectedSet]]:
-    """The maps of the same photos by some models: words about the progress, at last the maps.
+) -> Generator[Progress, None, list[ProjectedSet]]:
+    """Return the maps of the same photos by some models.
 
     Raises `UserError` if the photos differ or a map cannot be made.
     """
@@ -103,18 +104,17 @@ def project_all(
     for space in spaces:
         points = space.vision_points if vision else space.points
         made = None if vision else bundled_map(space, settings)
-        for step in [made[0]] if made else projecting(points.matrix, settings):
-            if isinstance(step, Projection):
-                projection = step
-            else:
-                yield f"{space.model}: {step.words} ({step.fraction:.0%})"
-        if not made:
-            yield f"{space.model}: measuring ..."
-        numbers = made[1] if made else _vision_numbers(space) if vision else alignment_numbers(space)
+        if made:
+            projection, numbers = made
+        else:
+            start, end = len(maps) / len(spaces), (len(maps) + 1) / len(spaces)
+            projection = yield from part(project(points.matrix, settings), start, end, f"{space.model}: ")
+            yield Progress(end, f"{space.model}: measuring ...")
+            numbers = _vision_numbers(space) if vision else alignment_numbers(space)
         placed = projection.coordinates
         aligned = procrustes_aligned(maps[0].coordinates, placed) if maps else placed
         maps.append(ProjectedSet(space, points, projection, aligned, numbers))
-    yield maps
+    return maps
 
 
 def _vision_numbers(space: EmbeddingSet) -> Numbers:

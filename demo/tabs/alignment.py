@@ -11,6 +11,7 @@ import gradio as gr
 from core.data.photo_sets import MAX_PHOTOS
 from core.embeddings.bundled import with_embeddings
 from core.errors import UserError
+from core.progress import Progress
 from core.zoo.registry import DEFAULT
 from demo.alignment import export as alignment_export
 from demo.alignment import map_view
@@ -133,7 +134,7 @@ def build(models: ModelPool, studied: gr.File, tab: gr.Tab, folder: Path | None 
             steps = build_view(asked, source, owned, models)
             try:
                 for step in steps:
-                    yield {status: step} if isinstance(step, str) else _display(step)
+                    yield {status: step.message} if isinstance(step, Progress) else _display(step)
             except UserError as error:
                 yield {status: f"Nothing was drawn: {html.escape(str(error))}"}
                 raise

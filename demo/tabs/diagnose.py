@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from html import escape
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.evaluation.capabilities import diagnose
 from core.evaluation.capability_report import Diagnosis, Row
 from core.evaluation.linear_probe import FOLDS
+from core.progress import Progress
 from core.storage.files import write_atomically
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
@@ -57,21 +58,16 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
     shown = gr.HTML(elem_id="diagnosis", js_on_load=None)
     files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False, elem_id="diagnose-files")
 
-    def run(uploads: list | None, name: str | None) -> Iterator[tuple[object, ...]]:
+    def run(uploads: list | None, name: str | None) -> Generator[tuple[object, ...]]:
         with on_page():
             if not name:
                 raise UserError("There is no model: choose one first.")
             with open_photo_set([uploaded(upload) for upload in uploads or []]) as items:
                 yield "Loading the model ...", "", gr.File(value=None, visible=False)
                 recogniser, _ = models.prepare(name, None, None)
-                said = 0.0
-                for step in diagnose(items, recogniser):
-                    if isinstance(step, Diagnosis):
-                        saved = _saved(step, Path(tempfile.mkdtemp(dir=downloads.name)))
-                        yield "Done.", as_html(step), gr.File(value=saved, visible=True)
-                    elif time.monotonic() - said >= TICK:
-                        said = time.monotonic()
-                        yield step, gr.skip(), gr.skip()
+                diagnosis = yield from _progress_of(diagnose(items, recogniser))
+                saved = _saved(diagnosis, Path(tempfile.mkdtemp(dir=downloads.name)))
+                yield "Done.", as_html(diagnosis), gr.File(value=saved, visible=True)
 
     event = start.click(
         run,
@@ -82,6 +78,20 @@ def build(models: ModelPool, page: gr.Blocks) -> None:
     )
     cancel.click(lambda: "Cancelled.", None, status, cancels=[event], api_visibility="private", queue=False)
     page.load(lambda: gr.Dropdown(ready_models()), None, model, **FRESH)
+
+
+def _progress_of(steps: Generator[Progress, None, Diagnosis]) -> Generator[tuple[object, ...], None, Diagnosis]:
+    """Show the progress of a diagnosis every `TICK` seconds at most, and return the diagnosis."""
+    shown = 0.0
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            diagnosis: Diagnosis = end.value
+            return diagnosis
+        if time.monotonic() - shown >= TICK:
+            shown = time.monotonic()
+            yield progress.message, gr.skip(), gr.skip()
 
 
 def _saved(diagnosis: Diagnosis, folder: Path) -> list[str]:

@@ -6,11 +6,12 @@ import pytest
 import skimage
 from PIL import Image
 
-from core.cli import main
+from core.__main__ import main
 from core.data.photo_sets import open_photo_set
-from core.embeddings.compute import embed, embed_photos, embedding
+from core.embeddings.compute import compute_embeddings, embed_photos
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
+from core.progress import Progress, run
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import describe
 
@@ -20,7 +21,7 @@ PICTURES = Path(skimage.__file__).parent / "data"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two class folders of package pictures, one unreadable file among them; embeddings are kept elsewhere."""
-    monkeypatch.setattr("core.embeddings.compute.cache_root", lambda: tmp_path / "cache")
+    monkeypatch.setenv("FINEDEFICS_CACHE", str(tmp_path / "cache"))
     cat = Image.open(PICTURES / "chelsea.png")
     for i, label in enumerate(["Bengal", "Bengal", "Pug"]):
         path = tmp_path / "photos" / label / f"{i}.png"
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 def embedded(folder, load):
     with open_photo_set([folder]) as items:
-        return embed("finedefics-tiny", items, "set", load)
+        return run(compute_embeddings("finedefics-tiny", items, "set", load))
 
 
 def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser):
@@ -51,18 +52,30 @@ def test_photos_descriptions_and_names_are_those_of_the_model(folder, recogniser
 def test_the_second_time_no_model_is_loaded(folder, recogniser):
     first = embedded(folder, lambda _: recogniser)
     with open_photo_set([folder]) as items:
-        second = embed("finedefics-tiny", items, "the same set", lambda _: pytest.fail("the model was loaded"))
+        second = run(
+            compute_embeddings("finedefics-tiny", items, "the same set", lambda _: pytest.fail("it was loaded"))
+        )
     assert np.array_equal(first.objects, second.objects)
     assert (first.provenance["set"], second.provenance["set"]) == ("set", "the same set")
     (folder / "Pug/2.png").rename(folder / "Bengal/2.png")  # another label is another set
     with pytest.raises(LookupError), open_photo_set([folder]) as items:
-        embed("finedefics-tiny", items, "set", lambda _: {}["loaded"])
+        run(compute_embeddings("finedefics-tiny", items, "set", lambda _: {}["loaded"]))
+
+
+def test_a_damaged_cached_set_is_computed_again(folder, recogniser, tmp_path, caplog):
+    first = embedded(folder, lambda _: recogniser)
+    (path,) = (tmp_path / "cache/embeddings").glob("*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    again = embedded(folder, lambda _: recogniser)
+    assert np.array_equal(first.objects, again.objects)
+    assert "damaged" in caplog.text
+    assert EmbeddingSet.load(path).model == "finedefics-tiny"
 
 
 def test_stopping_leaves_nothing(folder, recogniser, tmp_path):
     with open_photo_set([folder]) as items:
-        steps = embedding("finedefics-tiny", items, "set", lambda _: recogniser)
-        assert next(steps) == 3
+        steps = compute_embeddings("finedefics-tiny", items, "set", lambda _: recogniser)
+        assert next(steps) == Progress(1.0, "3 of 3 photos.")
         steps.close()
     assert not list((tmp_path / "cache").rglob("*.npz"))
 
@@ -72,7 +85,7 @@ def test_sets_that_cannot_be_used_are_refused(folder, recogniser):
         open_photo_set([folder / "Bengal/0.png", folder / "Bengal/1.png"]) as items,
         pytest.raises(UserError, match="label"),
     ):
-        embed("finedefics-tiny", items, "set", lambda _: recogniser)
+        run(compute_embeddings("finedefics-tiny", items, "set", lambda _: recogniser))
     (folder / "Bengal/2.png").write_bytes((folder / "Pug/2.png").read_bytes())
     with pytest.raises(UserError, match="another label"):
         embedded(folder, lambda _: recogniser)
@@ -83,7 +96,7 @@ def test_sets_that_cannot_be_used_are_refused(folder, recogniser):
 
 
 def test_the_command_writes_the_file_and_prints_the_numbers(folder, recogniser, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("core.zoo.registry.load", lambda *_: recogniser)
+    monkeypatch.setattr("core.commands.load", lambda *_: recogniser)
     out = tmp_path / "s.npz"
     assert main(["embed", str(folder), "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -17,11 +17,11 @@ from core.embeddings.projection import (
     place,
     procrustes_aligned,
     project,
-    projecting,
 )
 from core.embeddings.projection_worker import compute
-from core.embeddings.worker_process import Progress, running
+from core.embeddings.worker_process import run_worker
 from core.errors import UserError
+from core.progress import Progress, run
 from core.storage.cache import CACHE_VARIABLE
 
 PER_BLOB = 30
@@ -45,7 +45,7 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def maps(cache, blobs):
-    return {method: project(blobs, ProjectionConfig(method=method, perplexity=10)) for method in METHODS}
+    return {method: run(project(blobs, ProjectionConfig(method=method, perplexity=10))) for method in METHODS}
 
 
 def mapped_here(points, settings):
@@ -83,13 +83,13 @@ def test_clouds_that_lie_apart_stay_apart(maps, method):
 @pytest.mark.parametrize("method", ["tsne", "umap"])
 def test_the_same_seed_gives_the_same_coordinates(maps, blobs, method, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    again = project(blobs, maps[method].settings)
+    again = run(project(blobs, maps[method].settings))
     assert not again.cached
     np.testing.assert_array_equal(again.coordinates, maps[method].coordinates)
 
 
 def test_a_kept_map_starts_no_process(maps, blobs, no_process):
-    kept = project(blobs.astype(np.float64), maps["tsne"].settings)
+    kept = run(project(blobs.astype(np.float64), maps["tsne"].settings))
     assert kept.cached
     np.testing.assert_array_equal(kept.coordinates, maps["tsne"].coordinates)
     assert replace(kept, coordinates=None, cached=False).__dict__ == replace(maps["tsne"], coordinates=None).__dict__
@@ -97,23 +97,24 @@ def test_a_kept_map_starts_no_process(maps, blobs, no_process):
 
 def test_only_what_matters_for_the_method_makes_another_map(maps, blobs, no_process):
     settings = maps["umap"].settings
-    assert project(blobs, replace(settings, perplexity=20.0)).cached
-    assert project(blobs, replace(maps["pca"].settings, seed=5)).cached
+    assert run(project(blobs, replace(settings, perplexity=20.0))).cached
+    assert run(project(blobs, replace(maps["pca"].settings, seed=5))).cached
     for other in ({"seed": 5}, {"neighbours": 5}, {"min_dist": 0.5}, {"dimensions": 3}, {"metric": "euclidean"}):
         with pytest.raises(AssertionError, match="a process was started"):
-            project(blobs, replace(settings, **other))
+            run(project(blobs, replace(settings, **other)))
     with pytest.raises(AssertionError, match="a process was started"):
-        project(blobs + 1, settings)
+        run(project(blobs + 1, settings))
 
 
 def test_a_kept_map_opens_quickly_without_the_libraries_that_made_it(maps, blobs, tmp_path):
     np.save(tmp_path / "blobs.npy", blobs)
     script = (
         "import sys, time, numpy as np\n"
-        "from core.embeddings.projection import Projector, project\n"
+        "from core.embeddings.projection import ProjectionConfig, project\n"
+        "from core.progress import run\n"
         f"matrix = np.load({str(tmp_path / 'blobs.npy')!r})\n"
         "began = time.process_time()\n"
-        "assert project(matrix, Projector(method='umap', perplexity=10)).cached\n"
+        "assert run(project(matrix, ProjectionConfig(method='umap', perplexity=10))).cached\n"
         "assert time.process_time() - began < 0.5\n"
         "assert not {'umap', 'numba', 'sklearn', 'torch', 'scipy'} & set(sys.modules)\n"
     )
@@ -122,28 +123,28 @@ def test_a_kept_map_opens_quickly_without_the_libraries_that_made_it(maps, blobs
 
 def test_a_damaged_kept_map_is_computed_again(maps, blobs, cache, caplog):
     settings = maps["pca"].settings
-    for path in cache.iterdir():
+    for path in cache.glob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
-    again = project(blobs, settings)
+    again = run(project(blobs, settings))
     assert not again.cached
     np.testing.assert_array_equal(again.coordinates, maps["pca"].coordinates)
     assert "damaged" in caplog.text
-    assert project(blobs, settings).cached
+    assert run(project(blobs, settings)).cached
 
 
 def test_progress_goes_up_to_the_map(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    *steps, last = projecting(blobs, ProjectionConfig(method="tsne"))
-    assert isinstance(last, Projection)
+    steps = []
+    last = run(project(blobs, ProjectionConfig(method="tsne")), steps.append)
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions)
-    assert any(step.words == "t-SNE: iteration 500 of 1000" for step in steps)
+    assert any(step.message == "t-SNE: iteration 500 of 1000" for step in steps)
     assert last.note.startswith("Perplexity was lowered to 19.7")
 
 
 def test_closing_kills_the_process_and_leaves_nothing(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    steps = projecting(np.repeat(blobs, 50, axis=0), ProjectionConfig(method="tsne"))
+    steps = project(np.repeat(blobs, 50, axis=0), ProjectionConfig(method="tsne"))
     while next(steps).fraction < 0.05:
         pass
     (process,) = children()
@@ -152,7 +153,7 @@ def test_closing_kills_the_process_and_leaves_nothing(blobs, tmp_path, monkeypat
     steps.close()
     assert time.monotonic() - began < 2
     assert not process.is_running()
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_a_process_whose_parent_is_gone_ends():
@@ -169,16 +170,16 @@ def test_a_process_whose_parent_is_gone_ends():
 def test_an_error_in_the_process_is_one_sentence():
     task = {"method": "tsne", "dimensions": 2, "seed": 0, "metric": "cosine", "perplexity": 5}
     with pytest.raises(UserError, match=r"^The map could not be computed \([^\n]*NaN[^\n]*\)\.$"):
-        list(running(WORKER, task, [np.full((20, 4), np.nan)]))
+        run(run_worker(WORKER, task, [np.full((20, 4), np.nan)]))
 
 
 def test_a_process_that_is_killed_is_one_sentence(blobs):
-    steps = running(WORKER, {"method": "tsne"}, [blobs])
+    steps = run_worker(WORKER, {"method": "tsne"}, [blobs])
     next(steps)
     (process,) = children()
     process.kill()
     with pytest.raises(UserError, match=r"stopped without a result \(exit code -9\)"):
-        list(steps)
+        run(steps)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_process_that_is_killed_is_one_sentence(blobs):
 )
 def test_what_cannot_be_mapped_is_refused_before_a_process_starts(matrix, sentence, no_process):
     with pytest.raises(UserError, match=sentence):
-        project(matrix, ProjectionConfig())
+        run(project(matrix, ProjectionConfig()))
 
 
 @pytest.mark.parametrize(
@@ -303,14 +304,14 @@ def test_alignment_of_maps_of_different_points_is_refused():
 def test_a_map_that_cannot_be_kept_says_so(blobs, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
-    projection = project(blobs, ProjectionConfig(method="pca"))
+    projection = run(project(blobs, ProjectionConfig(method="pca")))
     assert "could not be kept" in projection.note
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_first_progress_comes_at_once(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    steps = projecting(blobs, ProjectionConfig(method="pca"))
+    steps = project(blobs, ProjectionConfig(method="pca"))
     assert next(steps) == Progress(0.0, "Starting")
     steps.close()
     assert not children()

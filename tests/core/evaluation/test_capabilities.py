@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage import data as pictures
 
-from core.cli import main
+from core.__main__ import main
 from core.data.photo_sets import LabelledPhoto, open_photo_set
 from core.embeddings.metrics import EXPLAINED
 from core.errors import UserError
@@ -29,6 +29,7 @@ from core.evaluation.capability_report import (
 )
 from core.evaluation.linear_probe import ProbeResult
 from core.models.scoring import pooled_features
+from core.progress import Progress, run
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, parse_description
 
@@ -81,8 +82,10 @@ def packed(tmp_path, encode):
 
 def measured(path, recogniser):
     with open_photo_set([path]) as items:
-        *lines, diagnosis = diagnose(items, recogniser)
-    return lines, diagnosis
+        steps = []
+        diagnosis = run(diagnose(items, recogniser), steps.append)
+    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
+    return [step.message for step in steps], diagnosis
 
 
 def test_ten_pictures_are_diagnosed(packed, recogniser):
@@ -178,7 +181,7 @@ def test_too_few_photos_are_one_sentence_before_any_work():
         ([LabelledPhoto("a.png", unread, "crow")], "can be read as a photo"),
     ):
         with pytest.raises(UserError, match=message):
-            list(diagnose(items, None))
+            run(diagnose(items, None))
 
 
 def test_categories_that_are_too_small_are_one_sentence(encode):
@@ -190,7 +193,7 @@ def test_categories_that_are_too_small_are_one_sentence(encode):
 
     items = [LabelledPhoto(f"{i}.png", photo(), "crow" if i < 6 else "jay") for i in range(10)]
     with pytest.raises(UserError, match="two categories with 5 readable photos each: there are 1"):
-        list(diagnose(items, None))
+        run(diagnose(items, None))
 
 
 def test_closing_the_iterator_stops_the_work(packed, recogniser, monkeypatch):
@@ -198,7 +201,7 @@ def test_closing_the_iterator_stops_the_work(packed, recogniser, monkeypatch):
     monkeypatch.setattr(recogniser, "encode", lambda photo: looked.append(photo) or encode(photo))
     with open_photo_set([packed]) as items:
         steps = diagnose(items, recogniser)
-        while not next(steps).startswith("1 of 10"):
+        while not next(steps).message.startswith("1 of 10"):
             pass
         steps.close()
     assert len(looked) == 1
@@ -249,10 +252,13 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys, tmp_path, packe
     class Nothing:
         mllm = type("VisionLanguageModel", (), {"model": object()})()
 
-    monkeypatch.setattr("core.zoo.registry.load", lambda *_: Nothing())
-    monkeypatch.setattr(
-        "core.evaluation.capabilities.diagnose", lambda items, recogniser: iter(["1 of 2 photos", made_up()])
-    )
+    monkeypatch.setattr("core.commands.load", lambda *_: Nothing())
+
+    def diagnose(items, recogniser):
+        yield Progress(0.5, "1 of 2 photos")
+        return made_up()
+
+    monkeypatch.setattr("core.evaluation.capabilities.diagnose", diagnose)
     assert main(["diagnose", str(packed), "--out", str(tmp_path / "out.json")]) == 0
     captured = capsys.readouterr()
     assert "1 of 2 photos" in captured.err

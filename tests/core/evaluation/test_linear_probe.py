@@ -7,7 +7,12 @@ import pytest
 
 from core.errors import UserError
 from core.evaluation import linear_probe as probes
-from core.evaluation.linear_probe import probe
+from core.evaluation.linear_probe import probe as steps_of
+from core.progress import run
+
+
+def probe(*args, **options):
+    return run(steps_of(*args, **options))
 
 
 def gaussians(n, distance, dimensions=4, seed=0):

@@ -14,6 +14,7 @@ from core.embeddings.bundled import MAP, bundle, bundled_embeddings, bundled_map
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.projection import ProjectionConfig
 from core.errors import UserError
+from core.progress import run
 from demo.alignment import export as alignment_export
 from demo.alignment import map_view
 from demo.alignment.photos import Folder, photo_at, thumbnails
@@ -38,8 +39,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def maps(*spaces, vision=False):
-    *_, drawn = project_all(spaces, PCA, vision)
-    return drawn
+    return run(project_all(spaces, PCA, vision))
 
 
 def wish(**changes):

@@ -16,6 +16,7 @@ from core.embeddings.metrics import EXPLAINED
 from core.evaluation.capabilities import diagnose as real
 from core.evaluation.capability_report import ENCODER, LLM, OBJECT, Diagnosis, Questions
 from core.evaluation.linear_probe import ProbeResult
+from core.progress import Progress
 from demo.tabs import diagnose as diagnose_tab
 
 HOSTILE = "<img src=x onerror=hit()>"
@@ -48,8 +49,8 @@ def served(monkeypatch):
         for item in items:
             time.sleep(0.1)
             looked.append(item.name)
-            yield f"{len(looked)} of {len(items)} photos."
-        yield made_up()
+            yield Progress(0.5, f"{len(looked)} of {len(items)} photos.")
+        return made_up()
 
     monkeypatch.setattr(diagnose_tab, "diagnose", diagnose)
     models = SimpleNamespace(prepare=lambda name, labels, group: (name, None))
