@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import chat_server as chat
@@ -41,13 +42,22 @@ TEMPLATE = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """The text model in float32 on every processor: the results of a test, and the memory it takes, depend on none."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("core.models.devices", "train.loop.trainer"):
+            patch.setattr(f"{module}.fast_dtype", lambda _: torch.float32)
+        yield
+
+
 @pytest.fixture(scope="session")
 def mllm():
     """The embedded base in float32 with a random connector (seeded): real weights, nothing learned."""
     from core.models.embedded import load_mllm
     from train.objectives.stage_model import initialise_connector
 
-    model = load_mllm(torch.float32)
+    model = load_mllm()
     initialise_connector(model, seed=0)
     return model
 
@@ -188,3 +198,16 @@ def chat_server():
     """A small server that streams an answer, "Egyptian Mau" unless it is told another one."""
     with chat.running() as server:
         yield server
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A ZIP of files, given as (name, bytes)."""
+
+    def pack(files, name="photos.zip", method=zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            for path, data in files:
+                archive.writestr(path, data)
+        return tmp_path / name
+
+    return pack

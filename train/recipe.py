@@ -1,98 +1,120 @@
 """What one training run does: every number in one place, read from a preset in `train/presets`."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
+import json
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
+from train.choices import NegativesBy, Variant
 
 PRESETS = Path(__file__).parent / "presets"
-VARIANTS = {  # the paper's figure: which stages a variant goes through
+STAGES: dict[Variant, tuple[str, ...]] = {  # the stages that each variant of the paper's figure goes through
     "full": ("warmup", "align", "instruct"),
     "object-category": ("warmup", "align", "instruct"),  # of stage I's losses only L_OC, and no descriptions
     "finetune": ("warmup", "instruct"),
 }
 
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
-@dataclass(frozen=True)
-class Adapter:
+
+class Settings(BaseModel):
+    """A table of settings: unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    def changed(self, **values: Any) -> Self:
+        """Return a copy with other values, which are checked as the first ones were."""
+        return self.model_validate({**dict(self), **values})
+
+
+class Adapter(Settings):
     """Low-rank adapters on the text model (or, with `kind: full`, all of its weights)."""
 
-    kind: str = "lora"  # lora | dora | full
-    rank: int = 8
-    alpha: int = 8
-    dropout: float = 0.2
+    kind: Literal["lora", "dora", "full"] = "lora"
+    rank: Positive = 8
+    alpha: Count = 8
+    dropout: DropoutRate = 0.2
     on_connector: bool = True  # adapters there too; else the connector itself is trained
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Settings):
     """One optimisation: steps of AdamW with linear warm-up. `photos` are per step, over all processes."""
 
-    photos: int
-    steps: int = 0  # 0: as many as `epochs` passes over the photos take
-    epochs: float = 1.0
-    photos_at_once: int = 0  # per process, in one pass; 0: its whole share of `photos`
-    connector_lr: float = 2e-4
-    adapter_lr: float = 2e-4
-    schedule: str = "linear"  # linear | cosine
-    warmup_steps: int = 60
-    weight_decay: float = 0.01
-    save_every: int = 25  # steps
+    photos: Positive
+    steps: Count = 0  # 0: as many as `epochs` passes over the photos take
+    epochs: Weight = 1.0
+    photos_at_once: Count = 0  # per process, in one pass; 0: its whole share of `photos`
+    connector_lr: Weight = 2e-4
+    adapter_lr: Weight = 2e-4
+    schedule: Literal["linear", "cosine"] = "linear"
+    warmup_steps: Count = 60
+    weight_decay: Weight = 0.01
+    save_every: Positive = 25  # steps
 
     def steps_for(self, photos: int) -> int:
-        """How many steps a run on that many photos has."""
+        """Return the number of steps of a run on that many photos."""
         return self.steps or max(1, round(self.epochs * photos / self.photos))
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """A training run: the base, what of it is trained, the losses of both stages, and the stages' schedules."""
 
     base: str = "tiny"  # "tiny", a folder, or a hub repository of the Idefics2 or Idefics3 (SmolVLM) family
     quantised: bool = False  # the text model in 4 bits (QLoRA); CUDA only
-    precision: str = "auto"  # of the text model: bfloat16 where that is fast, or float32, or bfloat16
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the text model; auto: bfloat16 where it is fast
     gradient_checkpointing: bool = False
-    seed: int = 0
-    variant: str = "full"
+    seed: Count = 0
+    variant: Variant = "full"
     adapter: Adapter = Adapter()
-    # Photos. With `views` the tower's features of that many augmented views are computed once and kept.
-    views: int = 0
-    patch_dropout: float = 0.0  # share of patches hidden from the connector at each step (kept features only)
-    feature_dropout: float = 0.0
-    balance: float = (
-        1.0  # photos are drawn from a category in proportion to its size to this power; 1: every photo alike
-    )
+    # Photos. With `views` the vision encoder's features of that many augmented views are computed once and cached.
+    views: Count = 0
+    patch_dropout: DropoutRate = 0.0  # share of patches hidden from the connector at each step (cached features only)
+    feature_dropout: DropoutRate = 0.0
+    balance: Weight = 1.0  # a category is drawn in proportion to its size to this power; 1: every photo alike
     # Stage I
-    temperature: float = 0.07
+    temperature: float = Field(0.07, ge=0.001, le=0.5)
     learned_temperature: bool = False
-    hard_negatives: int = 3
-    negatives_by: str = "descriptions"  # descriptions | photos | both
-    negatives_from_memory: bool = False  # hard descriptions of the last refresh, without gradients, not fresh ones
-    object_attribute_weight: float = 1.0
-    attribute_category_weight: float = 1.0
-    category_category_weight: float = 1.0
-    object_category_weight: float = 0.0  # not in the paper: it starts in a small model what the bridge carries on
-    generation_weight: float = 1.0  # of L_gen(description) in stage I
-    described_share: float = 1.0  # of the photos of a stage I step that carry L_gen
-    categories_per_group: int = 1  # batches of groups of that many look-alikes; 1: plain random batches
-    groups_per_batch: int = 0
-    chunk: int = 0  # photos or texts encoded at once in stage I (gradient caching); 0: all together
+    hard_negatives: Positive = 3
+    negatives_by: NegativesBy = "descriptions"
+    negatives_from_memory: bool = False  # hard descriptions as last encoded, without gradients, not fresh ones
+    object_attribute_weight: Weight = 1.0
+    attribute_category_weight: Weight = 1.0
+    category_category_weight: Weight = 1.0
+    object_category_weight: Weight = 0.0  # not in the paper: a small model needs it before the attribute bridge holds
+    generation_weight: Weight = 1.0  # of L_gen(description) in stage I
+    described_share: Share = 1.0  # of the photos of a stage I step that carry L_gen
+    categories_per_group: Count = 1  # batches of groups of that many look-alikes; 1: plain random batches
+    groups_per_batch: Count = 0
+    chunk: Count = 0  # photos or texts encoded at once in stage I (gradient caching); 0: all together
     # Stage II
-    closed_share: float = 1.0  # of the photos of a step that carry a closed-set question besides the open-set one
-    rehearsed_share: float = 0.0  # of them that write the description again, where stage I came before
+    closed_share: Share = 1.0  # of the photos of a step that carry a closed-set question besides the open-set one
+    rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
-    mixed_share: float = 0.5  # share of warm-up steps on photos mixed from the patches of two
+    mixed_share: Share = 0.5  # share of warm-up steps on photos mixed from the patches of two
     anchor: bool = False  # keep the warm-up's losses in stage I
     warmup: Stage | None = None
-    align: Stage = field(default_factory=lambda: Stage(photos=64))
-    instruct: Stage = field(default_factory=lambda: Stage(photos=128, photos_at_once=8))
+    align: Stage = Stage(photos=64)
+    instruct: Stage = Stage(photos=128, photos_at_once=8)
 
-    def as_dict(self) -> dict:
-        """Plain data for logs and checkpoints."""
-        return asdict(self)
+    @model_validator(mode="after")
+    def _check_combinations(self) -> "Recipe":
+        if self.align.photos_at_once:
+            raise ValueError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
+        if self.quantised and self.adapter.kind == "full":
+            raise ValueError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for logs and checkpoints."""
+        return self.model_dump()
 
     @property
     def has_memory(self) -> bool:
@@ -100,69 +122,115 @@ class Recipe:
         return self.negatives_from_memory and self.variant == "full"
 
     def stages(self) -> dict[str, Stage]:
-        """The stages of this variant, in order."""
-        named = {name: getattr(self, name) for name in VARIANTS[self.variant]}
+        """Return the stages of this variant, in order."""
+        named = {name: getattr(self, name) for name in STAGES[self.variant]}
         return {name: stage for name, stage in named.items() if stage is not None}
 
 
 def presets() -> list[str]:
-    """Names of the presets."""
+    """Return the names of the presets."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def read_preset(name: str, **overrides: Any) -> Recipe:
-    """The recipe of a preset (or of a YAML file of that form), with fields of `Recipe` replaced.
+def read_preset(name: str, settings: Iterable[str] = (), **overrides: object) -> Recipe:
+    """Read a preset (or a YAML file of that form), then replace single values.
 
-    Raises `UserError` for an unknown preset, field or choice.
+    `settings` are written "align.steps=100", as on the command line; `overrides` are fields of `Recipe`, replaced last.
+    Raises `UserError` for an unknown preset, and for a key or value that is not allowed: which, and what is.
     """
     path = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"There is no preset {name!r}: choose one of {', '.join(presets())}, or name a YAML file.")
+    table = _validated(_read_table(path), f"{path.name}: ").as_dict()
+    for setting in settings:
+        _put(table, setting)
+    return _validated({**table, **overrides}, "")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a table in which a key stands twice, of which YAML would take the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(path.read_text())
-        table["adapter"] = Adapter(**table.get("adapter", {}))
-        for stage in ("warmup", "align", "instruct"):
-            if table.get(stage):
-                table[stage] = Stage(**table[stage])
-        recipe = replace(Recipe(**table), **overrides)
-    except (yaml.YAMLError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a recipe: {str(error).splitlines()[0]}.") from error
-    _check(recipe)
-    return recipe
+        table = yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeyLoader)  # noqa: S506, a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The preset {path} cannot be read as a text in UTF-8.") from error
+    except (yaml.YAMLError, TypeError) as error:  # TypeError: a key that is itself a list or a table
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or error
+        raise UserError(f"{path}{where} is not a recipe in YAML: {what}.") from error
+    if not isinstance(table, dict):
+        raise UserError(f"{path} is not a recipe: it needs lines of the form `key: value`, as in {PRESETS}.")
+    return table
 
 
-def _check(recipe: Recipe) -> None:
-    _check_values(recipe)
-    stages = {name: getattr(recipe, name) for name in ("warmup", "align", "instruct")}
-    choices = {
-        "variant": (recipe.variant, tuple(VARIANTS)),
-        "precision": (recipe.precision, ("auto", "float32", "bfloat16")),
-        "adapter.kind": (recipe.adapter.kind, ("lora", "dora", "full")),
-        "negatives_by": (recipe.negatives_by, ("descriptions", "photos", "both")),
-        **{f"{name}.schedule": (stage.schedule, ("linear", "cosine")) for name, stage in stages.items() if stage},
-    }
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"{key} is {value!r}: choose one of {', '.join(allowed)}.")
-    if recipe.align.photos_at_once:
-        raise UserError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
-    if recipe.quantised and recipe.adapter.kind == "full":
-        raise UserError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
+def _put(table: dict[str, Any], setting: str) -> None:
+    """Replace one value of a recipe's table by what a setting such as "align.steps=100" says."""
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UserError(f"{setting!r} is no setting: write it like align.steps=100.")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        inner = table.get(parent)
+        table[parent] = table = dict(inner) if isinstance(inner, dict) else {}
+    table[last] = value
 
 
-def _check_values(part: Recipe | Adapter | Stage, prefix: str = "") -> None:
-    """Every value is of its field's type and not too small."""
-    for known in fields(part):
-        key, value = prefix + known.name, getattr(part, known.name)
-        if isinstance(value, Adapter | Stage):
-            _check_values(value, f"{key}.")
-            continue
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        fits: dict[object, bool] = {str: isinstance(value, str), bool: isinstance(value, bool), int: whole}
-        fits |= {float: whole or isinstance(value, float), Stage | None: value is None}
-        if not fits.get(known.type, False):
-            kind = getattr(known.type, "__name__", "stage")
-            raise UserError(f"{key} is {value!r}, not a value of type {kind} (a number is written like 2.0e-4).")
-        least = 1 if known.name in ("photos", "save_every", "rank", "hard_negatives") else 0
-        if known.type in (int, float) and value < least:
-            raise UserError(f"{key} is {value}: it cannot be less than {least}.")
+def _validated(table: Mapping[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(dict(table))
+    except ValidationError as error:
+        raise UserError(where + _sentence(error)) from error
+
+
+KINDS = {
+    "int_type": "a whole number",
+    "float_type": "a number (write it like 2.0e-4)",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "model_type": "a table of settings",
+}
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return one sentence on the first fault: which key, and what is allowed."""
+    first = error.errors(include_url=False)[0]
+    key, value, limits = ".".join(map(str, first["loc"])), first["input"], first.get("ctx", {})
+    match first["type"]:
+        case "value_error":  # of `_check_combinations`
+            return str(limits["error"])
+        case "missing":
+            return f"{key} is missing."
+        case "extra_forbidden" | "invalid_key":
+            return f"{key} is not a setting: choose one of {', '.join(_known(first['loc'][:-1]))}."
+        case "literal_error":
+            return f"{key} is {value!r}: choose one of {limits['expected'].replace(' or ', ', ')}."
+        case "greater_than_equal":
+            return f"{key} is {value}: it cannot be less than {limits['ge']:g}."
+        case "less_than_equal" | "less_than":
+            most = f"more than {limits['le']:g}" if "le" in limits else f"{limits['lt']:g} or more"
+            return f"{key} is {value}: it cannot be {most}."
+        case kind if kind in KINDS:
+            return f"{key} is {value!r}, not {KINDS[kind]}."
+    return f"{key} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _known(parents: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the recipe's table, or the table of one of its keys, may have."""
+    model: type[BaseModel] = Recipe
+    for parent in parents:
+        kind = Recipe.model_fields[str(parent)].annotation
+        model = next(part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, BaseModel))
+    return list(model.model_fields)

@@ -44,7 +44,7 @@ def open_photo(data: bytes) -> Photo:
     mode becomes RGB (transparency over white, 16 bit scaled to 8), the EXIF orientation is applied.
     """
     if not data:
-        raise UserError("There is no photo: choose one first.")
+        raise UserError("The file is empty: choose another photo.")
     if len(data) > MAX_BYTES:
         raise UserError(f"The file is too large: the limit is {MAX_BYTES // 2**20} MB.")
     try:

@@ -4,6 +4,7 @@ The map is kept beside the embeddings so that it is there at once on a machine w
 """
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -59,15 +60,20 @@ def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projec
         raise UserError(f"{path} is damaged: restore it, or delete it.") from error
 
 
+def bundle_folder(model: str) -> Path:
+    """Return the folder of a model's checkpoint. Raises `UserError` for a model of the hub, which has none."""
+    entry = find_entry(model)
+    if entry.hub:
+        raise UserError(f"{model} is a model of the hub: it has no folder here.")
+    return entry.checkpoint
+
+
 def bundle(space: EmbeddingSet) -> None:
     """Write embeddings, their default map and its numbers into the folder of their model's checkpoint.
 
     Raises `UserError` for a model of the hub, which has none.
     """
-    entry = find_entry(space.model)
-    if entry.hub:
-        raise UserError(f"{space.model} is a model of the hub: it has no folder here.")
-    folder = entry.checkpoint
+    folder = bundle_folder(space.model)
     space = space.rounded()
     space.save(folder / EMBEDDINGS)
     made = run(project(space.points.matrix, DEFAULT_MAP))

@@ -40,6 +40,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
+def check_writable_file(path: Path) -> None:
+    """Raise `UserError` if no file can be written at `path`; meant for use before long work, as it writes nothing."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file.")
+    check_writable_folder(path.absolute().parent)
+
+
+def check_writable_folder(path: Path) -> None:
+    """Raise `UserError` if no files can be written in the folder `path`, which need not exist yet."""
+    try:
+        nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
+    if not nearest.is_dir():
+        raise UserError(f"{path} cannot be made: {nearest} is not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written: there is no permission to write in {nearest}.")
+
+
 def inert(text: str) -> str:
     """The text of a CSV's cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sklearn
 
-from core.__main__ import main
+from core.cli import main
 
 FLOWER = str(Path(sklearn.__file__).parent / "datasets/images/flower.jpg")
 

@@ -9,7 +9,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,9 +94,9 @@ def throughput() -> dict:
     texts encoded for every photo, in float32, all else equal.
     """
     preset = read_preset("tiny-cpu")
-    preset = replace(preset, align=replace(preset.align, photos=PHOTOS))
-    recipe = replace(preset, negatives_from_memory=False, hard_negatives=3, described_share=1.0, anchor=False)
-    recipe = replace(recipe, patch_dropout=0.0, feature_dropout=0.0)
+    preset = preset.changed(align=preset.align.changed(photos=PHOTOS))
+    recipe = preset.changed(negatives_from_memory=False, hard_negatives=3, described_share=1.0, anchor=False)
+    recipe = recipe.changed(patch_dropout=0.0, feature_dropout=0.0)
     slots = [(0, place) for place in range(PHOTOS)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "birds"

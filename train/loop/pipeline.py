@@ -74,7 +74,7 @@ def open_work(folder: Path, facts: dict) -> None:
     settings = json.dumps(facts, indent=1)
     recorded = folder / "recipe.json"
     with FileLock(folder / "recipe.lock"):
-        if recorded.exists() and recorded.read_text() != settings:
+        if recorded.exists() and json.loads(recorded.read_text()) != json.loads(settings):
             raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
         write_atomically(recorded, settings.encode())
 

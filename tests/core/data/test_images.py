@@ -16,8 +16,8 @@ def picture(width=40, height=30, mode="RGB"):
     return Image.fromarray(gradient).convert(mode)
 
 
-def test_no_photo_is_a_message():
-    with pytest.raises(UserError, match="no photo"):
+def test_an_empty_file_is_named_as_such():
+    with pytest.raises(UserError, match="file is empty"):
         open_photo(b"")
 
 

@@ -6,7 +6,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from core.__main__ import main
+from core.cli import main
 from core.data.photo_sets import open_photo_set
 from core.embeddings.compute import compute_embeddings, embed_photos
 from core.embeddings.embedding_set import EmbeddingSet
@@ -96,7 +96,7 @@ def test_sets_that_cannot_be_used_are_refused(folder, recogniser):
 
 
 def test_the_command_writes_the_file_and_prints_the_numbers(folder, recogniser, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("core.commands.load", lambda *_: recogniser)
+    monkeypatch.setattr("core.zoo.registry.load", lambda *_: recogniser)
     out = tmp_path / "s.npz"
     assert main(["embed", str(folder), "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from core.__main__ import main
+from core.cli import main
 from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet
 from core.errors import UserError
 from core.storage.cache import CACHE_VARIABLE

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage import data as pictures
 
-from core.__main__ import main
+from core.cli import main
 from core.data.photo_sets import LabelledPhoto, open_photo_set
 from core.embeddings.metrics import EXPLAINED
 from core.errors import UserError
@@ -252,7 +252,7 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys, tmp_path, packe
     class Nothing:
         mllm = type("VisionLanguageModel", (), {"model": object()})()
 
-    monkeypatch.setattr("core.commands.load", lambda *_: Nothing())
+    monkeypatch.setattr("core.zoo.registry.load", lambda *_: Nothing())
 
     def diagnose(items, recogniser):
         yield Progress(0.5, "1 of 2 photos")

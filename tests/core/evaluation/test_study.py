@@ -2,7 +2,6 @@
 
 import io
 import json
-import struct
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +11,7 @@ import torch
 from PIL import Image
 from skimage import data as pictures
 
-from core.__main__ import main
-from core.data import photo_sets
+from core.cli import main
 from core.data.photo_sets import open_photo_set
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
@@ -44,24 +42,9 @@ def png(encode):
     return lambda width: encode(Image.new("RGB", (width, 40), "green"))
 
 
-@pytest.fixture
-def packed(tmp_path):
-    def pack(files, name="photos.zip", method=zipfile.ZIP_DEFLATED):
-        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
-            for path, data in files:
-                archive.writestr(path, data)
-        return tmp_path / name
-
-    return pack
-
-
 def items_of(*paths):
     with open_photo_set(list(paths)) as items:
         return items
-
-
-def labels_of(*paths):
-    return {item.name: (item.label, item.dataset) for item in items_of(*paths)}
 
 
 def verdict(species, right):
@@ -76,91 +59,6 @@ def study():
         for i, (a, b) in enumerate(outcomes)
     ]
     return Study(("A", "B"), "all", 6, [*rows, Row("6.jpg", "x", "bird", error="Damaged.")])
-
-
-def test_labels_come_from_class_folders(packed, png):
-    flat = packed([("photos/1.png", b""), ("photos/2.png", b"")])
-    assert set(labels_of(flat).values()) == {("", "")}
-    classes = packed([("top/001.Cedar_Waxwing/1.png", b""), ("top/n02085620-Chihuahua/2.png", b""), ("top/3.png", b"")])
-    assert list(labels_of(classes).values()) == [("Cedar Waxwing", ""), ("Chihuahua", ""), ("", "")]
-    sets = packed([("birds/crow/1.png", b""), ("dogs/pug/2.png", b"")])
-    assert list(labels_of(sets).values()) == [("crow", "birds"), ("pug", "dogs")]
-    assert list(labels_of(packed([("Cedar_Waxwing/1.png", b"")])).values()) == [("Cedar Waxwing", "")]
-    similar = packed([("red fox/1.png", b""), ("red kite/2.png", b"")])
-    assert [label for label, _ in labels_of(similar).values()] == ["red fox", "red kite"]
-
-
-def test_labels_come_from_a_csv(packed, tmp_path):
-    table = b"\xef\xbb\xbfimage_path,label,data_set\nx/1.png,Crow,mine\n2.png,,\n"
-    path = packed([("a/labels.csv", table), ("a/x/1.png", b""), ("a/2.png", b""), ("a/3.png", b"")])
-    assert labels_of(path) == {"a/x/1.png": ("Crow", "mine"), "a/2.png": ("", ""), "a/3.png": ("", "")}
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path / "folder")
-    assert labels_of(tmp_path / "folder") == labels_of(path)
-    files = [tmp_path / "folder/a/x/1.png", tmp_path / "own.csv"]
-    files[1].write_text("image_path,label\n1.png,Crow\n")
-    assert labels_of(*files) == {"1.png": ("Crow", "")}
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (b"path,name\n1.png,Crow\n", "no rows with the columns image_path and label"),
-        (b"", "no rows with the columns"),
-        (b"\xff\xfe\x00", "cannot be read as a CSV in UTF-8"),
-        (b"image_path,label\n1.png,Crow\n9.png,Crow\n8.png,Crow\n", r"lists '9.png' \(and 1 more\)"),
-        (b"image_path,label\n../../etc/passwd,Crow\n", "lists 'etc/passwd'"),
-        (b"image_path,label\n1.png,Crow\n1.png,Jay\n", "twice"),
-        (b"image_path,label\n1.png," + b"x" * 101, "longer than 100 characters"),
-    ],
-)
-def test_a_csv_that_does_not_fit_is_one_sentence(packed, table, message):
-    with pytest.raises(UserError, match=message):
-        items_of(packed([("labels.csv", table), ("1.png", b"")]))
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], "There are no photos"),
-        ([("__MACOSX/a.png", b""), (".DS_Store", b""), ("x/Thumbs.db", b"")], "There are no photos"),
-        ([("a.png", b""), ("more.ZIP", b"")], "more.ZIP is an archive among other files"),
-        ([("a.csv", b""), ("b.csv", b""), ("a.png", b"")], "more than one CSV"),
-        ([(f"{i}.png", b"") for i in range(2_001)], "limit is 2000"),
-        ([("a.bmp", bytes(21 * 2**20))], "over 100 times its size"),
-    ],
-)
-def test_archives_of_other_things_are_refused(packed, files, message):
-    with pytest.raises(UserError, match=message):
-        items_of(packed(files))
-
-
-def test_an_archive_that_unpacks_to_too_much_is_refused(packed, monkeypatch):
-    monkeypatch.setattr(photo_sets, "MAX_UNPACKED", 10)
-    with pytest.raises(UserError, match="holds more than"):
-        items_of(packed([("a.png", b"12345"), ("b.png", b"123456")]))
-
-
-def test_encrypted_and_broken_archives_are_refused(packed, tmp_path):
-    path = packed([("a.png", b"x")])
-    data = bytearray(path.read_bytes())
-    place = data.index(b"PK\1\2") + 8
-    data[place : place + 2] = struct.pack("<H", 1)
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="is encrypted"):
-        items_of(path)
-    path.write_bytes(b"PK, but not more")
-    with pytest.raises(UserError, match="not a readable ZIP"):
-        items_of(path)
-    with pytest.raises(UserError, match="no file or folder"):
-        items_of(tmp_path / "none.zip")
-
-
-def test_names_in_an_archive_lead_nowhere(packed):
-    hostile = ["../../etc/passwd", "/root/a.png", "C:\\x\\..\\b.png", "a\u202eb\n.png", f"{'n' * 300}.png"]
-    names = list(labels_of(packed([(name, b"") for name in hostile])))
-    assert names[:4] == ["etc/passwd", "root/a.png", "C:/x/b.png", "a?b .png"]
-    assert len(names[4]) == 200
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -187,12 +85,6 @@ def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
     ]
     assert len(rows[0].verdicts) == 1
     assert len(rows[0].sha256) == 64
-
-
-def test_no_more_of_a_photo_is_read_than_may_be(packed):
-    path = packed([("a.bmp", bytes(20 * 2**20 + 5))], method=zipfile.ZIP_STORED)
-    with open_photo_set([path]) as items:
-        assert len(items[0].read()) == 20 * 2**20 + 1
 
 
 def test_a_shared_tower_looks_once(packed, png):

@@ -9,7 +9,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from core.__main__ import main
+from core.cli import main
 from core.data.images import read_photo
 from core.recognition.explanation import Explainer, embed_with_shared_prefix, phrase
 from core.recognition.results import Difference, Evidence, Explanation, Mark

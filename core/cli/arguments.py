@@ -1,0 +1,32 @@
+"""Arguments that several commands share."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def at_least_one(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add the option --model."""
+    command.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+
+
+def add_labelled_photos(command: argparse.ArgumentParser) -> None:
+    """Add the labelled photos, the CSV that labels them, and the model that they are given to."""
+    command.add_argument("photos", metavar="PHOTOS", help="a ZIP or a folder, labelled by a CSV or class folders")
+    command.add_argument(
+        "--csv", default="", metavar="NAME", help="the CSV file of each data set in a folder of data sets"
+    )
+    add_model(command)

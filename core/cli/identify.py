@@ -1,0 +1,102 @@
+"""`python -m core identify`: what photos show."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.cli.arguments import add_model, at_least_one
+
+if TYPE_CHECKING:
+    from core.cli.arguments import Commands
+    from core.recognition.explanation import Explainer
+    from core.recognition.recogniser import LabelSpace, Recogniser
+    from core.recognition.results import Explanation, Identification
+
+log = logging.getLogger(__name__)
+
+
+def add_command(commands: "Commands") -> None:
+    """Add the command to the parser of `python -m core`."""
+    command = commands.add_parser("identify", help="name what photos show")
+    command.add_argument("photos", nargs="+", metavar="PHOTO")
+    add_model(command)
+    choice = command.add_mutually_exclusive_group()
+    choice.add_argument("--labels", metavar="FILE", help="candidate names, one per line")
+    choice.add_argument("--super-category", metavar="S", help="bird, dog, cat, flower, car or aircraft")
+    command.add_argument("--top", type=at_least_one, default=5, metavar="K", help="how many names to show")
+    command.add_argument("--json", action="store_true", help="one JSON object per photo and line")
+    command.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
+    from core.recognition.explanation import Explainer
+    from core.zoo.hub import UNCALIBRATED
+    from core.zoo.registry import find_entry, load
+
+    labels = _read_labels(options.labels) if options.labels is not None else None
+    recogniser = load(options.model, log.info)
+    if find_entry(options.model).hub:
+        print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
+    space = recogniser.label_space(labels, options.super_category)
+    namer: Explainer | Recogniser = Explainer(recogniser) if options.explain else recogniser
+    failures = sum(not _identify(path, namer, space, options) for path in options.photos)
+    return int(failures > 0)
+
+
+def _identify(path: str, namer: "Explainer | Recogniser", space: "LabelSpace", options: argparse.Namespace) -> bool:
+    """Print what a photo shows. Return False if it cannot be used."""
+    from core.data.images import read_photo
+    from core.errors import UserError
+
+    try:
+        photo = read_photo(Path(path))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        if options.json:
+            print(json.dumps({"photo": path, "error": str(error)}), flush=True)
+        return False
+    if photo.note:
+        print(f"{path}: {photo.note}", file=sys.stderr)
+    result = namer.identify(photo.image, space, options.top)
+    print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
+    return True
+
+
+def _read_labels(path: str) -> list[str]:
+    from core.errors import UserError
+
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The file of candidate names {path} cannot be read.") from error
+
+
+def _text(path: str, result: "Identification") -> str:
+    from core.recognition.recogniser import UNKNOWN
+
+    lines = [path]
+    if not result.known:
+        lines.append(f"  {UNKNOWN}")
+    lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
+    lines.append(f"  Free answer: {result.answer}")
+    lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
+    if result.explanation:
+        lines += _reasons(result.explanation)
+    lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
+    return "\n".join(lines)
+
+
+def _reasons(explanation: "Explanation") -> list[str]:
+    lines = [f"  {explanation.sentence}"]
+    for evidence in explanation.evidence:
+        lines.append(f"  {evidence.name}:")
+        lines += [
+            f"    {m.verdict:11} seen {m.seen:5.2f}  known {m.known:5.2f}  {m.attribute}: {m.value}"
+            for m in evidence.marks
+        ]
+    return lines

@@ -1,0 +1,49 @@
+"""`python -m core study`: two models compared on many photos."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.cli.arguments import Commands
+
+
+def add_command(commands: "Commands") -> None:
+    """Add the command to the parser of `python -m core`."""
+    command = commands.add_parser("study", help="compare two models on many photos")
+    command.add_argument(
+        "photos", metavar="PHOTOS", help="a ZIP or a folder, with a CSV of labels or class folders if any"
+    )
+    command.add_argument("--models", nargs=2, metavar=("A", "B"), default=["idefics2-tiny", "finedefics-tiny"])
+    command.add_argument("--out", required=True, metavar="FOLDER", help="where study.csv, .json and .html go")
+    command.add_argument("--candidates", default="all", metavar="C", help="all, labels, or a super-category")
+    command.add_argument("--ask", action="store_true", help="have the models answer freely, too")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
+    from core.data.photo_sets import open_photo_set
+    from core.evaluation.study import Study, check_models, choose_candidates, examine
+    from core.evaluation.study_report import save
+    from core.zoo.registry import load
+
+    names = check_models(options.models)
+    with open_photo_set(Path(options.photos), any_size=True) as items:
+        labels, group = choose_candidates(items, options.candidates)
+        recognisers = map(load, names)
+        pair = [(recogniser, recogniser.label_space(labels, group)) for recogniser in recognisers]
+        result = Study(names, options.candidates, len(items))
+        try:
+            for row in examine(items, pair, options.ask):
+                result.rows.append(row)
+                print(f"{row.name}: {row.error}" if row.error else result.progress(), file=sys.stderr)
+        except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
+    files = save(result, Path(options.out))
+    for line in result.accuracy():
+        shares = ", ".join(f"{name} {right / line.photos:.1%}" for name, right in zip(names, line.right, strict=True))
+        print(f"{line.data_set}: {shares} of {line.photos} photos")
+    print("\n".join(map(str, files)))
+    return int(any(row.error for row in result.rows))

@@ -1,0 +1,6 @@
+"""The named choices of recipes and of the command line. Nothing heavy is imported, so that --help is instant."""
+
+from typing import Literal
+
+Variant = Literal["full", "object-category", "finetune"]
+NegativesBy = Literal["descriptions", "photos", "both"]
