@@ -110,7 +110,7 @@ def _photos(options: argparse.Namespace) -> "list[Record]":
     """The photos of the super-category: those of its categories, and of categories that no table knows."""
     from core.errors import UserError
     from core.taxonomy.categories import find_category
-    from train.commands import labelled
+    from train.data.source import labelled
 
     chosen: list[Record] = []
     counts: Counter[str] = Counter()

@@ -400,7 +400,7 @@ def test_without_endpoint_or_key_one_sentence_says_so(photos, work, monkeypatch)
 
 
 def test_when_no_answer_can_be_used_the_exit_status_says_so(server, photos, work, capsys):
-    from train.__main__ import main
+    from train.cli import main
 
     server.reply = lambda request: said("no")
     arguments = ["--super-category", "mushroom", "--work", str(work.parent), "--vlm-model", "m", "--data", str(photos)]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from train.__main__ import main
 from train.attributes.photo_files import load_descriptions
+from train.cli import main
 
 SEEN = {"cap": "red with white spots", "stem": "white and thick", "gills": "pale cream"}
 

@@ -4,7 +4,10 @@ import csv
 import json
 import random
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +18,9 @@ from core.data.images import read_photo
 from core.models.base_models import open_base
 from core.models.checkpoint import load_into, read_card
 from core.recognition.recogniser import Recogniser
-from train.__main__ import main
+from train.cli import main
 
+ROOT = Path(__file__).parents[2]
 STAGE = {"steps": 2, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1}
 PRESET = {
     "adapter": {"rank": 2, "alpha": 4, "dropout": 0.0, "on_connector": False},
@@ -115,7 +119,8 @@ def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
     ("options", "message"),
     [
         (["--preset", "huge"], "no preset 'huge': choose one of"),
-        (["--variant", "half"], "variant is 'half'"),
+        (["--set", "align.stepz=1"], "align.stepz is not a setting"),
+        (["--base", "/nowhere"], "/nowhere is neither a folder here"),
         (["--name", "../evil"], "cannot name a checkpoint"),
         (["--name", ""], "cannot name a checkpoint"),
         (["--data", "hf:nobody/nothing"], "nobody/nothing"),
@@ -125,6 +130,55 @@ def test_wrong_options_are_one_sentence(options, message, data, tmp_path, capsys
     assert main(["run", "--data", str(data), "--name", "x", "--work", str(tmp_path), *options]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--variant", "half"],
+        ["run", "--seed", "-1"],
+        ["ablation", "--variants", "full", "half"],
+        ["negatives", "--by", "colour"],
+        ["negatives", "--top", "-1"],
+        ["evaluate", "--seed", "one"],
+    ],
+)
+def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--data", "nowhere"])
+    assert stopped.value.code == 2
+    assert f"argument {command[1]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["run"], "needs a name"),
+        (["run", "--name", "my birds"], "cannot name a checkpoint"),
+        (["run", "--name", "x", "--base", "/nowhere"], "/nowhere is neither"),
+        (["run", "--name", "x", "--set", "views=many"], "views is 'many'"),
+        (["ablation", "--preset", "huge"], "no preset 'huge'"),
+        (["negatives", "--set", "views=many"], "views is 'many'"),
+        (["negatives", "--by", "photos", "--set", "base=/nowhere"], "/nowhere is neither"),
+        (["evaluate", "--model", "nope"], "no model 'nope'"),
+        (["evaluate", "--foci", "f.json", "--card"], "leave out --csv and --card"),
+        (["evaluate", "--foci", "f.json", "--csv", "test.csv"], "leave out --csv and --card"),
+    ],
+)
+def test_options_are_checked_before_a_photo_is_read(command, message, data, monkeypatch, capsys):
+    monkeypatch.setattr("train.data.source.read_data", lambda *_: pytest.fail("photos were read"))
+    assert main([*command, "--data", str(data)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from train.cli import main\n"
+        "try:\n    main(['run', '--help'])\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'numpy', 'pydantic', 'yaml'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_look_alikes_are_printed(data, capsys):

@@ -1,0 +1,58 @@
+"""Arguments that several commands share."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def at_least_one(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    return _whole_number(text, 1)
+
+
+def natural(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}")
+    return number
+
+
+def add_data(command: argparse.ArgumentParser, csv: str) -> None:
+    """Add the labelled photos, and the CSV files that list them (by default those named `csv`)."""
+    command.add_argument(
+        "--data",
+        required=True,
+        help="class folders, a folder with a CSV (or of such folders), an official data set, or hf:OWNER/NAME",
+    )
+    command.add_argument("--csv", default=csv, help="name of the CSV files that list the photos")
+
+
+def add_preset(command: argparse.ArgumentParser) -> None:
+    """Add the preset, and single values in place of its own."""
+    command.add_argument("--preset", default="tiny-cpu", help="a recipe of train/presets, or a YAML file of that form")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one value in place of the preset's, such as align.steps=100 (repeatable)",
+    )
+
+
+def check_base(base: str) -> None:
+    """Raise `UserError` if a base is neither here nor on the hub."""
+    from core.models.base_models import locate
+    from core.models.embedded import EMBEDDED
+
+    if base != EMBEDDED:
+        locate(base)

@@ -1,0 +1,92 @@
+"""`python -m train evaluate`: the accuracy of a model, per data set."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train.cli.arguments import add_data, natural
+
+if TYPE_CHECKING:
+    from core.recognition.recogniser import Recogniser
+    from train.cli.arguments import Commands
+
+
+def add_command(commands: "Commands") -> None:
+    """Add the command to the parser of `python -m train`."""
+    command = commands.add_parser("evaluate", help="accuracy of a model, per data set")
+    command.add_argument("--model", default="finedefics-tiny", help="a name that `python -m core models` lists")
+    add_data(command, "test.csv")
+    command.set_defaults(csv=None)  # to know whether it was given
+    command.add_argument("--seed", type=natural, default=0, help="of the shuffled options")
+    command.add_argument(
+        "--foci", type=Path, metavar="FILE", help="answer its questions about the photos of --data; prints JSON"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.add_argument("--card", action="store_true", help="write the results into the checkpoint's model card")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a model's accuracy, and write it into its card if asked to.
+
+    Raises `UserError` for options that exclude each other, and for a card from photos that the model was trained on.
+    """
+    from core.errors import UserError
+    from core.models.checkpoint import read_card
+    from core.zoo.registry import find_entry
+
+    if options.foci and (options.card or options.csv):
+        raise UserError("--foci asks about photos, which no CSV lists and no card reports: leave out --csv and --card.")
+    folder = find_entry(options.model).checkpoint
+    read_card(folder)  # fails before a photo is read if the checkpoint is damaged
+    if options.foci:
+        _answer_foci(options)
+    else:
+        _measure(options, folder, options.csv or "test.csv")
+
+
+def _answer_foci(options: argparse.Namespace) -> None:
+    from train.data.official import read_foci
+    from train.evaluation.accuracy import foci_accuracy
+
+    questions = read_foci(options.foci)
+    print(json.dumps(foci_accuracy(_merged(options.model), questions, Path(options.data), options.seed)))
+
+
+def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
+    from core.errors import UserError
+    from train.data.source import labelled
+    from train.evaluation.accuracy import evaluate
+    from train.publish.model_card import seen_photos, write_card
+
+    records = labelled(options.data, csv, "test")
+    if seen := seen_photos(folder, records):
+        warning = (
+            f"{options.model} has seen {len(seen)} of these {len(records)} photos in training (for example "
+            f"{seen[0].image}): accuracy on them says nothing about others."
+        )
+        if options.card:
+            raise UserError(f"{warning} A model card reports unseen ones.")
+        print(warning, file=sys.stderr)
+    results = {**evaluate(_merged(options.model), records, csv, options.seed), "seen": len(seen)}
+    if options.card:
+        write_card(folder, results)
+    if options.json:
+        print(json.dumps(results))
+        return
+    columns = list(results["mean"])
+    print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
+    for name, row in {**results["sets"], "mean": results["mean"]}.items():
+        print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+
+
+def _merged(model: str) -> "Recogniser":
+    """Load a model with its adapter merged, which takes half as long to answer."""
+    from core.models.checkpoint import merge_adapter
+    from core.zoo.registry import load
+
+    recogniser = load(model)
+    merge_adapter(recogniser.mllm)
+    return recogniser

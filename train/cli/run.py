@@ -1,0 +1,65 @@
+"""`python -m train run`: train a checkpoint from labelled photos."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from train.choices import Variant
+from train.cli.arguments import add_data, add_preset, check_base, natural
+
+if TYPE_CHECKING:
+    from train.cli.arguments import Commands
+
+
+def add_command(commands: "Commands") -> None:
+    """Add the command to the parser of `python -m train`."""
+    command = commands.add_parser("run", help="train a checkpoint from labelled photos (resumes)")
+    add_data(command, "train.csv")
+    add_preset(command)
+    command.add_argument("--name", help="what the checkpoint, and its model in the app, is called")
+    command.add_argument(
+        "--variant", choices=get_args(Variant), help="in place of the preset's (finetune: without stage I)"
+    )
+    command.add_argument("--base", help="in place of the preset's: a folder or a hub repository")
+    command.add_argument("--descriptions", type=Path, help="descriptions of single photos, from `train attributes`")
+    command.add_argument("--work", type=Path, help="folder for progress and logs (default: runs/PRESET-DATA-SEED)")
+    command.add_argument("--out", type=Path, help="folder for the checkpoint (default: the app's)")
+    command.add_argument("--seed", type=natural, help="in place of the preset's")
+    command.add_argument("--dry-run", action="store_true", help="show sample batches, lengths and memory; train nothing")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a checkpoint, or with --dry-run show what would be trained on.
+
+    Raises `UserError` for a name, a recipe, a base or a folder that cannot be used, before any photo is read.
+    """
+    from core.errors import UserError
+    from core.zoo.registry import CHECKPOINTS
+    from train.attributes.photo_files import load_descriptions
+    from train.data.records import manifest_hash
+    from train.data.source import labelled_for_training, name_of
+    from train.loop.pipeline import Photos, check_name, train
+    from train.recipe import read_preset
+
+    changes = {"variant": options.variant, "seed": options.seed, "base": options.base}
+    recipe = read_preset(
+        options.preset, options.set, **{key: value for key, value in changes.items() if value is not None}
+    )
+    out = options.out or CHECKPOINTS
+    if not options.dry_run:
+        if options.name is None:
+            raise UserError("The checkpoint needs a name: give one with --name.")
+        check_name(options.name)
+    check_base(recipe.base)
+    told = load_descriptions(options.descriptions) if options.descriptions else None
+    records = labelled_for_training(options.data, options.csv)
+    photos = Photos.of(name_of(options.data), records, told)
+    if options.dry_run:
+        from train.loop.preview import preview
+
+        print(preview(photos, recipe))
+        return
+    data = manifest_hash(photos.records)[:8]
+    work = options.work or Path("runs") / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
+    train(options.name, photos, recipe, work, out)
