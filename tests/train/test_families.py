@@ -25,7 +25,7 @@ OPTIONS = ["Cedar Waxwing", "Downy Woodpecker", "Baltimore Oriole", "Hooded Orio
 def recipe_for(preset, base, steps):
     recipe = read_preset(preset, base=str(base), quantised=False, precision="float32")
     shorter = {"photos": 10, "steps": steps, "photos_at_once": 0, "warmup_steps": 2, "save_every": 50}
-    return replace(recipe, chunk=4, align=replace(recipe.align, **shorter), instruct=replace(recipe.instruct, **shorter))
+    return recipe.changed(chunk=4, align=recipe.align.changed(**shorter), instruct=recipe.instruct.changed(**shorter))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms
     recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1)
     with pytest.raises(UserError, match="No attributes are known for 'Chanterelle'.*--variant finetune"):
         train("small", mushrooms, recipe, tmp_path / "a", tmp_path / "out")
-    train("tuned", mushrooms, replace(recipe, variant="finetune"), tmp_path / "b", tmp_path / "out")
+    train("tuned", mushrooms, recipe.changed(variant="finetune"), tmp_path / "b", tmp_path / "out")
     told = {record.sha256: f"A cap like that of a {record.category}." for record in mushrooms.records}
     train("full", replace(mushrooms, descriptions=told), recipe, tmp_path / "c", tmp_path / "out")
     for name in ("tuned", "full"):
@@ -92,7 +92,7 @@ def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms
 
 def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2, tmp_path, monkeypatch):
     photos, test = Photos.of("birds", read_data(birds, "none.csv")), read_data(birds, "none.csv")[:10]
-    recipe = replace(recipe_for("idefics2-8b-qlora", reduced_idefics2, 1), variant="finetune")
+    recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1).changed(variant="finetune")
     results = ablate(photos, test, "few.csv", recipe, tmp_path)
     assert results["csv"] == "few.csv"
     assert "| finetune | 1 |" in table([results])
@@ -100,7 +100,7 @@ def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2
     monkeypatch.setattr("train.evaluation.ablation.train_variant", lambda *_: pytest.fail("trained again"))
     assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
     with pytest.raises(UserError, match="by another recipe"):
-        ablate(photos, test, "few.csv", replace(recipe, temperature=0.1), tmp_path)
+        ablate(photos, test, "few.csv", recipe.changed(temperature=0.1), tmp_path)
 
 
 def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, 
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", tmp_path / "out")
     names = ("reduced-idefics2", "reduced-finedefics")
     for name, variant in zip(names, ("finetune", "full"), strict=True):
-        train(name, photos, replace(recipe, variant=variant), tmp_path / name, tmp_path / "out")
+        train(name, photos, recipe.changed(variant=variant), tmp_path / name, tmp_path / "out")
     picture, models = read_photo(next(birds.glob("Hooded*/*.png"))).image, [load(name) for name in names]
     for model in models:
         assert model.mllm.processor.image_seq_len == 64
