@@ -81,7 +81,7 @@ def test_both_checkpoints_say_how_they_were_made(trained):
 
 
 def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
-    from core.commands import models
+    from core.cli.models import run as models
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
@@ -103,6 +103,13 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monk
         scores = [r.score(r.encode(photo), r.label_space()) for r in (adapted, merged)]
         assert torch.allclose(scores[0].stack()[:3], scores[1].stack()[:3], atol=1e-3)
         assert scores[0].stack()[0].argmax() == scores[1].stack()[0].argmax()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_merge(trained, monkeypatch, capsys):
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
+    monkeypatch.setattr("train.publish.export.open_checkpoint", lambda *_: pytest.fail("the model was loaded"))
+    assert main(["export", "--model", "finedefics-tiny", "--out", f"{__file__}/whole"]) == 1
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
@@ -160,6 +167,7 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["ablation", "--preset", "huge"], "no preset 'huge'"),
         (["negatives", "--set", "views=many"], "views is 'many'"),
         (["negatives", "--by", "photos", "--set", "base=/nowhere"], "/nowhere is neither"),
+        (["run", "--name", "x", "--out", f"{__file__}/out"], "is not a folder"),
         (["evaluate", "--model", "nope"], "no model 'nope'"),
         (["evaluate", "--foci", "f.json", "--card"], "leave out --csv and --card"),
         (["evaluate", "--foci", "f.json", "--csv", "test.csv"], "leave out --csv and --card"),

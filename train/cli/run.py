@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
     Raises `UserError` for a name, a recipe, a base or a folder that cannot be used, before any photo is read.
     """
     from core.errors import UserError
+    from core.storage.files import check_writable_folder
     from core.zoo.registry import CHECKPOINTS
     from train.attributes.photo_files import load_descriptions
     from train.data.records import manifest_hash
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
         if options.name is None:
             raise UserError("The checkpoint needs a name: give one with --name.")
         check_name(options.name)
+        check_writable_folder(out)
     check_base(recipe.base)
     told = load_descriptions(options.descriptions) if options.descriptions else None
     records = labelled_for_training(options.data, options.csv)

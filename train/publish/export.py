@@ -7,6 +7,7 @@ import torch
 from core.errors import UserError
 from core.models.checkpoint import BASE_FOLDER, merge_adapter, open_checkpoint, read_card, save_checkpoint
 from core.models.embedded import EMBEDDED
+from core.storage.files import check_writable_folder
 from train.publish.model_card import write_card
 
 OWN = {"base", "base_id", BASE_FOLDER, "categories", "calibration", "files"}  # what `save_checkpoint` writes itself
@@ -16,11 +17,12 @@ def export(checkpoint: Path, base: str, out: Path) -> None:
     """Write the merged model of a checkpoint to the folder `out`, which must not exist.
 
     `base` says where its base is, unless the checkpoint does. The embedded model is merged in float32: its adapter's
-    steps are too fine for bfloat16. Raises `UserError` if the base cannot be had or is another one, or if the
-    checkpoint is merged already.
+    steps are too fine for bfloat16. Raises `UserError` if the folder cannot be written, if the base
+    cannot be had or is another one, or if the checkpoint is merged already.
     """
     if out.exists():
         raise UserError(f"{out} exists: name a new folder.")
+    check_writable_folder(out.absolute().parent)
     card = read_card(checkpoint)
     if not card["base_id"]:
         raise UserError(f"The checkpoint {checkpoint.name} is a merged model already.")
