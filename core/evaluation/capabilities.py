@@ -37,8 +37,9 @@ from core.models.checkpoint import read_card
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.progress import Progress, count_progress, part
+from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import answered, names_category
-from core.recognition.recogniser import LabelSpace, Recogniser
+from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import Category, find_category
 from core.taxonomy.descriptions import WORDINGS, describe
 from core.taxonomy.prompts import open_question
@@ -149,7 +150,7 @@ def measure_photo(
             seen.append(Seen(pooled_features(own)[0].cpu(), last[0], average[0], closed, letter, len(options)))
             tokens.append(encoding.tokens)
             yield count_progress(len(seen), len(photos), started)
-        answers = recogniser.answers(open_question(space.group), torch.cat(tokens))
+        answers = recogniser.writer.answers(open_question(space.group), torch.cat(tokens))
         for one, name, answer in zip(seen[start:], names, answers, strict=True):
             one.open = names_category(answer, name)
     return seen

@@ -15,7 +15,9 @@ from PIL import Image
 from core.errors import UserError
 from core.models.openai_endpoint import LETTER_ONLY, NAME_ONLY, Endpoint, chosen_letter
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.recognition.recogniser import MAX_LABEL_LENGTH, LabelSpace, PhotoEncoding, Recogniser, tta_views
+from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
+from core.recognition.photo_encoding import PhotoEncoding, tta_views
+from core.recognition.recogniser import Recogniser
 from core.recognition.results import Identification
 from core.taxonomy.categories import (
     SuperCategory,
@@ -120,7 +122,7 @@ class Local:
     def reply(self, said: Column, question: str) -> Generator[Column, None, None]:
         """A question of the user's own."""
         text = ""
-        for piece in self._recogniser.generate(question, self.encoding.tokens, limit=64):
+        for piece in self._recogniser.writer.stream(question, self.encoding.tokens, limit=64):
             text += piece
             yield replace(said, reply=text.strip())
 

@@ -11,7 +11,9 @@ from core.data.images import open_photo, to_jpeg
 from core.data.photo_sets import LabelledPhoto
 from core.errors import UserError
 from core.progress import count_progress
-from core.recognition.recogniser import LabelSpace, Recogniser, tta_views
+from core.recognition.label_space import LabelSpace
+from core.recognition.photo_encoding import tta_views
+from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import canonical_name, find_category
 from core.taxonomy.prompts import open_question
 
@@ -157,7 +159,7 @@ def _verdicts(
         encoding = recogniser.encode_features(vision)
         result = next(recogniser.stream(encoding, space, top=1))
         first = result.species[0]
-        answer = recogniser.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
+        answer = recogniser.writer.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
         right = canonical_name(first.name).casefold() == label.casefold() if label else None
         seconds = seeing + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)

@@ -20,7 +20,9 @@ from transformers import DynamicCache
 from core.errors import UserError
 from core.models.scoring import expand_kv_cache
 from core.models.vlm import VisionLanguageModel
-from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser
+from core.recognition.label_space import LabelSpace
+from core.recognition.photo_encoding import PhotoEncoding
+from core.recognition.recogniser import Recogniser
 from core.recognition.results import Difference, Evidence, Explanation, Identification, Mark
 from core.taxonomy.categories import Category, SuperCategory, find_category
 

@@ -1,6 +1,8 @@
 """Whether a closed-set or an open-set question about a photo is answered rightly."""
 
-from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser, Scores
+from core.recognition.label_space import LabelSpace
+from core.recognition.photo_encoding import PhotoEncoding
+from core.recognition.recogniser import Recogniser, Scores
 from core.taxonomy.categories import canonical_name
 
 

@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageStat
 from torch import Tensor
 
-from core.models.vlm import VisionFeatures
-from core.recognition.recogniser import LabelSpace, PhotoEncoding, Recogniser
+from core.recognition.label_space import LabelSpace
+from core.recognition.photo_encoding import PhotoEncoding, encode_each
+from core.recognition.recogniser import Recogniser
 from core.taxonomy.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
@@ -48,7 +49,7 @@ def attribute_score(direction: Tensor) -> Score:
 
 
 @torch.no_grad()
-def heat_map(recogniser: Recogniser, photo: Image.Image, encoding: PhotoEncoding, score: Score) -> Iterator[Tensor]:
+def heat_map(recogniser: Recogniser, photo: Image.Image, score: Score) -> Iterator[Tensor]:
     """[h, w] in the photo's aspect ratio: how much each place adds to the score; below zero, it takes away from it.
 
     The map grows with every one of the `GRID` rows; stopping between two of them stops the work.
@@ -57,7 +58,7 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, encoding: PhotoEncoding
     size = max(1, round(photo.height * scale)), max(1, round(photo.width * scale))
     lost, covered = torch.zeros(size), torch.zeros(size)
     grey = tuple(round(channel) for channel in ImageStat.Stat(photo).mean)
-    (whole,) = _scores(recogniser, [photo], encoding, score)
+    whole = score(encode_each(recogniser.mllm, [photo])[0]).item()
     for row in range(GRID):
         hidden = []
         for column in range(GRID):
@@ -65,9 +66,9 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, encoding: PhotoEncoding
             left, top, right, bottom = _square(row, column, photo.height, photo.width)
             copy.paste(grey, (left, top, right, bottom))
             hidden.append(copy)
-        for column, value in enumerate(_scores(recogniser, hidden, encoding, score)):
+        for column, encoding in enumerate(encode_each(recogniser.mllm, hidden)):
             left, top, right, bottom = _square(row, column, *size)
-            lost[top:bottom, left:right] += whole - value
+            lost[top:bottom, left:right] += whole - score(encoding).item()
             covered[top:bottom, left:right] += 1
         yield lost / covered.clamp(min=1)
 
@@ -78,20 +79,6 @@ def _square(row: int, column: int, height: int, width: int) -> tuple[int, int, i
     top, bottom = (round(height * k / edges) for k in (row, row + COVER))
     left, right = (round(width * k / edges) for k in (column, column + COVER))
     return left, top, right, bottom
-
-
-def _scores(recogniser: Recogniser, photos: list[Image.Image], encoding: PhotoEncoding, score: Score) -> list[float]:
-    vision = recogniser.mllm.vision_features(photos)
-    tokens = recogniser.mllm.image_tokens(vision)
-    embeddings = recogniser.mllm.embed_photos(tokens).cpu()
-    return [
-        score(
-            PhotoEncoding(
-                VisionFeatures(vision.states[i], vision.mask[i]), tokens[i : i + 1], embeddings[i], encoding.features
-            )
-        ).item()
-        for i in range(len(photos))
-    ]
 
 
 def overlay(photo: Image.Image, heat: Tensor, opacity: float) -> Image.Image:

@@ -132,7 +132,8 @@ def _open(name: str, folder: Path, precision: str, progress: Callable[[str], Non
 
     from core.models.base_models import open_base
     from core.models.calibration import Calibration
-    from core.recognition.recogniser import MAX_LABELS, Recogniser
+    from core.recognition.label_space import MAX_LABELS
+    from core.recognition.recogniser import Recogniser
 
     mllm = open_base(str(folder), four_bit=precision == FOUR_BIT, dtype=torch.bfloat16)
     progress("Embedding the names of the categories")

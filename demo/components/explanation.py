@@ -11,8 +11,9 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.recognition.explanation import Explainer
+from core.recognition.label_space import LabelSpace
 from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
-from core.recognition.recogniser import LabelSpace, PhotoEncoding
+from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.results import Evidence, Explanation, Identification, Mark
 from demo.components.errors import on_page
 from demo.components.events import HEAVY, PRIVATE
@@ -125,7 +126,7 @@ def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[ob
             score = species_score(recogniser, asked.space, name)
         else:
             score = attribute_score(asked.explainer.direction(result, subject))
-        for rows, heat in enumerate(heat_map(recogniser, asked.photo, asked.encoding, score), start=1):
+        for rows, heat in enumerate(heat_map(recogniser, asked.photo, score), start=1):
             said = f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {time.perf_counter() - started:.1f} s."
             yield said, overlay(asked.photo, heat, opacity / 100), Mapped(asked.photo, heat)
 

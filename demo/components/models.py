@@ -6,7 +6,8 @@ from pathlib import Path
 from threading import Lock
 
 from core.recognition.explanation import Explainer
-from core.recognition.recogniser import LabelSpace, Recogniser
+from core.recognition.label_space import LabelSpace
+from core.recognition.recogniser import Recogniser
 from core.zoo.registry import DEFAULT, availability, load, zoo
 
 AUTO = "auto"  # the choice of no particular kind of thing

@@ -19,7 +19,8 @@ from core.evaluation.side_by_side import (
     verdict,
 )
 from core.models.openai_endpoint import OPENAI, Endpoint, Settings, environment_settings, is_loopback
-from core.recognition.recogniser import MAX_LABEL_LENGTH, UNKNOWN
+from core.recognition.label_space import MAX_LABEL_LENGTH
+from core.recognition.recogniser import UNKNOWN
 from core.taxonomy.categories import find_category, in_super_category, super_categories
 from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED

@@ -7,7 +7,8 @@ from PIL import Image, ImageDraw
 from core.models.base_models import open_base
 from core.models.calibration import Calibration, LabelBank
 from core.recognition.occlusion import heat_map, species_score
-from core.recognition.recogniser import Recogniser, tta_views
+from core.recognition.photo_encoding import tta_views
+from core.recognition.recogniser import Recogniser
 
 NAMES = ["Cedar Waxwing", "Downy Woodpecker"]
 
@@ -26,8 +27,8 @@ def test_a_map_has_the_photos_shape_whatever_the_patch_grid(model, square, reque
     _, patches = mllm.pixels(tta_views(photo))
     rows, columns = patches[0].shape
     assert (rows == columns) == square
-    space, encoding = recogniser.label_space(), recogniser.encode(photo)
-    *_, heat = heat_map(recogniser, photo, encoding, species_score(recogniser, space, NAMES[0]))
+    space = recogniser.label_space()
+    *_, heat = heat_map(recogniser, photo, species_score(recogniser, space, NAMES[0]))
     assert heat.shape == (96, 256)
     assert heat.isfinite().all()
     assert heat.std() > 0

@@ -17,7 +17,6 @@ from core.errors import UserError
 from core.models.openai_endpoint import CONNECT_SECONDS, NO_KEY, check_key, photo_url, redact
 from core.storage.cache import sha256_of
 from core.taxonomy.categories import SuperCategory
-from core.taxonomy.descriptions import clause_start
 from core.zoo.registry import find_entry, load
 from train.attributes.prompts import correction
 from train.attributes.runner import Ask, EndpointError, Item
@@ -181,19 +180,12 @@ def zoo(name: str, group: SuperCategory) -> Iterator[Ask]:
 
     As in identification the beginning of every clause is given ("Crown is") and the model writes the value.
     """
-    from core.recognition.recogniser import END_OF_CLAUSE, VALUE_TOKENS
-
     recogniser = load(name)
 
     def ask(item: Item) -> dict[str, Any]:
         assert item.photo
         tokens = recogniser.encode(read_photo(item.photo).image).tokens
-        said, values = "", {}
-        for attribute in group.attributes:
-            said = f"{said} {clause_start(attribute)}".strip()
-            pieces = recogniser.generate(item.prompt, tokens, VALUE_TOKENS, said, END_OF_CLAUSE)
-            values[attribute] = "".join(pieces).strip().removesuffix(END_OF_CLAUSE)
-            said = f"{said} {values[attribute]}{END_OF_CLAUSE}"
+        values = recogniser.writer.attribute_values(item.prompt, group.attributes, tokens)
         return item.read(json.dumps(values))
 
     yield ask

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.embeddings.metrics import modality_gap
 from core.errors import UserError
+from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import answered, names_category
-from core.recognition.recogniser import SCORES, LabelSpace, Recogniser
+from core.recognition.recogniser import SCORES, Recogniser
 from core.taxonomy.prompts import open_question
 from core.taxonomy.similarity import most_similar
 from train.data.official import ClosedQuestion
@@ -90,7 +91,9 @@ def outcomes_of(
     for start in range(0, len(records), PHOTOS_PER_BATCH):
         batch = records[start : start + PHOTOS_PER_BATCH]
         looks = [recogniser.encode(read_photo(record.image).image) for record in batch]
-        answers = recogniser.answers(open_question(space.group), torch.cat([encoding.tokens for encoding in looks]))
+        answers = recogniser.writer.answers(
+            open_question(space.group), torch.cat([encoding.tokens for encoding in looks])
+        )
         for record, encoding, answer in zip(batch, looks, answers, strict=True):
             scores = recogniser.score(encoding, space)
             auto: bool | None = None

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
-from core.recognition.recogniser import SCORES, LabelSpace, PhotoEncoding, Recogniser
+from core.recognition.label_space import LabelSpace
+from core.recognition.photo_encoding import PhotoEncoding
+from core.recognition.recogniser import SCORES, Recogniser
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe, words_of
 from core.taxonomy.similarity import most_similar

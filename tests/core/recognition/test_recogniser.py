@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.errors import UserError
-from core.recognition import recogniser as recogniser_module
+from core.recognition import generation
 from core.taxonomy.categories import super_categories
 
 
@@ -56,10 +56,10 @@ def test_the_same_photo_gives_the_same_answer(recogniser, identified, cat):
 
 def test_closing_the_stream_stops_the_work(recogniser, cat, monkeypatch):
     steps = []
-    stop = recogniser_module._Stop.__call__
-    monkeypatch.setattr(recogniser_module._Stop, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
+    stop = generation._StopOnEvent.__call__
+    monkeypatch.setattr(generation._StopOnEvent, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
     tokens = recogniser.mllm.image_tokens(recogniser.mllm.vision_features([cat]))
-    pieces = recogniser.generate("Count to a thousand.", tokens, 1000, "one two three four")
+    pieces = recogniser.writer.stream("Count to a thousand.", tokens, 1000, "one two three four")
     next(pieces)
     pieces.close()
     done = len(steps)
@@ -118,8 +118,8 @@ def test_answers_in_a_batch_are_those_given_one_by_one(recogniser, cat):
     import torch
 
     tokens = [recogniser.mllm.image_tokens(recogniser.mllm.vision_features([p])) for p in (cat, cat.rotate(90))]
-    one_by_one = ["".join(recogniser.generate("What is it?", t, 8)).strip() for t in tokens]
-    assert recogniser.answers("What is it?", torch.cat(tokens), 8) == one_by_one
+    one_by_one = ["".join(recogniser.writer.stream("What is it?", t, 8)).strip() for t in tokens]
+    assert recogniser.writer.answers("What is it?", torch.cat(tokens), 8) == one_by_one
 
 
 def test_an_unknown_super_category_is_refused(recogniser):

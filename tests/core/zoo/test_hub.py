@@ -133,7 +133,7 @@ def test_a_model_of_the_hub_identifies(memory, downloaded):
 
     mllm = recogniser.mllm
     assert mllm.tokenizer.decode(mllm.answer_ids("a crow")[-1]) == "<end_of_utterance>"
-    assert mllm.answer_end in recogniser._generation_settings(8)["eos_token_id"]
+    assert mllm.answer_end in recogniser.writer._settings(8)["eos_token_id"]
     prompt = mllm.tokenizer.decode(mllm.question_ids("What is it?"))
     assert prompt.startswith("User:<fake_token_around_image><image>")
     assert prompt.endswith("What is it?<end_of_utterance>\nAssistant:")

@@ -1,0 +1,101 @@
+"""The names that a photo is ranked against, and the embeddings of these names."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.models.calibration import LabelBank
+from core.models.vlm import VisionLanguageModel
+from core.taxonomy.categories import (
+    SuperCategory,
+    canonical_name,
+    in_super_category,
+    shared_super_category,
+)
+from core.taxonomy.descriptions import words_of
+
+MAX_LABELS = 2_000
+MAX_LABEL_LENGTH = 100  # characters
+MAX_LABEL_CHARACTERS = 30_000  # of all names together: a laptop embeds them in half a minute
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The names a photo is ranked against, with their embeddings."""
+
+    labels: list[str]  # as they were given
+    categories: list[str]  # canonical names of the same categories: a label may be another spelling
+    group: SuperCategory | None  # the super-category that all labels share, if they do
+    names: Tensor  # [N, H]
+    descriptions: Tensor  # [N, H]; the name's embedding where no description is known
+    words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
+    known: bool  # every label is a category that the checkpoint was trained on
+
+
+class LabelSpaceBuilder:
+    """Builds label spaces: trained categories come from the checkpoint's `LabelBank`, other names are embedded."""
+
+    def __init__(self, mllm: VisionLanguageModel, bank: LabelBank) -> None:
+        self._mllm = mllm
+        self._bank = bank
+        self._rows = {category: row for row, category in enumerate(bank.categories)}
+
+    def build(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
+        """Build the label space of given names, of one super-category, or of all trained categories.
+
+        Given names may be unknown to the checkpoint: the text model embeds them (zero-shot). Of several spellings of
+        one name the first is kept, as it was given. Raises `UserError` for an unknown super-category, for fewer than
+        two distinct names, and for names beyond `MAX_LABELS`, `MAX_LABEL_LENGTH` or `MAX_LABEL_CHARACTERS`.
+        """
+        if labels is not None:
+            chosen = _distinct(labels)
+        elif super_category:
+            chosen = [c.name for c in in_super_category(super_category) if c.name in self._rows]
+        else:
+            chosen = list(self._bank.categories)
+        _check_limits(chosen)
+        categories = [canonical_name(label) for label in chosen]
+        names, descriptions = self._embeddings(categories)
+        known = all(category in self._rows for category in categories)
+        group = shared_super_category(categories)
+        return LabelSpace(chosen, categories, group, names, descriptions, self._word_embeddings(categories), known)
+
+    def _embeddings(self, categories: list[str]) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of names [N, H] and of descriptions [N, H]."""
+        new = [category for category in categories if category not in self._rows]
+        embedded = dict(zip(new, self._mllm.embed_texts(new).cpu(), strict=True)) if new else {}
+
+        def rows(bank: Tensor) -> Tensor:
+            return torch.stack([bank[self._rows[c]] if c in self._rows else embedded[c] for c in categories])
+
+        return rows(self._bank.names), rows(self._bank.descriptions)
+
+    def _word_embeddings(self, categories: list[str]) -> Tensor:
+        """Return the input embeddings [N, L, H] of each category's words."""
+        ids = self._mllm.word_ids([words_of(category) for category in categories])
+        for row, category in zip(ids, categories, strict=True):
+            if category in self._rows:  # the words of the training, even if the attribute tables have changed since
+                row.copy_(self._bank.words[self._rows[category]])
+        return self._mllm.word_embeddings(ids)
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Return the labels with single spaces, without empty ones and without further spellings of a category."""
+    distinct: dict[str, str] = {}
+    for label in labels:
+        distinct.setdefault(canonical_name(label).casefold(), " ".join(label.replace("_", " ").split()))
+    distinct.pop("", None)
+    return list(distinct.values())
+
+
+def _check_limits(labels: list[str]) -> None:
+    if len(labels) < 2:
+        raise UserError("Give at least two different candidate names.")
+    if len(labels) > MAX_LABELS:
+        raise UserError(f"There are {len(labels)} candidate names: the limit is {MAX_LABELS}.")
+    if too_long := [label for label in labels if len(label) > MAX_LABEL_LENGTH]:
+        raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
+    if sum(map(len, labels)) > MAX_LABEL_CHARACTERS:
+        raise UserError(f"The candidate names have more than {MAX_LABEL_CHARACTERS} characters in all: give fewer.")
