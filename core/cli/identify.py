@@ -35,12 +35,16 @@ def add_command(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
     from core.recognition.explanation import Explainer
+    from core.taxonomy.categories import in_super_category
     from core.zoo.hub import UNCALIBRATED
     from core.zoo.registry import find_entry, load
 
     labels = _read_labels(options.labels) if options.labels is not None else None
+    if options.super_category:
+        in_super_category(options.super_category)  # an unknown one is refused
+    entry = find_entry(options.model)
     recogniser = load(options.model, log.info)
-    if find_entry(options.model).hub:
+    if entry.hub:
         print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
     space = recogniser.label_space(labels, options.super_category)
     namer: Explainer | Recogniser = Explainer(recogniser) if options.explain else recogniser

@@ -25,11 +25,19 @@ def add_command(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
     from core.data.photo_sets import open_photo_set
-    from core.evaluation.study import Study, check_models, choose_candidates, examine
-    from core.evaluation.study_report import save
-    from core.zoo.registry import load
+    from core.evaluation.study import EVERYTHING, OWN_LABELS, Study, check_models, choose_candidates, examine
+    from core.evaluation.study_report import REPORT_FILES, save
+    from core.storage.files import check_writable_file
+    from core.taxonomy.categories import in_super_category
+    from core.zoo.registry import find_entry, load
 
     names = check_models(options.models)
+    for name in names:
+        find_entry(name)
+    if options.candidates not in (EVERYTHING, OWN_LABELS):
+        in_super_category(options.candidates)  # an unknown one is refused
+    for file in REPORT_FILES:
+        check_writable_file(Path(options.out) / file)
     with open_photo_set(Path(options.photos), any_size=True) as items:
         labels, group = choose_candidates(items, options.candidates)
         recognisers = map(load, names)

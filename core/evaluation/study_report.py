@@ -21,10 +21,12 @@ TEMPLATES = Environment(
 )
 TEMPLATES.filters["data_url"] = data_url
 
+REPORT_FILES = ("study.csv", "study.json", "study.html")
+
 
 def save(study: Study, folder: Path) -> list[Path]:
-    """Write study.csv, study.json and study.html. Raises `UserError` if one of them cannot be written."""
-    files = {"study.csv": as_csv(study), "study.json": as_json(study), "study.html": as_html(study)}
+    """Write `REPORT_FILES`. Raises `UserError` if one of them cannot be written."""
+    files = dict(zip(REPORT_FILES, (as_csv(study), as_json(study), as_html(study)), strict=True))
     for name, text in files.items():
         write_atomically(folder / name, text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8"))
     return [folder / name for name in files]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sklearn
+from PIL import Image
 
 from core.cli import main
 
@@ -112,3 +113,90 @@ def test_a_bad_photo_does_not_stop_the_others(capsys, tmp_path):
 def test_wrong_arguments_are_one_sentence(capsys, arguments, message):
     assert main(["identify", FLOWER, *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("Bengal", "Pug"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "photos" / name / "1.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Loading a model, or reading a photo, fails the test."""
+
+    def refuse(*_):
+        raise AssertionError("a photo was read, or a model loaded, before the options were checked")
+
+    monkeypatch.setattr("core.zoo.registry.load", refuse)
+    monkeypatch.setattr("core.data.photo_sets._read_file", refuse)
+    monkeypatch.setattr("core.data.images.read_photo", refuse)
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("identify photo.png --super-category fish", "choose one of"),
+        ("identify photo.png --labels none.txt", "cannot be read"),
+        ("identify photo.png --model gpt", "no model 'gpt'"),
+        ("study photos --out out --candidates fish", "choose one of"),
+        ("study photos --out out --models idefics2-tiny gpt", "no model 'gpt'"),
+        ("study photos --out photos/Pug/1.png", "is not a folder"),
+        ("study photos --out photos/Pug/1.png/report", "is not a folder"),
+        ("study none --out out", "no file or folder"),
+        ("embed photos --out e.txt", ".npz or .parquet"),
+        ("embed photos --out photos/Pug/1.png/e.npz", "is not a folder"),
+        ("embed photos --model gpt", "no model 'gpt'"),
+        ("embed photos --model idefics2-8b --ship", "model of the hub"),
+        ("diagnose photos --out photos", "is a folder"),
+        ("diagnose photos --model gpt", "no model 'gpt'"),
+        ("project e.npz --out photos", "is a folder"),
+        ("project e.npz --out ./e.npz", "would replace the embeddings"),
+        ("project e.npz --out map.csv --perplexity 0", "Perplexity"),
+        ("project e.npz --out map.csv --seed -1", "seed"),
+    ],
+)
+def test_every_option_is_checked_first(folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder.parent)
+    assert main(arguments.split()) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert [path.name for path in folder.parent.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "identify photo.png --top 0",
+        "identify photo.png --top many",
+        "project e.npz --out map.csv --method art",
+        "project e.npz --out map.csv --dimensions 4",
+    ],
+)
+def test_wrong_values_are_refused_by_the_parser(arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments.split())
+    assert end.value.code == 2
+
+
+def test_ctrl_c_stops_without_a_traceback(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("core.zoo.registry.load", interrupt)
+    assert main(["identify", FLOWER]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_a_closed_pipe_ends_a_command_quietly():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 141
