@@ -2,37 +2,61 @@
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
+from core.console import exits_quietly
+from core.errors import UserError
 
-def main() -> None:
-    """Parse the flags, build the page, launch."""
+
+@exits_quietly
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the options, build the page, serve it. Modules that take seconds to import are imported after the checks."""
     parser = argparse.ArgumentParser(description="Name the species in a photo, with its attributes.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--port", type=_port, default=7860)
     parser.add_argument(
-        "--photos", type=Path, metavar="FOLDER", help="where the photos of the shipped embeddings are, to show them"
+        "--photos", type=Path, metavar="FOLDER", help="the photos of the bundled embeddings, to show them on the map"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.photos is not None and not options.photos.is_dir():
         parser.error(f"there is no folder {options.photos}")
+    _check_address(options.host, options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-    from core.errors import UserError
     from core.models.embedded import ensure_base
     from demo.page import build, launch
 
     try:
         ensure_base(print)
     except UserError as error:
-        print(error, file=sys.stderr)  # the page says so too
+        print(error, file=sys.stderr)  # the page shows it as well
     try:
         launch(build(photos=options.photos), options.host, options.port)
     except OSError as error:
-        sys.exit(f"The page cannot be served on {options.host}:{options.port}: {error}")
+        raise UserError(f"The page cannot be served on {options.host}:{options.port}: {error}") from error
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 65535")
+    return int(text)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise `UserError` if nothing can be served on a host and port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such host"
+        raise UserError(
+            f"The page cannot be served on {host}:{port} ({reason}): choose another --host or --port."
+        ) from error
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

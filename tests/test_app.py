@@ -1,0 +1,29 @@
+"""The options of the page's program are checked before anything is loaded."""
+
+import socket
+
+import pytest
+
+from app import main
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "many"])
+def test_ports_out_of_range_are_refused(port, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--port", port])
+    assert end.value.code == 2
+    assert "must be a whole number from 1 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "a..b"])
+def test_a_host_that_is_not_this_machine_is_one_sentence(host, capsys):
+    assert main(["--host", host]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"The page cannot be served on {host}:7860 (")
+    assert len(error.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_sentence(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 1
+    assert "choose another --host or --port." in capsys.readouterr().err
