@@ -13,7 +13,7 @@ from skimage import data as pictures
 from core.errors import UserError
 from demo import history_store as module
 from demo.history_store import MAX_NAME, History, new_key
-from train.data.records import read_data
+from train.data.source import read_folder
 
 RESULT = {"photo": "cat.png", "model": "finedefics-tiny", "known": True, "species": [{"name": "Bengal"}]}
 
@@ -179,7 +179,7 @@ def exported(history, tmp_path):
 
 
 def test_exported_corrections_are_what_training_reads(exported):
-    records = read_data(exported, "train.csv")
+    records = read_folder(exported, "train.csv")
     assert [record.category for record in records] == LABELS
     assert len({record.sha256 for record in records}) == len(LABELS)
     for record in records:

@@ -174,7 +174,7 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
     ],
 )
 def test_options_are_checked_before_a_photo_is_read(command, message, data, monkeypatch, capsys):
-    monkeypatch.setattr("train.data.source.read_data", lambda *_: pytest.fail("photos were read"))
+    monkeypatch.setattr("train.data.source.open_photo_set", lambda *_: pytest.fail("photos were read"))
     assert main([*command, "--data", str(data)]) == 1
     assert message in capsys.readouterr().err
 
@@ -247,7 +247,7 @@ def test_a_test_part_that_cannot_be_read_stops_the_run(data, tmp_path, capsys):
     shutil.copytree(data / "bird", copy)
     (copy / "test.csv").write_text("image_path,label\nmissing.png,Cedar_Waxwing\n")
     assert main(["run", "--data", str(copy), "--name", "x", "--work", str(tmp_path / "work")]) == 1
-    assert "missing.png is listed but missing" in capsys.readouterr().err
+    assert "test.csv lists 'missing.png', which is not among the photos" in capsys.readouterr().err
 
 
 def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, capsys):

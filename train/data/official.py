@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import logging
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from PIL import Image
 
 from core.data.images import FORMATS
+from core.data.names import strip_class_number
 from core.errors import UserError
 from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
@@ -63,8 +63,8 @@ def data_sets() -> dict[str, DataSet]:
 
 
 def display_name(class_name: str) -> str:
-    """The display name of a category from the name of a class, which may begin with a number or a synset."""
-    return canonical_name(re.sub(r"^(\d{3}\.|n\d{8}-)", "", class_name))
+    """Return the display name of a category from the name of a class, which may begin with a number or a synset."""
+    return canonical_name(strip_class_number(class_name))
 
 
 def detect(folder: Path) -> DataSet | None:

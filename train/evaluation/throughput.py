@@ -23,7 +23,7 @@ from core.taxonomy.categories import in_super_category
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.feature_cache import FeatureCache
-from train.data.records import read_class_folders
+from train.data.source import read_folder
 from train.data.training_set import TrainingSet
 from train.loop.trainer import add_adapter, dtype_of, set_trainable
 from train.objectives.stage_model import StageModel, initialise_connector
@@ -101,7 +101,7 @@ def throughput() -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "birds"
         _pictures(folder)
-        records = read_class_folders(folder)
+        records = read_folder(folder, "train.csv")
         mllm = _untrained(recipe)
         pictures = [Image.open(record.image).convert("RGB") for record in records]
         kept = torch.stack([mllm.vision_features([picture]).states for picture in pictures])

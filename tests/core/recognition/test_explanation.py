@@ -44,11 +44,12 @@ def explained(explainer, cat):
 
 def held_out_photos():
     """(photo, category): training photos of the small data sets that the checkpoint was calibrated on, not trained."""
-    from train.data.records import read_data, split_calibration
+    from train.data.records import split_calibration
+    from train.data.source import read_folder
 
     rng = random.Random(0)
     for folder in sorted(path.parent for path in PHOTOS.glob("*/train.csv")):
-        held = split_calibration(read_data(folder, "train.csv"))[1]
+        held = split_calibration(read_folder(folder, "train.csv"))[1]
         for record in rng.sample(held, PER_SET):
             yield read_photo(record.image).image, categories()[record.category]
 

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.models.base_models import open_base
 from train.data.collator import Collator
 from train.data.feature_cache import cache_features, mean_features
-from train.data.records import read_data
+from train.data.source import read_folder
 from train.data.training_set import TrainingSet
 from train.loop.pipeline import Photos, in_use, open_work, run_facts
 from train.loop.trainer import (
@@ -46,7 +46,7 @@ RECIPE = small()
 def data(birds, tmp_path_factory):
     """The pictures with kept features of the embedded model."""
     cache = tmp_path_factory.mktemp("cache")
-    records = read_data(birds, "none.csv")[::3]
+    records = read_folder(birds, "none.csv")[::3]
     with pytest.MonkeyPatch.context() as patch:
         base = open_base("tiny", dtype=torch.float32)
         patch.setattr("core.storage.cache.cache_root", lambda: cache)
@@ -94,7 +94,7 @@ def reduced_recipe(reduced_idefics2, **changes):
 
 @pytest.fixture
 def pictures(birds):
-    return TrainingSet.build(read_data(birds, "none.csv"), None)
+    return TrainingSet.build(read_folder(birds, "none.csv"), None)
 
 
 def batch_of(stage, mllm, data, recipe, step=0, **options):
@@ -412,7 +412,7 @@ def test_the_memory_holds_the_descriptions_that_the_last_batch_encoded(fresh, da
 
 
 def test_a_photos_own_description_replaces_its_categorys(reduced, reduced_idefics2, birds):
-    records = read_data(birds, "none.csv")
+    records = read_folder(birds, "none.csv")
     told = {record.sha256: f"A bird with mark number {i}." for i, record in enumerate(records)}
     data = TrainingSet.build(records, None, told)
     mllm, recipe = reduced(), reduced_recipe(reduced_idefics2)
@@ -423,7 +423,7 @@ def test_a_photos_own_description_replaces_its_categorys(reduced, reduced_idefic
 
 
 def test_a_run_needs_enough_categories_and_photos(birds, data):
-    records = read_data(birds, "none.csv")
+    records = read_folder(birds, "none.csv")
     stranger = replace(records[0], category="Purple Martian", data_set="bird-200")  # asked for its species as birds are
     with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
         TrainingSet.build([*records, stranger], None).check_described()
@@ -434,7 +434,7 @@ def test_a_run_needs_enough_categories_and_photos(birds, data):
 
 
 def test_a_work_folder_is_of_one_run(birds, tmp_path):
-    photos = Photos.of("birds", read_data(birds, "none.csv"))
+    photos = Photos.of("birds", read_folder(birds, "none.csv"))
     open_work(tmp_path, run_facts(photos, RECIPE))
     open_work(tmp_path, run_facts(photos, RECIPE.changed(variant="finetune")))  # variants share their warm-up
     with pytest.raises(UserError, match="by another recipe"):
