@@ -80,7 +80,6 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         ssr_mode=False,
         app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
         theme=gr.themes.Soft(),
-        head=map_view.HEAD,
-        css=alignment_tab.CSS,
+        head=map_view.head(),
         css_paths=STYLE,
     )

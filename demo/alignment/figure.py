@@ -1,7 +1,7 @@
 """Maps of a `EmbeddingSet` as Plotly figures: positions and colours are numbers, and no text of a photo is in a figure.
 
 Colours are rows of a list, read through a colour scale with hard edges, so that a point is four small numbers and a
-map of 20,000 points stays smooth. The browser shows names itself (`demo/map_view.js`), as text.
+map of 20,000 points stays smooth. The browser shows names itself (`demo/alignment/static`), as text.
 """
 
 import colorsys
@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 
 from core.embeddings.embedding_set import KINDS, EmbeddingSet, Points
 
-COLOUR_BY = ("category", "super-category", "data set", "nearest name is right")
+NEAREST_IS_RIGHT = "nearest name is right"  # always in the model's own space: the vision encoder's has no names
+COLOUR_BY = ("category", "super-category", "data set", NEAREST_IS_RIGHT)
 FEW = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D")  # after Okabe and Ito
 PLAIN, FADED = -1, -2  # of no label; not looked at
 PLAIN_COLOUR, FADED_COLOUR, PLACED_COLOUR = "#8c8c8c", "rgba(140,140,140,0.12)", "#e6007e"
@@ -70,7 +71,7 @@ def colouring(space: EmbeddingSet, points: Points, by: str) -> Colouring:
         rows = np.array([labels.index(name) if name else PLAIN for name in space.data_sets], np.int16)
         values[has_photo] = rows[of_photo[has_photo]]
         return Colouring(values, labels)
-    if by != COLOUR_BY[3]:
+    if by != NEAREST_IS_RIGHT:
         raise ValueError(by)
     wrong = (space.objects @ space.names.T).argmax(axis=1) != space.truth
     asked = has_photo & has_category
@@ -200,9 +201,17 @@ def _titles(panels: Sequence[Panel]) -> list[dict]:
 
 
 def map_json(
-    space: EmbeddingSet, panels: Sequence[Panel], revision: str, file_name: str, placed_thumbnail: str = ""
+    space: EmbeddingSet,
+    panels: Sequence[Panel],
+    revision: str,
+    file_name: str,
+    placed_thumbnail: str = "",
+    note: str = "",
 ) -> str:
-    """What `demo/map_view.js` draws: the figure, and what is told of its points. All panels show the same points."""
+    """Return what the browser draws: the figure and what is known of its points. All panels show the same points.
+
+    `note` is a sentence to be shown above the legend.
+    """
     figure = map_figure(panels, revision)
     points, labels = panels[0].points, panels[0].colouring.labels
     moved = None
@@ -217,6 +226,7 @@ def map_json(
         "kinds": SHOWN,
         "moved": moved,
         "placed": placed_thumbnail,
+        "note": note,
         "file": file_name,
     }
     return f'{{"figure": {figure.to_json()}, "about": {json.dumps(about)}}}'

@@ -16,7 +16,7 @@ from core.embeddings.metrics import EXPLAINED, alignment_numbers, silhouette
 from core.embeddings.projection import METHODS, Projection, ProjectionConfig, place, procrustes_aligned, project
 from core.errors import UserError
 from core.progress import Progress, part
-from demo.alignment.figure import COLOUR_BY, SHOWN, Panel, colouring, map_json
+from demo.alignment.figure import COLOUR_BY, NEAREST_IS_RIGHT, SHOWN, Panel, colouring, map_json
 from demo.alignment.photos import LARGE, THUMBNAIL, Folder, Uploads, data_uri, photo_at
 from demo.components.models import ModelPool
 
@@ -25,6 +25,9 @@ CAPTIONS = {  # of the three models of the paper's figure
     "object-category-tiny": "+ object-category loss",
     "finedefics-tiny": "+ all losses",
 }
+OTHER_SPACE = (
+    "These colours are of the model's own space, not of the one that is shown: the vision encoder's space has no names."
+)
 METHOD_NAMES = dict(zip(("t-SNE", "UMAP", "PCA"), ("tsne", "umap", "pca"), strict=True))
 NAMES, NEIGHBOURS, LISTED = 5, 6, 500
 assert set(METHOD_NAMES.values()) == set(METHODS)
@@ -70,7 +73,10 @@ class MapView:
         panels = [self._panel(i) for i in range(1 if self.moving else len(self.maps))]
         thumbnail = data_uri(self.placed.photo, THUMBNAIL) if self.placed else ""
         name = f"alignment-{self.maps[0].projection.method}"
-        return map_json(self.maps[0].space, panels, self.revision, name, thumbnail)
+        return map_json(self.maps[0].space, panels, self.revision, name, thumbnail, self._legend_note())
+
+    def _legend_note(self) -> str:
+        return OTHER_SPACE if self.vision and self.by == NEAREST_IS_RIGHT else ""
 
     def _panel(self, number: int) -> Panel:
         drawn, after = self.maps[number], self.maps[1] if self.moving else None

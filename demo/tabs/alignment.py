@@ -62,20 +62,6 @@ UPLOAD_HINT = (
     f"Up to {MAX_PHOTOS} photos, or one ZIP of them, with true names: class folders in the ZIP, or a CSV with the "
     "columns image_path and label among the files."
 )
-CSS = """
-#alignment-numbers table { border-collapse: collapse; font-size: .9em }
-#alignment-numbers table, #alignment-numbers tr { border: 0 }
-#alignment-numbers td:last-child { min-width: 14rem }
-#alignment-numbers, #alignment-point, #alignment-placed { overflow-x: auto }
-#alignment-numbers th, #alignment-numbers td {
-  border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .2rem .6rem; text-align: left
-}
-.point { display: flex; flex-wrap: wrap; gap: 1rem; overflow-wrap: anywhere }
-.point img.large { max-width: 100%; max-height: 320px; margin: 0 }
-.near { display: flex; flex-wrap: wrap; gap: .5rem }
-.near figure { width: 7rem; margin: 0; font-size: .8em; overflow-wrap: anywhere }
-.near img { margin: 0 }
-"""
 
 
 def build(models: ModelPool, studied: gr.File, tab: gr.Tab, folder: Path | None = None) -> None:
@@ -242,12 +228,12 @@ def _inputs() -> tuple[list[Any], gr.File, gr.Dropdown, list[Any]]:
                 value=three,
                 multiselect=True,
                 max_choices=3,
-                label="ModelPool",
+                label="Models",
                 visible=False,
                 elem_id="alignment-models",
             )
         with gr.Column(min_width=320):
-            space = gr.Radio(CHOICES[OWN], value=OWN, label="EmbeddingSet", elem_id="alignment-space")
+            space = gr.Radio(CHOICES[OWN], value=OWN, label="Space", elem_id="alignment-space")
             with gr.Row():
                 method = gr.Radio(list(METHOD_NAMES), value="t-SNE", label="Map", elem_id="alignment-method")
                 dimensions = gr.Radio([2, 3], value=2, label="Dimensions", elem_id="alignment-dimensions")

@@ -1,8 +1,10 @@
 """The Alignment tab's maps, details and files, of small made-up spaces; no model is loaded."""
 
+import base64
 import csv
 import hashlib
 import io
+import json
 import re
 
 import gradio as gr
@@ -17,6 +19,7 @@ from core.errors import UserError
 from core.progress import run
 from demo.alignment import export as alignment_export
 from demo.alignment import map_view
+from demo.alignment.figure import NEAREST_IS_RIGHT
 from demo.alignment.photos import Folder, photo_at, thumbnails
 from demo.alignment.request import BEFORE_AFTER, ONE, OWN, SHIPPED, MapRequest
 from demo.alignment.view_model import (
@@ -167,7 +170,28 @@ def test_what_cannot_be_drawn_is_one_sentence():
 
 
 def test_plotly_is_served_from_here():
-    page = map_view.HEAD + map_view.TEMPLATE + map_view._script()
+    page = map_view.head() + map_view.component().html_template + map_view.component().js_on_load
+    assert map_view.PLOTLY in page
     assert not re.search(r"https?://", page)
     assert "innerHTML" not in page
     assert map_view.route().path == f"/{map_view.PLOTLY}"
+
+
+def test_the_exported_page_runs_its_own_scripts_alone():
+    page = map_view.standalone("<b>", "<i>", "{}", "[]")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(scripts) == 2
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    assert f"script-src {allowed} 'unsafe-eval';" in page
+    assert "<b>" not in page.replace("".join(scripts), "").split("</head>")[1]
+    assert "<i>" not in page.split("</head>")[1]
+
+
+def test_the_legend_says_that_nearest_names_are_of_the_other_space():
+    space = made()
+    assert json.loads(MapView(maps(space), by=NEAREST_IS_RIGHT).json())["about"]["note"] == ""
+    shown = MapView(maps(space, vision=True), vision=True)
+    assert json.loads(shown.json())["about"]["note"] == ""
+    shown.by = NEAREST_IS_RIGHT
+    assert "the model's own space" in json.loads(shown.json())["about"]["note"]
