@@ -13,13 +13,13 @@ from core.data.images import MAX_BYTES
 from demo.alignment import map_view
 from demo.components.models import ModelPool
 from demo.history_store import History
-from demo.tabs import alignment as alignment_tab
 from demo.tabs import compare as compare_tab
 from demo.tabs import diagnose as diagnose_tab
 from demo.tabs import history as history_tab
 from demo.tabs import identify as identify_tab
 from demo.tabs import models as models_tab
 from demo.tabs import study as case_study_tab
+from demo.tabs.alignment import AlignmentTab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 STYLE = Path(__file__).parent / "assets" / "style.css"
@@ -57,7 +57,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
         with gr.Tab("Case study"):
             studied = case_study_tab.build(models, page)
         with gr.Tab("Alignment") as tab:
-            alignment_tab.build(models, studied, tab, photos)
+            AlignmentTab(models, studied, tab, photos)
         with gr.Tab("Diagnose"):
             diagnose_tab.build(models, page)
         with gr.Tab("History") as tab:

@@ -1,4 +1,4 @@
-"""Maps of a `EmbeddingSet` as Plotly figures: positions and colours are numbers, and no text of a photo is in a figure.
+"""Plotly figures of an `EmbeddingSet`: positions and colours are numbers, and no text of a user is in a figure.
 
 Colours are rows of a list, read through a colour scale with hard edges, so that a point is four small numbers and a
 map of 20,000 points stays smooth. The browser shows names itself (`demo/alignment/static`), as text.
@@ -17,28 +17,28 @@ from core.embeddings.embedding_set import KINDS, EmbeddingSet, Points
 
 NEAREST_IS_RIGHT = "nearest name is right"  # always in the model's own space: the vision encoder's has no names
 COLOUR_BY = ("category", "super-category", "data set", NEAREST_IS_RIGHT)
-FEW = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D")  # after Okabe and Ito
-PLAIN, FADED = -1, -2  # of no label; not looked at
-PLAIN_COLOUR, FADED_COLOUR, PLACED_COLOUR = "#8c8c8c", "rgba(140,140,140,0.12)", "#e6007e"
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D")  # by Okabe and Ito
+UNLABELLED, FADED = -1, -2  # no label; not highlighted
+UNLABELLED_COLOUR, FADED_COLOUR, PLACED_COLOUR = "#8c8c8c", "rgba(140,140,140,0.12)", "#e6007e"
 PLACED = "your photo"
-SHOWN = dict(zip(KINDS, ("photo", "attribute description", "category name"), strict=True))
-SYMBOLS = {  # in two dimensions, in three
+KIND_NAMES = dict(zip(KINDS, ("photo", "attribute description", "category name"), strict=True))
+SYMBOLS = {  # in 2-D, in 3-D
     "object": ("circle", "circle"),
     "attributes": ("diamond", "diamond"),
     "category": ("star", "cross"),
     PLACED: ("hexagram", "square"),
 }
 SIZES = {"object": (7, 3), "attributes": (10, 5), "category": (14, 6), PLACED: (24, 11)}
-MANY = 3_000  # photos, above which they are drawn smaller
-VECTOR = 2_000  # points up to which a flat map is drawn without WebGL, whose start takes longer than so few points
-GOLDEN = 0.618034
+MAX_LARGE_MARKERS = 3_000  # more photos than these are drawn smaller
+MAX_VECTOR_POINTS = 2_000  # so few points are drawn as SVG sooner than WebGL has started
+GOLDEN_RATIO = 0.618034
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """Which colour every point has."""
+    """The colour of every point."""
 
-    values: np.ndarray  # [P] int16 rows of `labels`, `PLAIN` where none applies
+    values: np.ndarray  # [P] int16 rows of `labels`, or `UNLABELLED`
     labels: list[str]
 
 
@@ -50,52 +50,53 @@ class Panel:
     points: Points
     coordinates: np.ndarray  # [P, 2 or 3]
     colouring: Colouring
-    other: np.ndarray | None = None  # [P, 2 or 3] where the points move to, if this is an animation
-    placed: np.ndarray | None = None  # [2 or 3] of the photo that somebody has added
-    placed_other: np.ndarray | None = None  # [2 or 3] where that moves to
+    moved: np.ndarray | None = None  # [P, 2 or 3] where the points move to in an animation
+    placed: np.ndarray | None = None  # [2 or 3] the photo that a user has added
+    placed_moved: np.ndarray | None = None  # [2 or 3] where it moves to
 
 
 def colouring(space: EmbeddingSet, points: Points, by: str) -> Colouring:
-    """The colours of points by one of `COLOUR_BY`. The last compares the nearest name with the true one."""
-    of_photo, has_photo, has_category = points.photos, points.photos >= 0, points.categories >= 0
+    """Return the colours of points by one of `COLOUR_BY`. Raises `ValueError` for anything else."""
     if by == "category":
         return Colouring(points.categories.astype(np.int16), space.categories)
-    values = np.full(len(points.kinds), PLAIN, np.int16)
     if by == "super-category":
-        labels = sorted({group for group in space.groups if group})
-        rows = np.array([labels.index(group) if group else PLAIN for group in space.groups], np.int16)
-        values[has_category] = rows[points.categories[has_category]]
-        return Colouring(values, labels)
+        return _by_names(space.groups, points.categories)
     if by == "data set":
-        labels = sorted({name for name in space.data_sets if name})
-        rows = np.array([labels.index(name) if name else PLAIN for name in space.data_sets], np.int16)
-        values[has_photo] = rows[of_photo[has_photo]]
-        return Colouring(values, labels)
+        return _by_names(space.data_sets, points.photos)
     if by != NEAREST_IS_RIGHT:
         raise ValueError(by)
-    wrong = (space.objects @ space.names.T).argmax(axis=1) != space.truth
-    asked = has_photo & has_category
-    values[asked] = wrong[of_photo[asked]]
+    is_wrong = (space.objects @ space.names.T).argmax(axis=1) != space.truth
+    values = np.full(len(points.kinds), UNLABELLED, np.int16)
+    labelled = (points.photos >= 0) & (points.categories >= 0)
+    values[labelled] = is_wrong[points.photos[labelled]]
     return Colouring(values, ["right", "wrong"])
 
 
-def palette(count: int) -> list[str]:
-    """As many colours: up to 8 that most colour-blind people can tell apart, else hues a golden angle apart.
+def _by_names(names: Sequence[str], rows: np.ndarray) -> Colouring:
+    """Return the colours of points [P] that have the names of these rows; "" and rows of -1 are unlabelled."""
+    labels = sorted({name for name in names if name})
+    number = {name: i for i, name in enumerate(labels)}
+    of_row = np.array([*(number.get(name, UNLABELLED) for name in names), UNLABELLED], np.int16)
+    return Colouring(of_row[rows], labels)
 
-    Lightness changes from one to the next as well, so that neighbours differ by more than hue.
+
+def palette(count: int) -> list[str]:
+    """Return `count` different colours: up to 8 suited to colour-blind people, else hues a golden angle apart.
+
+    Lightness alternates as well, so that consecutive colours differ by more than hue.
     """
-    if count <= len(FEW):
-        return list(FEW[:count])
+    if count <= len(OKABE_ITO):
+        return list(OKABE_ITO[:count])
     colours = []
     for i in range(count):
         lightness, saturation = (0.42, 0.56, 0.68)[i % 3], (0.85, 0.6, 0.75)[i % 3]
-        red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(i * GOLDEN % 1, lightness, saturation))
+        red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(i * GOLDEN_RATIO % 1, lightness, saturation))
         colours.append(f"#{red:02x}{green:02x}{blue:02x}")
     return colours
 
 
 def map_figure(panels: Sequence[Panel], revision: str) -> go.Figure:
-    """The figure of some maps side by side, which share their labels; as long as `revision` stays, so does the view.
+    """Return the figure of maps side by side that share their labels; the zoom stays as long as `revision` does.
 
     `customdata` is the row of the point in its `Points`, one past the last for the added photo; a trace's `meta` tells
     its panel and kind. Raises `ValueError` if the panels' labels or dimensions differ.
@@ -128,7 +129,7 @@ def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scatter | go
     flat = panel.coordinates.shape[1] == 2
     rows, places, values = _rows(panel, kind)
     size = SIZES[kind][not flat]
-    if kind == KINDS[0] and len(rows) > MANY:
+    if kind == KINDS[0] and len(rows) > MAX_LARGE_MARKERS:
         size = max(2, size - 2)
     suffix = str(number + 1) if number else ""
     where = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"} if flat else {"scene": f"scene{suffix}"}
@@ -142,7 +143,7 @@ def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scatter | go
         marker |= {"colorscale": _scale(labels), "cmin": FADED - 0.5, "cmax": labels - 0.5, "showscale": False}
     common = {
         "mode": "markers",
-        "name": SHOWN.get(kind, kind),
+        "name": KIND_NAMES.get(kind, kind),
         "customdata": rows,
         "hoverinfo": "none",
         "meta": {"panel": number, "kind": kind},
@@ -151,13 +152,13 @@ def _trace(panel: Panel, number: int, kind: str, labels: int) -> go.Scatter | go
         **{axis: places[:, i] for i, axis in enumerate("xyz"[: places.shape[1]])},
     }
     if flat:
-        drawn = go.Scatter if len(panel.points.kinds) <= VECTOR else go.Scattergl
+        drawn = go.Scatter if len(panel.points.kinds) <= MAX_VECTOR_POINTS else go.Scattergl
         return drawn(**common, unselected={"marker": {"opacity": 0.08}})
     return go.Scatter3d(**common)
 
 
 def _rows(panel: Panel, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the points of a kind: rows [K] int32, coordinates [K, d] float32, colours [K] int16."""
+    """Return of the points of a kind: rows [K] int32, coordinates [K, d] float32, colours [K] int16."""
     if kind == PLACED:
         assert panel.placed is not None
         return np.array([len(panel.points.kinds)], np.int32), panel.placed[None].astype(np.float32), np.zeros(1)
@@ -166,15 +167,15 @@ def _rows(panel: Panel, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _scale(labels: int) -> list[list]:
-    """A colour scale of hard edges: faded, plain, then the labels' colours."""
-    colours = [FADED_COLOUR, PLAIN_COLOUR, *palette(labels)]
+    """Return a colour scale with hard edges: faded, unlabelled, then the labels' colours."""
+    colours = [FADED_COLOUR, UNLABELLED_COLOUR, *palette(labels)]
     edges = [i / len(colours) for i in range(len(colours) + 1)]
     return [[edge, colour] for i, colour in enumerate(colours) for edge in edges[i : i + 2]]
 
 
 def _axes(panel: Panel, number: int, count: int) -> dict:
-    """The axes of a panel: ranges that hold all its points before and after, with no numbers (they mean nothing)."""
-    optional = (panel.other, panel.placed, panel.placed_other)
+    """Return the axes of a panel, whose ranges hold all its points before and after; their numbers mean nothing."""
+    optional = (panel.moved, panel.placed, panel.placed_moved)
     places = np.concatenate([panel.coordinates, *(np.atleast_2d(p) for p in optional if p is not None)])
     low, high = places.min(axis=0), places.max(axis=0)
     flat = len(low) == 2
@@ -215,7 +216,7 @@ def map_json(
     figure = map_figure(panels, revision)
     points, labels = panels[0].points, panels[0].colouring.labels
     moved = None
-    if panels[0].other is not None:
+    if panels[0].moved is not None:
         moved = [_moved(panels[0], kind) for kind in _kinds(panels[0])]
     about = {
         "points": {"category": points.categories.tolist(), "photo": points.photos.tolist()},
@@ -223,7 +224,7 @@ def map_json(
         "photos": space.photos,
         "labels": labels,
         "colours": palette(len(labels)),
-        "kinds": SHOWN,
+        "kinds": KIND_NAMES,
         "moved": moved,
         "placed": placed_thumbnail,
         "note": note,
@@ -233,9 +234,9 @@ def map_json(
 
 
 def _moved(panel: Panel, kind: str) -> list[list[float]]:
-    """Per axis, where the points of a kind move to."""
-    assert panel.other is not None
+    """Return where the points of a kind move to, per axis."""
+    assert panel.moved is not None
     if kind == PLACED:
-        assert panel.placed_other is not None
-        return panel.placed_other[:, None].tolist()
-    return np.round(panel.other[_rows(panel, kind)[0]].T, 4).tolist()
+        assert panel.placed_moved is not None
+        return panel.placed_moved[:, None].tolist()
+    return np.round(panel.moved[_rows(panel, kind)[0]].T, 4).tolist()

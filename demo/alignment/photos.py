@@ -1,4 +1,4 @@
-"""The photos behind a map, where they are at hand: told by their hashes, never by their names alone."""
+"""Find the photos behind a map where their files are available: by their hashes, never by name alone."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -14,21 +14,22 @@ from core.data.photo_sets import open_photo_set
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 
-THUMBNAIL, LARGE = 96, 320  # pixels of the longer side
-MOST = 3_000  # photos, above which a map has no thumbnails
+THUMBNAIL_SIDE = 96  # pixels of the longer side
+JPEG_QUALITY = 80
+MAX_THUMBNAILS = 3_000  # a map of more photos has none
 
 Read = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that the owner of the machine says holds the photos."""
+    """A folder that, according to the owner of the machine, holds the photos."""
 
     path: Path
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        """Bytes by name. Raises `UserError` for a name that leads out of the folder or to no file."""
+        """Return a function that reads a file by name, which raises `UserError` for names outside the folder."""
         root = self.path.resolve()
 
         def read(name: str) -> bytes:
@@ -46,13 +47,13 @@ class Folder:
 
 @dataclass(frozen=True)
 class Uploads:
-    """What somebody has uploaded: a ZIP, or files."""
+    """What a user has uploaded: a ZIP, or files."""
 
     paths: tuple[Path, ...]
 
     @contextmanager
     def reader(self) -> Iterator[Read]:
-        """Bytes by name. Raises `UserError` if the uploads are gone, or hold no such photo."""
+        """Return a function that reads a photo by name, which raises `UserError` if there is none."""
         with open_photo_set(self.paths) as items:
             by_name = {item.name: item for item in items}
 
@@ -64,8 +65,8 @@ class Uploads:
             yield read
 
 
-def photo_at(space: EmbeddingSet, row: int, source: Folder | Uploads | None) -> Image.Image | None:
-    """The photo of a row, or `None` if it is not at hand, or what is there is another one."""
+def find_photo(space: EmbeddingSet, row: int, source: Folder | Uploads | None) -> Image.Image | None:
+    """Return the photo of a row, or `None` if it is not available or its file holds another one."""
     if source is None:
         return None
     try:
@@ -76,26 +77,26 @@ def photo_at(space: EmbeddingSet, row: int, source: Folder | Uploads | None) -> 
 
 
 def thumbnails(space: EmbeddingSet, source: Folder | Uploads | None) -> list[str]:
-    """[N] data URIs, "" for photos that are not at hand; an empty list where there are none, or too many photos."""
-    if source is None or len(space.photos) > MOST:
+    """Return [N] data URLs, "" for photos that are not available; an empty list if none is, or there are too many."""
+    if source is None or len(space.photos) > MAX_THUMBNAILS:
         return []
-    find = _of_folder if isinstance(source, Folder) else _of
+    make = _folder_thumbnails if isinstance(source, Folder) else _thumbnails
     try:
-        found = find(source, tuple(space.photos), tuple(space.hashes))  # type: ignore[operator]
-    except UserError:  # the uploads were tidied away
+        found = make(source, tuple(space.photos), tuple(space.hashes))  # type: ignore[operator]
+    except UserError:  # the uploads were deleted
         return []
     return list(found) if any(found) else []
 
 
-def _of(source: Folder | Uploads, names: tuple[str, ...], hashes: tuple[str, ...]) -> tuple[str, ...]:
+def _thumbnails(source: Folder | Uploads, names: tuple[str, ...], hashes: tuple[str, ...]) -> tuple[str, ...]:
     with source.reader() as read:
         photos = (_checked(read, *pair) for pair in zip(names, hashes, strict=True))
-        return tuple(data_uri(photo, THUMBNAIL) if photo else "" for photo in photos)
+        return tuple(data_url(to_jpeg(photo, THUMBNAIL_SIDE, JPEG_QUALITY)) if photo else "" for photo in photos)
 
 
-@lru_cache(maxsize=2)  # of the owner's photos; what people upload is kept no longer than their map
-def _of_folder(source: Folder, names: tuple[str, ...], hashes: tuple[str, ...]) -> tuple[str, ...]:
-    return _of(source, names, hashes)
+@lru_cache(maxsize=2)  # the owner's photos; uploads are kept no longer than their map
+def _folder_thumbnails(source: Folder, names: tuple[str, ...], hashes: tuple[str, ...]) -> tuple[str, ...]:
+    return _thumbnails(source, names, hashes)
 
 
 def _checked(read: Read, name: str, sha256: str) -> Image.Image | None:
@@ -104,8 +105,3 @@ def _checked(read: Read, name: str, sha256: str) -> Image.Image | None:
         return open_photo(data).image if hashlib.sha256(data).hexdigest() == sha256 else None
     except UserError:
         return None
-
-
-def data_uri(photo: Image.Image, side: int) -> str:
-    """A small copy of a photo as a JPEG within the page."""
-    return data_url(to_jpeg(photo, side, 80))

@@ -6,33 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from embedding_sets import HOSTILE, random_set
 
-from core.embeddings.embedding_set import EmbeddingSet
 from demo.alignment.figure import COLOUR_BY, Panel, colouring, map_figure, map_json, palette
-
-HOSTILE = "<b>x</b><img src=x onerror=window.hit=1>"
-
-
-def made(photos=40, categories=4, width=8, seed=0):
-    random = np.random.default_rng(seed)
-
-    def unit(rows):
-        values = random.normal(size=(rows, width)).astype(np.float32)
-        return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-    return EmbeddingSet(
-        objects=unit(photos),
-        vision=unit(photos),
-        names=unit(categories),
-        descriptions=unit(categories),
-        truth=np.arange(photos) % categories,
-        categories=[HOSTILE, *(f"category {i}" for i in range(1, categories))],
-        groups=["bird", "", *["dog"] * (categories - 2)],
-        photos=[f"{HOSTILE}{i}.jpg" for i in range(photos)],
-        hashes=[f"{i:064}" for i in range(photos)],
-        data_sets=["a" if i % 2 else "" for i in range(photos)],
-        provenance={"model": "model"},
-    )
 
 
 def panel(space, dimensions=2, by=COLOUR_BY[0], **more):
@@ -43,7 +19,7 @@ def panel(space, dimensions=2, by=COLOUR_BY[0], **more):
 
 @pytest.mark.parametrize(("dimensions", "kind"), [(2, "scatter"), (3, "scatter3d")])
 def test_a_trace_per_kind_with_the_rows_of_its_points(dimensions, kind):
-    space = made()
+    space = random_set()
     figure = map_figure([panel(space, dimensions)], "r")
     assert [trace.type for trace in figure.data] == [kind] * 3
     assert [trace.meta["kind"] for trace in figure.data] == ["object", "attributes", "category"]
@@ -53,7 +29,7 @@ def test_a_trace_per_kind_with_the_rows_of_its_points(dimensions, kind):
 
 
 def test_a_colour_changes_no_position_and_no_view():
-    space = made()
+    space = random_set()
     figures = [map_figure([panel(space, by=by)], "r") for by in COLOUR_BY]
     for figure in figures[1:]:
         assert figure.layout.uirevision == figures[0].layout.uirevision == "r"
@@ -63,7 +39,7 @@ def test_a_colour_changes_no_position_and_no_view():
 
 
 def test_colours_say_what_is_asked():
-    space = made()
+    space = random_set()
     points = space.points
     by_set = colouring(space, points, "data set")
     assert by_set.labels == ["a"]
@@ -84,7 +60,7 @@ def test_every_category_has_its_own_colour(count):
 
 
 def test_the_colour_scale_gives_every_label_its_own_colour():
-    trace = map_figure([panel(made(categories=12))], "r").data[0]
+    trace = map_figure([panel(random_set(categories=12))], "r").data[0]
     low, high, scale = trace.marker.cmin, trace.marker.cmax, trace.marker.colorscale
     for label, colour in enumerate(palette(12)):
         share = (label - low) / (high - low)
@@ -92,7 +68,7 @@ def test_the_colour_scale_gives_every_label_its_own_colour():
 
 
 def test_no_text_of_a_user_is_markup_in_a_figure():
-    space = made()
+    space = random_set()
     figure = map_figure([panel(space), panel(space)], "r").to_json()
     assert "<b>" not in figure
     assert "<img" not in figure
@@ -102,7 +78,7 @@ def test_no_text_of_a_user_is_markup_in_a_figure():
 
 
 def test_panels_share_labels_and_axes_are_their_own():
-    space = made()
+    space = random_set()
     figure = map_figure([panel(space), panel(space), panel(space)], "r")
     assert len(figure.data) == 9
     assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3"}
@@ -111,10 +87,10 @@ def test_panels_share_labels_and_axes_are_their_own():
 
 
 def test_ranges_hold_the_points_before_and_after_and_the_added_photo():
-    space = made()
+    space = random_set()
     count = len(space.points.kinds)
     moved = np.full((count, 2), 50.0)
-    shown = panel(space, other=moved, placed=np.array([-70.0, 0]), placed_other=np.array([0, -90.0]))
+    shown = panel(space, moved=moved, placed=np.array([-70.0, 0]), placed_moved=np.array([0, -90.0]))
     figure = map_figure([shown], "r")
     assert figure.layout.xaxis.range[0] < -70
     assert figure.layout.xaxis.range[1] > 50
@@ -126,7 +102,7 @@ def test_ranges_hold_the_points_before_and_after_and_the_added_photo():
 
 
 def test_twenty_thousand_points_are_few_numbers():
-    space = made(photos=20_000, categories=140)
+    space = random_set(photos=20_000, categories=140)
     shown = panel(space)
     began = time.perf_counter()
     figure = map_figure([shown], "r")
