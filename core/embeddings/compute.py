@@ -15,7 +15,7 @@ from core.data.images import open_photo
 from core.data.photo_sets import LabelledPhoto
 from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
-from core.models.checkpoint import read_card
+from core.models.checkpoint import read_manifest
 from core.progress import Progress, count_progress
 from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.taxonomy.categories import canonical_name, find_category
@@ -50,8 +50,8 @@ def model_id(name: str) -> str:
     entry = find_entry(name)
     if entry.hub:
         return f"{entry.hub.repository}@{entry.hub.revision}"
-    card = read_card(entry.checkpoint)
-    return fingerprint(card["base_id"], card["files"])[:16]
+    manifest = read_manifest(entry.checkpoint)
+    return fingerprint(manifest.base_id, manifest.files)[:16]
 
 
 def readable(items: list[LabelledPhoto]) -> list[Photo]:

@@ -33,7 +33,7 @@ from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
 from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
 from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
-from core.models.checkpoint import read_card
+from core.models.checkpoint import read_manifest
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.progress import Progress, count_progress, part
@@ -123,7 +123,7 @@ def photos_learned(model: str) -> tuple[str, ...]:
     entry = zoo().get(model)
     if entry is None or entry.hub:
         return ()
-    return tuple(read_card(entry.checkpoint).get("data", {}).get("seen", []))
+    return tuple(read_manifest(entry.checkpoint).data.seen)
 
 
 def measure_photo(

@@ -1,14 +1,18 @@
-"""What a checkpoint knows beside its weights: embeddings of its categories, and how scores become probabilities."""
+"""The parts of a checkpoint beside its weights: the embeddings of its categories, and the calibration of scores."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How raw scores become probabilities and when a photo is unknown; fitted on a part of train."""
+    """The weights that turn raw scores into probabilities, and the distance of unknown photos."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # where a manifest is read
 
     name_weight: float = 0.0  # of o.c, the object-name similarity
     description_weight: float = 0.0  # of o.a, the object-description similarity
@@ -20,11 +24,11 @@ class Calibration:
 
     @property
     def fitted(self) -> bool:
-        """Whether it was fitted to photos at all: then there is a distance beyond which a photo is unknown."""
+        """Return whether it was fitted to photos: only then is there a distance beyond which a photo is unknown."""
         return self.unknown_distance < float("inf")
 
     def ranking_weights(self) -> Tensor:
-        """[4] in the order of `core.recognition.recogniser.SCORES`."""
+        """Return the weights [4] in the order of `core.recognition.recogniser.SCORES`."""
         weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)
         return torch.tensor(weights, dtype=torch.float32)
 

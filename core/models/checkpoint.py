@@ -15,12 +15,13 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -36,161 +37,198 @@ MERGED = "merged"  # in place of a base: the folder holds the whole model
 LABELS = "labels.safetensors"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 CONNECTOR = "connector.safetensors"
-BASE_FOLDER = "base_folder"  # in the card: where the base was a folder on the machine that trained
+MANIFEST = "checkpoint.json"
+
+
+class TrainingData(BaseModel):
+    """The photos of a training run."""
+
+    name: str = ""
+    sets: list[str] = []
+    photos: int = 0  # trained on
+    calibration_photos: int = 0
+    hash: str = ""  # of the manifest of all photos
+    seen: list[str] = []  # beginnings of the SHA-256 of all photos, those of calibration included
+
+
+class TrainingRecord(BaseModel):
+    """How a checkpoint was trained."""
+
+    name: str = ""
+    training: dict[str, Any] = {}  # the recipe
+    stages: list[str] = []
+    data: TrainingData = TrainingData()
+
+
+class CheckpointManifest(TrainingRecord):
+    """The contents of checkpoint.json."""
+
+    base: str  # the base's name, or `MERGED`
+    base_id: str  # fingerprint of the base; empty for a merged model
+    base_folder: str | None = None  # of the base on the machine that trained, if it was a folder
+    categories: list[str]
+    calibration: Calibration
+    files: dict[str, str]  # SHA-256 by file name
 
 
 def save_checkpoint(
-    folder: Path, mllm: VisionLanguageModel, labels: LabelBank, calibration: Calibration, facts: dict
+    folder: Path, mllm: VisionLanguageModel, labels: LabelBank, calibration: Calibration, record: TrainingRecord
 ) -> None:
-    """Write a checkpoint folder in half precision: all of it beside `folder` first, then put in its place.
-
-    A model without an adapter is written whole. `facts` go into checkpoint.json as they are.
-    """
+    """Write a checkpoint folder in half precision, atomically. A model without an adapter is written whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-
-    def write(name: str, tensors: dict[str, Tensor]) -> None:
-        halved = {k: v.detach().half() if v.is_floating_point() else v for k, v in tensors.items()}
-        save_file({k: v.cpu().contiguous() for k, v in halved.items()}, scratch / name)
-
     try:
-        adapters = getattr(mllm.model, "peft_config", None)
-        if adapters:
-            config = copy.copy(next(iter(adapters.values())))
-            config.base_model_name_or_path = base_name(mllm.base)  # not where this machine keeps it
-            config.save_pretrained(scratch)
-            write("adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
-            connector = mllm.model.model.connector.state_dict()
-            if not any("lora_" in name for name in connector):  # with adapters on it, its own weights are the base's
-                write(CONNECTOR, connector)
+        adapted = hasattr(mllm.model, "peft_config")
+        if adapted:
+            _write_adapter(scratch, mllm)
         else:
             mllm.model.save_pretrained(scratch)
             mllm.processor.save_pretrained(scratch)
-        write(LABELS, {k: v for k, v in vars(labels).items() if k != "categories"})
-        card = {
-            "base": base_name(mllm.base) if adapters else MERGED,
-            "base_id": base_id(mllm.base) if adapters else "",
-            **({BASE_FOLDER: str(Path(mllm.base).resolve())} if adapters and Path(mllm.base).is_dir() else {}),
-            "categories": labels.categories,
-            "calibration": asdict(calibration),
-            "files": {path.name: sha256_of(path) for path in sorted(scratch.iterdir())},
-            **facts,
-        }
-        (scratch / "checkpoint.json").write_text(json.dumps(card, indent=1))
-        for path in scratch.iterdir():
-            path.chmod(0o644)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        scratch.chmod(0o755)
-        replaced = scratch.with_name(f"{scratch.name}.replaced")
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
+        _write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if k != "categories"})
+        manifest = CheckpointManifest(
+            **{field: getattr(record, field) for field in TrainingRecord.model_fields},
+            base=base_name(mllm.base) if adapted else MERGED,
+            base_id=base_id(mllm.base) if adapted else "",
+            base_folder=str(Path(mllm.base).resolve()) if adapted and Path(mllm.base).is_dir() else None,
+            categories=labels.categories,
+            calibration=calibration,
+            files={path.name: sha256_of(path) for path in sorted(scratch.iterdir())},
+        )
+        left_out = {"base_folder"} if manifest.base_folder is None else set()
+        (scratch / MANIFEST).write_text(json.dumps(manifest.model_dump(exclude=left_out), indent=1))
+        _replace_folder(folder, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    halved = {k: v.detach().half() if v.is_floating_point() else v for k, v in tensors.items()}
+    save_file({k: v.cpu().contiguous() for k, v in halved.items()}, path)
+
+
+def _write_adapter(folder: Path, mllm: VisionLanguageModel) -> None:
+    """Write the adapter and, if it was trained itself, the connector."""
+    config = copy.copy(next(iter(mllm.model.peft_config.values())))
+    config.base_model_name_or_path = base_name(mllm.base)  # not the path on this machine
+    config.save_pretrained(folder)
+    _write_tensors(folder / "adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
+    connector = mllm.model.model.connector.state_dict()
+    if not any("lora_" in name for name in connector):  # with adapters on it, its own weights are the base's
+        _write_tensors(folder / CONNECTOR, connector)
+
+
+def _replace_folder(folder: Path, scratch: Path) -> None:
+    """Put the finished folder `scratch` in the place of `folder`, which stays if that fails."""
+    for path in scratch.iterdir():
+        path.chmod(0o644)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    scratch.chmod(0o755)
+    replaced = scratch.with_name(f"{scratch.name}.replaced")
+    if folder.exists():
+        folder.rename(replaced)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
 def base_name(source: str) -> str:
-    """A base as a checkpoint names it: a folder by its last part, whose path says nothing on another machine."""
+    """Return the name of a base in a checkpoint: for a folder its last part, since paths differ between machines."""
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
-def read_card(folder: Path) -> dict:
-    """`checkpoint.json`, after checking that the folder is complete, undamaged and (if so) made for the embedded base.
+def read_manifest(folder: Path) -> CheckpointManifest:
+    """Read checkpoint.json after checking that the folder is complete, undamaged and, if so, for the embedded base.
 
     Raises `UserError` with the reason otherwise.
     """
     try:
-        card = json.loads((folder / "checkpoint.json").read_text())
-        base, files, _, _ = card["base"], card["files"], card["categories"], Calibration(**card["calibration"])
-        needed = {LABELS} if base == MERGED else {LABELS, *ADAPTER}
+        manifest = CheckpointManifest.model_validate(json.loads((folder / MANIFEST).read_text()))
+        files = manifest.files
+        needed = {LABELS} if manifest.base == MERGED else {LABELS, *ADAPTER}
         if not needed <= files.keys() or any(Path(name).name != name for name in files):
             raise ValueError
         damaged = [n for n in files if not (folder / n).is_file() or sha256_of(folder / n) != files[n]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
         raise UserError(f"The checkpoint {folder.name} is missing or incomplete.") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
-    if base == EMBEDDED:
-        _check_base(folder, card, EMBEDDED)
-    return card
+    if manifest.base == EMBEDDED:
+        _check_base(folder, manifest, EMBEDDED)
+    return manifest
 
 
-def _check_base(folder: Path, card: dict, base: str) -> None:
-    if card["base_id"] != base_id(base):
+def _check_base(folder: Path, manifest: CheckpointManifest, base: str) -> None:
+    if manifest.base_id != base_id(base):
         raise UserError(
-            f"The checkpoint {folder.name} was made for the base {card['base_id']}, not for {base_id(base)}."
+            f"The checkpoint {folder.name} was made for the base {manifest.base_id}, not for {base_id(base)}."
         )
 
 
 def open_checkpoint(
     folder: Path, base: str = "", dtype: torch.dtype | None = None
 ) -> tuple[VisionLanguageModel, LabelBank, Calibration]:
-    """The model of a checkpoint, on its base: where it was in training or by its name, unless `base` says where it is.
+    """Open the model of a checkpoint on its base, with its label bank and calibration.
 
-    `dtype` is that of the text model, as for `open_base`.
-
-    Raises `UserError` if the base cannot be had or is another one, or if the checkpoint is damaged.
+    The base is taken from `base` if given, else from the folder that it had in training, else by its name. `dtype` is
+    that of the text model, as for `open_base`. Raises `UserError` if the base is missing or another one, if the
+    checkpoint is damaged, or if a tensor is missing, left over or of another shape than the model needs.
     """
-    card = read_card(folder)
-    if card["base"] == MERGED:
+    manifest = read_manifest(folder)
+    if manifest.base == MERGED:
         mllm = open_base(str(folder), dtype=dtype)
     else:
-        trained_on = card.get(BASE_FOLDER)
-        found = trained_on if trained_on and Path(trained_on).is_dir() else card["base"]
+        trained_on = manifest.base_folder
+        found = trained_on if trained_on and Path(trained_on).is_dir() else manifest.base
         mllm = open_base(base or found, dtype=dtype)
-        _check_base(folder, card, mllm.base)
-    return mllm, *_put(mllm, folder, card)
-
-
-def load_into(mllm: VisionLanguageModel, folder: Path) -> tuple[LabelBank, Calibration]:
-    """Put what a checkpoint trained on top of its base.
-
-    Raises `UserError` if a tensor is missing, left over or of another shape than the base or the categories ask for.
-    """
-    return _put(mllm, folder, read_card(folder))
-
-
-def _put(mllm: VisionLanguageModel, folder: Path, card: dict) -> tuple[LabelBank, Calibration]:
-    """`load_into` with the card of a folder that was checked."""
+        _check_base(folder, manifest, mllm.base)
     try:
-        labels = load_file(folder / LABELS)
-        if CONNECTOR in card["files"]:
-            connector = {k: v.float() for k, v in load_file(folder / CONNECTOR).items()}
-            mllm.model.model.connector.load_state_dict(connector)
-        if card["base"] != MERGED:
-            adapter = load_file(folder / "adapter_model.safetensors")
-            mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
-            expected = get_peft_model_state_dict(mllm.model)
-            if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
-                raise ValueError("the adapter's tensors are not those of its configuration")
-            set_peft_model_state_dict(mllm.model, adapter)
-        floats = {k: v.float() if v.is_floating_point() else v for k, v in labels.items()}
-        known = LabelBank(card["categories"], **floats)
-        width = mllm.model.config.text_config.hidden_size
-        if not known.names.shape == known.descriptions.shape == (len(known.categories), width):
-            raise ValueError("the label embeddings are not those of its categories")
-        features = mllm.model.config.vision_config.hidden_size
-        if known.feature_means.shape != (len(known.categories), features):
-            raise ValueError("the feature means are not those of its categories")
-        if known.words.shape != (len(known.categories), mllm.processor.image_seq_len):
-            raise ValueError("the words are not those of its categories")
+        _load_weights(mllm, folder, manifest)
+        labels = _load_labels(mllm, folder, manifest)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()
-    return known, Calibration(**card["calibration"])
+    return mllm, labels, manifest.calibration
+
+
+def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
+    """Load the connector and the adapter into a fresh base. Raises `ValueError` for an adapter that does not fit."""
+    if CONNECTOR in manifest.files:
+        connector = {k: v.float() for k, v in load_file(folder / CONNECTOR).items()}
+        mllm.model.model.connector.load_state_dict(connector)
+    if manifest.base == MERGED:
+        return
+    adapter = load_file(folder / "adapter_model.safetensors")
+    mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
+    expected = get_peft_model_state_dict(mllm.model)
+    if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
+        raise ValueError("the adapter's tensors are not those of its configuration")
+    set_peft_model_state_dict(mllm.model, adapter)
+
+
+def _load_labels(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> LabelBank:
+    """Load the label bank in float32. Raises `ValueError` for shapes that do not fit the model."""
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / LABELS).items()}
+    labels = LabelBank(manifest.categories, **tensors)
+    n = len(labels.categories)
+    width, features = mllm.model.config.text_config.hidden_size, mllm.model.config.vision_config.hidden_size
+    if not labels.names.shape == labels.descriptions.shape == (n, width):
+        raise ValueError("the label embeddings are not those of its categories")
+    if labels.feature_means.shape != (n, features):
+        raise ValueError("the feature means are not those of its categories")
+    if labels.words.shape != (n, mllm.processor.image_seq_len):
+        raise ValueError("the words are not those of its categories")
+    return labels
 
 
 def merge_adapter(mllm: VisionLanguageModel) -> None:
-    """Put the adapter's weights, if there is one, into those that it adapts. Weights shared with others are copied.
+    """Merge the adapter, if there is one, into the weights that it adapts. Weights shared with others are copied.
 
-    Not for a base in 4 bits, which would round the adapter away.
+    Not for a base in 4 bits, whose rounding would lose the adapter.
     """
     if not hasattr(mllm.model, "peft_config"):
         return
@@ -202,4 +240,4 @@ def merge_adapter(mllm: VisionLanguageModel) -> None:
             parent, _, child = name.rpartition(".")
             setattr(mllm.model.get_submodule(parent), child, layer)
     del mllm.model.peft_config
-    mllm.model._hf_peft_config_loaded = False
+    mllm.model._hf_peft_config_loaded = False  # of transformers 5: else `save_pretrained` looks for the adapter

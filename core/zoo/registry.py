@@ -37,8 +37,8 @@ def zoo() -> dict[str, ModelEntry]:
         hub = Hub(**row["hub"]) if "hub" in row else None
         size = f"{hub.download:.1f} GB of the hub" if hub else row["size"]
         entries[name] = ModelEntry(name, CHECKPOINTS / row.get("checkpoint", name), size, hub)
-    for card in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
-        folder = card.parent
+    for manifest in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
+        folder = manifest.parent
         size = f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB, trained here"
         entries.setdefault(folder.name, ModelEntry(folder.name, folder, size))
     return entries
@@ -57,14 +57,14 @@ def availability(entry: ModelEntry) -> str:
 
     Cheap enough to be asked at every look at a page: a file is hashed again only when it has changed.
     """
-    from core.models.checkpoint import read_card
+    from core.models.checkpoint import read_manifest
     from core.models.embedded import EMBEDDED, check_base
     from core.zoo import hub
 
     if entry.hub:
         return hub.state(entry.hub)
     try:
-        if read_card(entry.checkpoint)["base"] == EMBEDDED:
+        if read_manifest(entry.checkpoint).base == EMBEDDED:
             check_base()
     except UserError as error:
         return str(error)

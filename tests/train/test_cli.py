@@ -15,8 +15,7 @@ import yaml
 from PIL import Image
 
 from core.data.images import read_photo
-from core.models.base_models import open_base
-from core.models.checkpoint import load_into, read_card
+from core.models.checkpoint import open_checkpoint, read_manifest
 from core.recognition.recogniser import Recogniser
 from train.cli import main
 
@@ -71,13 +70,13 @@ def trained(data, tmp_path_factory):
 
 
 def test_both_checkpoints_say_how_they_were_made(trained):
-    full, tuned = (read_card(trained / name) for name in ("finedefics-tiny", "idefics2-tiny"))
-    assert full["stages"] == ["warmup", "align", "instruct"]
-    assert tuned["stages"] == ["warmup", "instruct"]
-    assert full["data"] == tuned["data"]
-    assert len(full["data"]["seen"]) == sum(PHOTOS.values()) - 6
-    assert full["data"]["sets"] == ["bird"]
-    assert full["categories"] == ["Bohemian Waxwing", "Cedar Waxwing", "Downy Woodpecker"]
+    full, tuned = (read_manifest(trained / name) for name in ("finedefics-tiny", "idefics2-tiny"))
+    assert full.stages == ["warmup", "align", "instruct"]
+    assert tuned.stages == ["warmup", "instruct"]
+    assert full.data == tuned.data
+    assert len(full.data.seen) == sum(PHOTOS.values()) - 6
+    assert full.data.sets == ["bird"]
+    assert full.categories == ["Bohemian Waxwing", "Cedar Waxwing", "Downy Woodpecker"]
 
 
 def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatch, capsys):
@@ -94,10 +93,8 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does(trained, tmp_path, monk
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 0
     assert main(["export", "--model", "finedefics-tiny", "--out", str(tmp_path / "whole")]) == 1
-    base = open_base("tiny", dtype=torch.float32)
-    adapted = Recogniser("a", base, *load_into(base, trained / "finedefics-tiny"))
-    whole = open_base(str(tmp_path / "whole"), dtype=torch.float32)
-    merged = Recogniser("b", whole, *load_into(whole, tmp_path / "whole"))
+    adapted = Recogniser("a", *open_checkpoint(trained / "finedefics-tiny", dtype=torch.float32))
+    merged = Recogniser("b", *open_checkpoint(tmp_path / "whole", dtype=torch.float32))
     for path in sorted(data.glob("bird/*/*.png"))[::6]:
         photo = read_photo(path).image
         scores = [r.score(r.encode(photo), r.label_space()) for r in (adapted, merged)]

@@ -34,13 +34,13 @@ def run(options: argparse.Namespace) -> None:
     Raises `UserError` for options that exclude each other, and for a card from photos that the model was trained on.
     """
     from core.errors import UserError
-    from core.models.checkpoint import read_card
+    from core.models.checkpoint import read_manifest
     from core.zoo.registry import find_entry
 
     if options.foci and (options.card or options.csv):
         raise UserError("--foci asks about photos, which no CSV lists and no card reports: leave out --csv and --card.")
     folder = find_entry(options.model).checkpoint
-    read_card(folder)  # fails before a photo is read if the checkpoint is damaged
+    read_manifest(folder)  # fails before a photo is read if the checkpoint is damaged
     if options.foci:
         _answer_foci(options)
     else:

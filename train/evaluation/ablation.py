@@ -14,7 +14,7 @@ from core.recognition.recogniser import Recogniser
 from core.storage.files import write_atomically
 from train.data.records import Record, manifest_hash
 from train.evaluation.accuracy import evaluate
-from train.loop.pipeline import Photos, card_facts, finish, open_work, run_facts, train_variant
+from train.loop.pipeline import Photos, finish, open_work, run_facts, train_variant, training_record
 from train.objectives.stage_model import processes
 from train.publish.model_card import write_card
 from train.recipe import Recipe
@@ -50,7 +50,7 @@ def ablate(photos: Photos, test: list[Record], csv_name: str, recipe: Recipe, wo
         mllm, features = train_variant(photos, recipe, folder)
         labels, calibration = finish(name, mllm, photos, features)
         checkpoint = work / "checkpoints" / name
-        save_checkpoint(checkpoint, mllm, labels, calibration, card_facts(name, photos, recipe))
+        save_checkpoint(checkpoint, mllm, labels, calibration, training_record(name, photos, recipe))
         merge_adapter(mllm)  # half as long to evaluate
         measured = evaluate(Recogniser(name, mllm, labels, calibration), test, csv_name, among_all=False)
         write_card(checkpoint, measured)

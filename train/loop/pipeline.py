@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from core.errors import UserError
 from core.models.base_models import base_id, open_base
 from core.models.calibration import Calibration, LabelBank
-from core.models.checkpoint import save_checkpoint
+from core.models.checkpoint import TrainingData, TrainingRecord, save_checkpoint
 from core.models.vlm import VisionLanguageModel
 from core.storage.files import write_atomically
 from core.taxonomy.descriptions import describe, words_of
@@ -92,7 +92,7 @@ def train(name: str, photos: Photos, recipe: Recipe, work: Path, out: Path) -> N
     if not process.is_main_process:
         return
     labels, calibration = finish(name, mllm, photos, features)
-    save_checkpoint(out / name, mllm, labels, calibration, card_facts(name, photos, recipe))
+    save_checkpoint(out / name, mllm, labels, calibration, training_record(name, photos, recipe))
     write_card(out / name)
     log.info("%s: saved in %s, %s", name, out / name, calibration)
 
@@ -160,18 +160,18 @@ def finish(
     return labels, calibrate(name, mllm, labels, photos.held)
 
 
-def card_facts(name: str, photos: Photos, recipe: Recipe) -> dict:
-    """What `checkpoint.json` tells of the training."""
-    return {
-        "name": name,
-        "training": recipe.as_dict(),
-        "stages": list(recipe.stages()),
-        "data": {
-            "name": photos.name,
-            "sets": sorted({record.data_set for record in photos.records}),
-            "photos": len(photos.fitted),
-            "calibration_photos": len(photos.held),
-            "hash": manifest_hash(photos.records),
-            "seen": sorted({short_hash(record) for record in photos.records}),
-        },
-    }
+def training_record(name: str, photos: Photos, recipe: Recipe) -> TrainingRecord:
+    """Return what the checkpoint's manifest records of its training."""
+    return TrainingRecord(
+        name=name,
+        training=recipe.as_dict(),
+        stages=list(recipe.stages()),
+        data=TrainingData(
+            name=photos.name,
+            sets=sorted({record.data_set for record in photos.records}),
+            photos=len(photos.fitted),
+            calibration_photos=len(photos.held),
+            hash=manifest_hash(photos.records),
+            seen=sorted({short_hash(record) for record in photos.records}),
+        ),
+    )

@@ -5,12 +5,10 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
-from core.models.checkpoint import BASE_FOLDER, merge_adapter, open_checkpoint, read_card, save_checkpoint
+from core.models.checkpoint import merge_adapter, open_checkpoint, read_manifest, save_checkpoint
 from core.models.embedded import EMBEDDED
 from core.storage.files import check_writable_folder
 from train.publish.model_card import write_card
-
-OWN = {"base", "base_id", BASE_FOLDER, "categories", "calibration", "files"}  # what `save_checkpoint` writes itself
 
 
 def export(checkpoint: Path, base: str, out: Path) -> None:
@@ -23,11 +21,11 @@ def export(checkpoint: Path, base: str, out: Path) -> None:
     if out.exists():
         raise UserError(f"{out} exists: name a new folder.")
     check_writable_folder(out.absolute().parent)
-    card = read_card(checkpoint)
-    if not card["base_id"]:
+    manifest = read_manifest(checkpoint)
+    if not manifest.base_id:
         raise UserError(f"The checkpoint {checkpoint.name} is a merged model already.")
-    dtype = torch.float32 if card["base"] == EMBEDDED else torch.bfloat16
+    dtype = torch.float32 if manifest.base == EMBEDDED else torch.bfloat16
     mllm, labels, calibration = open_checkpoint(checkpoint, base, dtype)
     merge_adapter(mllm)
-    save_checkpoint(out, mllm, labels, calibration, {k: v for k, v in card.items() if k not in OWN})
+    save_checkpoint(out, mllm, labels, calibration, manifest)
     write_card(out)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from core.models.checkpoint import MERGED, read_card
+from core.models.calibration import Calibration
+from core.models.checkpoint import MERGED, read_manifest
 from core.recognition.recogniser import SCORES
 from train.data.records import Record, short_hash
 
@@ -22,7 +23,7 @@ COLUMNS = {  # of a results table, by the key in `evaluate`'s results
 
 def seen_photos(folder: Path, records: list[Record]) -> list[Record]:
     """The photos that the checkpoint in `folder` was trained or calibrated with."""
-    seen = set(read_card(folder)["data"]["seen"])
+    seen = set(read_manifest(folder).data.seen)
     return [record for record in records if short_hash(record) in seen]
 
 
@@ -39,21 +40,21 @@ def results_table(results: dict) -> str:
     return "\n".join(rows)
 
 
-def scores_table(results: dict, calibration: dict) -> str:
+def scores_table(results: dict, calibration: Calibration) -> str:
     """Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
     rows = ["| score | weight | top-1 alone |", "|---|---:|---:|"]
     for score in SCORES:
         alone = results["mean"][f"top1_{score}_alone"]
-        rows.append(f"| {score} | {calibration[f'{score}_weight']:.2f} | {100 * alone:.1f} |")
+        rows.append(f"| {score} | {getattr(calibration, f'{score}_weight'):.2f} | {100 * alone:.1f} |")
     return "\n".join(rows)
 
 
 def write_card(folder: Path, results: dict | None = None) -> None:
     """Write a checkpoint's `README.md`, from its `checkpoint.json` and, if it was measured, `evaluate`'s results."""
-    facts = read_card(folder)
-    training, data = facts["training"], facts["data"]
-    stages = "\n".join(f"- {stage}: {_stage_line(training[stage])}" for stage in facts["stages"])
-    command = f"python -m train evaluate --model {facts['name']} --data folder"
+    manifest = read_manifest(folder)
+    training, data = manifest.training, manifest.data
+    stages = "\n".join(f"- {stage}: {_stage_line(training[stage])}" for stage in manifest.stages)
+    command = f"python -m train evaluate --model {manifest.name} --data folder"
     if results is None:
         measured = f"Not measured yet: `{command} --csv test.csv --card`."
     else:
@@ -68,8 +69,8 @@ is asked for A, B, C or D.
 
 What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
 
-{scores_table(results, facts["calibration"])}"""
-    whole = facts["base"] == MERGED
+{scores_table(results, manifest.calibration)}"""
+    whole = manifest.base == MERGED
     what = "A merged model, trained from" if whole else "Adapter and connector on top of"
     (folder / "README.md").write_text(f"""---
 license: other
@@ -77,16 +78,16 @@ license_name: research-data
 library_name: transformers
 ---
 
-# {facts["name"]}
+# {manifest.name}
 
-{what} the base `{training["base"]}`{"" if whole else f" ({facts['base_id']})"}.
-It names {len(facts["categories"])} categories and writes their field marks.
+{what} the base `{training["base"]}`{"" if whole else f" ({manifest.base_id})"}.
+It names {len(manifest.categories)} categories and writes their field marks.
 `checkpoint.json` has every number of the recipe and the fitted calibration.
 
 ## Training
 
-Variant `{training["variant"]}`, seed {training["seed"]}. Data: `{data["name"]}` ({", ".join(data["sets"])}):
-{data["photos"]} photos, {data["calibration_photos"]} more for calibration, manifest `{data["hash"]}`. Stages:
+Variant `{training["variant"]}`, seed {training["seed"]}. Data: `{data.name}` ({", ".join(data.sets)}):
+{data.photos} photos, {data.calibration_photos} more for calibration, manifest `{data.hash}`. Stages:
 
 {stages}
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
 from core.models.calibration import Calibration, LabelBank
-from core.models.checkpoint import load_into, read_card, save_checkpoint
+from core.models.checkpoint import TrainingRecord, open_checkpoint, read_manifest, save_checkpoint
 from core.models.embedded import load_mllm
 from core.storage.cache import sha256_of
 
@@ -30,13 +30,14 @@ def folder(trained, tmp_path):
     torch.manual_seed(2)
     words = torch.tensor([[40_000, 3, *[-1] * 6], [7, *[-1] * 7]])
     labels = LabelBank(["A", "B"], torch.randn(2, 576), torch.randn(2, 576), torch.randn(2, 1280), words)
-    save_checkpoint(tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), {"name": "one"})
+    save_checkpoint(
+        tmp_path / "one", trained, labels, Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0), TrainingRecord(name="one")
+    )
     return tmp_path / "one"
 
 
 def test_round_trip_is_exact(trained, folder):
-    fresh = load_mllm(torch.float32)
-    labels, calibration = load_into(fresh, folder)
+    fresh, labels, calibration = open_checkpoint(folder, dtype=torch.float32)
     stored = dict(fresh.model.named_parameters())
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, stored[name]), name
@@ -48,7 +49,7 @@ def test_round_trip_is_exact(trained, folder):
 
 def test_a_missing_checkpoint_is_a_message(tmp_path):
     with pytest.raises(UserError, match="missing or incomplete"):
-        read_card(tmp_path / "nowhere")
+        read_manifest(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["connector.safetensors", "adapter_model.safetensors"])
@@ -56,43 +57,43 @@ def test_a_truncated_file_is_refused(folder, name):
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=f"damaged: {name}"):
-        load_into(load_mllm(torch.float32), folder)
+        open_checkpoint(folder, dtype=torch.float32)
 
 
 def test_another_base_is_refused_naming_both(folder):
     from core.models.embedded import base_fingerprint
 
-    card = json.loads((folder / "checkpoint.json").read_text())
-    (folder / "checkpoint.json").write_text(json.dumps({**card, "base_id": "somewhere-else"}))
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**manifest, "base_id": "somewhere-else"}))
     with pytest.raises(UserError, match=f"somewhere-else.*{base_fingerprint()}"):
-        read_card(folder)
+        read_manifest(folder)
 
 
 def test_a_save_that_was_cut_off_keeps_what_was_there(trained, folder, monkeypatch):
     monkeypatch.setattr("core.models.checkpoint.sha256_of", lambda path: (_ for _ in ()).throw(OSError("disk full")))
     labels = LabelBank(["A"], torch.zeros(1, 576), torch.zeros(1, 576), torch.zeros(1, 1280), torch.zeros(1, 2))
     with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(folder, trained, labels, Calibration(), {})
+        save_checkpoint(folder, trained, labels, Calibration(), TrainingRecord())
     monkeypatch.undo()
-    assert read_card(folder)["name"] == "one"
+    assert read_manifest(folder).name == "one"
     assert [path.name for path in folder.parent.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"base": "x", "categories": [], "calibration": {"new": 1}}'])
-def test_an_odd_card_is_a_message(folder, text):
+@pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"base": "x", "categories": []}', "[" * 100_000])
+def test_an_odd_manifest_is_a_message(folder, text):
     (folder / "checkpoint.json").write_text(text)
     with pytest.raises(UserError, match="missing or incomplete"):
-        read_card(folder)
+        read_manifest(folder)
 
 
 def rewrite(folder, name, change):
-    """Alter a file of tensors and the card's hash of it."""
+    """Alter a file of tensors and the manifest's hash of it."""
     tensors = load_file(folder / name)
     change(tensors)
     save_file(tensors, folder / name)
-    card = json.loads((folder / "checkpoint.json").read_text())
-    card["files"][name] = sha256_of(folder / name)
-    (folder / "checkpoint.json").write_text(json.dumps(card))
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    manifest["files"][name] = sha256_of(folder / name)
+    (folder / "checkpoint.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(
@@ -111,18 +112,36 @@ def rewrite(folder, name, change):
 def test_tensors_that_do_not_fit_are_refused(folder, name, change):
     rewrite(folder, name, change)
     with pytest.raises(UserError, match="does not fit"):
-        load_into(load_mllm(torch.float32), folder)
+        open_checkpoint(folder, dtype=torch.float32)
 
 
-def test_a_card_cannot_name_files_elsewhere(folder):
-    card = json.loads((folder / "checkpoint.json").read_text())
-    card["files"]["../connector.safetensors"] = "0"
-    (folder / "checkpoint.json").write_text(json.dumps(card))
+def test_a_manifest_cannot_name_files_elsewhere(folder):
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    manifest["files"]["../connector.safetensors"] = "0"
+    (folder / "checkpoint.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="missing or incomplete"):
-        read_card(folder)
+        read_manifest(folder)
 
 
 def test_there_are_no_pickles_in_the_assets():
     from core.zoo.registry import ASSETS
 
     assert not [p for p in ASSETS.glob("**/*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]
+
+
+@pytest.mark.parametrize("name", ["finedefics-tiny", "idefics2-tiny", "object-category-tiny"])
+def test_manifests_of_the_assets_keep_all_they_had(name):
+    from core.zoo.registry import CHECKPOINTS
+
+    manifest = read_manifest(CHECKPOINTS / name)
+    written = json.loads((CHECKPOINTS / name / "checkpoint.json").read_text())
+    assert manifest.model_dump(exclude={"base_folder"}) == written
+    assert manifest.data.seen
+
+
+def test_a_calibration_with_an_unknown_weight_is_refused(folder):
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    manifest["calibration"]["colour_weight"] = 1.0
+    (folder / "checkpoint.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="missing or incomplete"):
+        read_manifest(folder)

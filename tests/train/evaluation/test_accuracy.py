@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.models.calibration import Calibration
+from core.models.checkpoint import CheckpointManifest
 from core.recognition.multiple_choice import names_category
 from train.data.records import Record
 from train.evaluation.ablation import COLUMNS, table
@@ -65,24 +67,31 @@ def test_weights_find_the_informative_score():
     assert weights[1].item() < 0.3
 
 
+FACTS = {
+    "name": "some-tiny",
+    "base": "tiny",
+    "base_id": "0" * 16,
+    "calibration": Calibration(1, 2, 3, 4),
+    "categories": ["a", "b", "c"],
+    "files": {},
+}
+
+
 def test_photos_of_the_training_are_recognised(tmp_path, monkeypatch):
     photos = [Record(Path(f"{i}.jpg"), "Cedar Waxwing", "bird", f"{i}" * 64) for i in range(3)]
-    monkeypatch.setattr("train.publish.model_card.read_card", lambda folder: {"data": {"seen": ["1" * 12, "7" * 12]}})
+    manifest = CheckpointManifest(**FACTS, data={"seen": ["1" * 12, "7" * 12]})
+    monkeypatch.setattr("train.publish.model_card.read_manifest", lambda folder: manifest)
     assert seen_photos(tmp_path, photos) == [photos[1]]
 
 
 def test_the_card_reports_what_was_measured(tmp_path, monkeypatch):
-    facts = {
-        "name": "some-tiny",
-        "base": "tiny",
-        "base_id": "0" * 16,
-        "calibration": {"name_weight": 1, "description_weight": 2, "words_weight": 3, "likelihood_weight": 4},
-        "categories": ["a", "b", "c"],
-        "stages": ["instruct"],
-        "training": {"base": "tiny", "variant": "finetune", "seed": 3, "instruct": {"steps": 7, "photos": 5}},
-        "data": {"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
-    }
-    monkeypatch.setattr("train.publish.model_card.read_card", lambda folder: facts)
+    manifest = CheckpointManifest(
+        **FACTS,
+        stages=["instruct"],
+        training={"base": "tiny", "variant": "finetune", "seed": 3, "instruct": {"steps": 7, "photos": 5}},
+        data={"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
+    )
+    monkeypatch.setattr("train.publish.model_card.read_manifest", lambda folder: manifest)
     write_card(tmp_path)
     assert "Not measured yet" in (tmp_path / "README.md").read_text()
     measured = summary([outcome(0), outcome(3)])
