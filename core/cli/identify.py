@@ -100,7 +100,7 @@ def _reasons(explanation: "Explanation") -> list[str]:
     for evidence in explanation.evidence:
         lines.append(f"  {evidence.name}:")
         lines += [
-            f"    {m.verdict:11} seen {m.seen:5.2f}  known {m.known:5.2f}  {m.attribute}: {m.value}"
-            for m in evidence.marks
+            f"    {e.verdict:9} photo {e.image_similarity:5.2f}  name {e.name_similarity:5.2f}  {e.attribute}: {e.value}"
+            for e in evidence.attributes
         ]
     return lines

@@ -1,7 +1,8 @@
-"""Why this name: which attributes bind a photo to its first name, and which to the runner-up.
+"""Compare a photo with the attributes of its first name and of the runner-up.
 
-All of it is in the space that stage I has aligned: "seen" is the similarity o.a of the photo with the phrase of one
-attribute's value, "known" the similarity a.c of that phrase with the name. The values are those of the tables.
+Similarities are taken in the space that stage I aligns: o.a of the photo with the phrase of one attribute's value, and
+a.c of that phrase with the name. The values are those of the attribute tables. This is evidence about the photo, not
+the cause of the ranking, which weighs other scores as well: `Explanation.ranking_share` says by how much.
 """
 
 import time
@@ -23,7 +24,14 @@ from core.models.vlm import VisionLanguageModel
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
-from core.recognition.results import Difference, Evidence, Explanation, Identification, Mark
+from core.recognition.results import (
+    AttributeEvidence,
+    Difference,
+    Evidence,
+    Explanation,
+    Identification,
+    ranking_share,
+)
 from core.taxonomy.categories import Category, SuperCategory, find_category
 
 NAMES = 5  # names that are compared: the first, its runner-up, and the look-alikes behind them
@@ -32,7 +40,7 @@ PHRASES_PER_BATCH = 16
 
 
 class Explainer:
-    """Explains what a `Recogniser` says. Phrases that were embedded once are kept."""
+    """Explains the identifications of a `Recogniser`. Embeddings of phrases are kept."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser = recogniser
@@ -40,7 +48,7 @@ class Explainer:
         self._phrases: dict[str, Tensor] = {}
 
     def identify(self, photo: Image.Image, space: LabelSpace, top: int = NAMES) -> Identification:
-        """`Recogniser.identify` with the explanation."""
+        """Return the identification of a photo with its explanation; see `Recogniser.identify`."""
         started = time.perf_counter()
         encoding = self.recogniser.encode(photo)
         *_, last = self.stream(encoding, space, top, time.perf_counter() - started)
@@ -49,9 +57,9 @@ class Explainer:
     def stream(
         self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES, looked: float = 0.0
     ) -> Iterator[Identification]:
-        """`Recogniser.stream`, with the explanation from the second state on. Closing it stops the work.
+        """Yield the states of `Recogniser.stream`, with the explanation from the second on. Closing it stops the work.
 
-        `looked` is how many seconds the look took: the species' time includes them.
+        `looked` is how many seconds the encoding took; the species' time includes them.
         """
         with closing(self.recogniser.stream(encoding, space, max(top, NAMES))) as states:
             first = next(states)
@@ -68,9 +76,9 @@ class Explainer:
     def explain(
         self, encoding: PhotoEncoding, space: LabelSpace, result: Identification, compared: int = NAMES
     ) -> Explanation:
-        """What binds the photo of `encoding` to the first names of `result`, which were chosen from `space`.
+        """Compare the photo of `encoding` with the first names of `result`, which were chosen from `space`.
 
-        A mark's margin is over the first `compared` names.
+        The margin of an attribute is over the first `compared` names.
         """
         name = result.species[0].name
         if reason := self._why_not(name, result.known):
@@ -79,18 +87,20 @@ class Explainer:
         group = categories[name].super_category
         pairs = sorted({(a, c.values[a]) for c in categories.values() for a in group.attributes})
         phrases = dict(zip(pairs, self._embedded([phrase(group, *pair) for pair in pairs]), strict=True))
-        seen = {pair: (embedding @ encoding.embedding).item() for pair, embedding in phrases.items()}
+        image = {pair: (embedding @ encoding.embedding).item() for pair, embedding in phrases.items()}
         evidence = []
         for label, category in list(categories.items())[:2]:
             embedding = space.names[space.labels.index(label)]
-            known = {pair: (phrases[pair] @ embedding).item() for pair in category.values.items()}
-            evidence.append(Evidence(label, _marks(category, seen, known)))
-        return Explanation(evidence, _differences(list(categories.values())[:2], seen))
+            names = {pair: (phrases[pair] @ embedding).item() for pair in category.values.items()}
+            evidence.append(Evidence(label, _attribute_evidence(category, image, names)))
+        species = {species.name: species for species in result.species}
+        share = ranking_share(*(species[e.name] for e in evidence)) if len(evidence) == 2 else None
+        return Explanation(evidence, _differences(list(categories.values())[:2], image), ranking_share=share)
 
     def direction(self, result: Identification, attribute: str) -> Tensor:
-        """[H]: from the other compared names' values of an attribute to that of the first name of `result`.
+        """Return the direction [H] from the other compared names' values of an attribute to that of the first name.
 
-        Where they all have one value: the embedding of that value. Raises `UserError` for an unknown attribute.
+        Where they all have one value, it is the embedding of that value. Raises `UserError` for an unknown attribute.
         """
         categories = list(_comparable(result).values())
         if not categories or attribute not in categories[0].values:
@@ -106,6 +116,11 @@ class Explainer:
             return "No explanation: the photo shows nothing that the model knows."
         if category is None or not category.values:
             return f"No explanation: the attributes of {name} are not known."
+        if self.aligned is None:
+            return (
+                f"No explanation: {self.recogniser.name} has no descriptions of its categories, so it is not known "
+                "whether photos, attributes and names lie together in its space."
+            )
         if self.aligned < ALIGNED:
             return (
                 f"No explanation: {self.recogniser.name} was not trained to bring photos, attributes and names "
@@ -114,7 +129,7 @@ class Explainer:
         return ""
 
     def _embedded(self, texts: list[str]) -> list[Tensor]:
-        """The embedding [H] of each text, on the CPU."""
+        """Return the embedding [H] of each text, on the CPU."""
         new = [text for text in texts if text not in self._phrases]
         if new:
             self._phrases.update(zip(new, embed_with_shared_prefix(self.recogniser.mllm, new).cpu(), strict=True))
@@ -122,7 +137,7 @@ class Explainer:
 
 
 def _comparable(result: Identification, compared: int = NAMES) -> dict[str, Category]:
-    """Of the first names those that share the very first one's attributes, with their categories."""
+    """Return those of the first names that share the very first one's attributes, with their categories."""
     names = [species.name for species in result.species[:compared]]
     described = {name: c for name in names if (c := find_category(name)) and c.values}
     first = described.get(names[0])
@@ -130,44 +145,49 @@ def _comparable(result: Identification, compared: int = NAMES) -> dict[str, Cate
 
 
 def phrase(group: SuperCategory, attribute: str, value: str) -> str:
-    """The text that stands for one attribute's value: one clause of a description in wording 2."""
+    """Return the text of one attribute's value: one clause of a description in wording 2."""
     return f"A photo of one {group.noun}. {attribute.capitalize()}: {value}."
 
 
-def _marks(category: Category, seen: dict[tuple[str, str], float], known: dict[tuple[str, str], float]) -> list[Mark]:
-    """The marks of a category; `seen` has every compared (attribute, value), `known` the category's own."""
-    marks = []
+def _attribute_evidence(
+    category: Category, image: dict[tuple[str, str], float], names: dict[tuple[str, str], float]
+) -> list[AttributeEvidence]:
+    """Return the evidence of a category; `image` has all compared (attribute, value), `names` the category's own."""
+    evidence = []
     for pair in category.values.items():
-        rivals = [similarity for other, similarity in seen.items() if other[0] == pair[0] and other != pair]
-        margin = seen[pair] - mean(rivals) if rivals else None
-        marks.append(Mark(*pair, seen[pair], known[pair], margin))
-    return marks
+        rivals = [similarity for other, similarity in image.items() if other[0] == pair[0] and other != pair]
+        margin = image[pair] - mean(rivals) if rivals else None
+        evidence.append(AttributeEvidence(*pair, image[pair], names[pair], margin))
+    return evidence
 
 
-def _differences(pair: list[Category], seen: dict[tuple[str, str], float]) -> list[Difference]:
+def _differences(pair: list[Category], image: dict[tuple[str, str], float]) -> list[Difference]:
     if len(pair) < 2:
         return []
     both = [(a, pair[0].values[a], pair[1].values[a]) for a in pair[0].super_category.attributes]
-    found = [Difference(a, x, y, seen[a, x] - seen[a, y]) for a, x, y in both if x != y]
+    found = [Difference(a, x, y, image[a, x] - image[a, y]) for a, x, y in both if x != y]
     return sorted(found, key=lambda difference: -abs(difference.lean))
 
 
-def aligned_share(recogniser: Recogniser) -> float:
-    """Of the described categories that a checkpoint knows, the share whose name lies nearest to its own description.
+def aligned_share(recogniser: Recogniser) -> float | None:
+    """Return the share of described categories whose name lies nearest to its own description.
 
-    Near 1 behind stage I, near 0 without it: then the similarities that explain a name mean nothing.
+    Near 1 after stage I, near 0 without it: then the similarities of an explanation mean nothing. None where the model
+    has the names' embeddings in place of descriptions, as models of the hub do.
     """
     space = recogniser.label_space()
     rows = [i for i, name in enumerate(space.categories) if (c := find_category(name)) and c.values]
     if not rows:
         return 0.0
+    if torch.equal(space.names[rows], space.descriptions[rows]):
+        return None
     nearest = (space.names[rows] @ space.descriptions[rows].T).argmax(dim=1)
     return (nearest == torch.arange(len(rows))).float().mean().item()
 
 
 @torch.no_grad()
 def embed_with_shared_prefix(mllm: VisionLanguageModel, texts: list[str]) -> Tensor:
-    """`embed_texts` of texts that share a beginning, which is computed once: [N, H] float32."""
+    """Return `embed_texts` [N, H] of texts that share a beginning, which is computed once."""
     sequences = [mllm.text_ids(text) for text in texts]
     heads = zip(*(sequence[:-1] for sequence in sequences), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, heads))

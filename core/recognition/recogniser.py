@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.errors import UserError
 from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
@@ -102,9 +103,23 @@ class Recogniser:
         """Return weighted sums of the scores [N]; their softmax over a label space is calibrated."""
         return self.calibration.ranking_weights() @ scores.stack()
 
+    def _ranking(self, scores: Scores, space: LabelSpace) -> list[Species]:
+        """Return all names of a label space, the most probable first."""
+        probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
+        weighted = (self.calibration.ranking_weights()[:, None] * scores.stack()).T.tolist()  # [N, 4]
+        return [
+            Species(space.labels[row], probability, tuple(weighted[row]))
+            for row, probability in zip(order.tolist(), probabilities.tolist(), strict=True)
+        ]
+
     @torch.no_grad()
     def letter_scores(self, options: list[str], group: SuperCategory | None, tokens: Tensor) -> Tensor:
-        """Return log p(letter | photo, closed-set question) [K] of up to four options, from one forward pass."""
+        """Return log p(letter | photo, closed-set question) [K] of options, from one forward pass.
+
+        Raises `UserError` for more than four options.
+        """
+        if len(options) > len(LETTERS):
+            raise UserError(f"A multiple-choice question takes at most {len(LETTERS)} options.")
         prompt = self.mllm.question_ids(closed_question(group, options))
         last = self.mllm.hidden_states([prompt], tokens)[0, -1]
         letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[: len(options)]]
@@ -141,14 +156,10 @@ class Recogniser:
         space = space or self.label_space()
         encoding = photo if isinstance(photo, PhotoEncoding) else self.encode(photo)
         scores = self.score(encoding, space)
-        probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
-        species = [
-            Species(space.labels[i], p) for i, p in zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
-        ]
         result = Identification(
             self.name,
             self.knows(scores),
-            species,
+            self._ranking(scores, space)[:top],
             seconds={"species": time.perf_counter() - started},
             calibrated=self.calibration.fitted,
         )
@@ -158,7 +169,7 @@ class Recogniser:
         for grown in self._write(result, "answer", answer):
             result = grown
             yield result
-        category = find_category(species[0].name)
+        category = find_category(result.species[0].name)
         if category is None or not result.known:
             return
         group = category.super_category

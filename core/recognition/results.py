@@ -2,34 +2,36 @@
 
 from dataclasses import asdict, dataclass, field
 
-LEAN = 0.04  # a smaller difference of similarities is right about as often as a coin
-TOLD = 3  # attributes that a sentence names for, and at most against, a name
+MIN_DIFFERENCE = 0.04  # a smaller difference of similarities is right about as often as a coin
+MAX_LISTED = 3  # attributes that a sentence lists for, and at most for the other, name
 
 
 @dataclass(frozen=True)
-class Mark:
+class AttributeEvidence:
     """One attribute of one name; similarities are cosines in [-1, 1]."""
 
     attribute: str
     value: str
-    seen: float  # o.a: how well the photo fits the value
-    known: float  # a.c: how well the value fits the name
-    margin: float | None  # `seen` less the mean over the other values among the compared names; None: they all agree
+    image_similarity: float  # o.a: of the photo with the value
+    name_similarity: float  # a.c: of the value with the name
+    margin: float | None  # image_similarity less the mean over the other compared names' values; None: they all agree
 
     @property
     def verdict(self) -> str:
-        """ "supports", "contradicts", "undecided", or "shared" by all the names that were compared."""
+        """Return "agrees", "disagrees", "undecided", or "shared" by all the names that were compared."""
         if self.margin is None:
             return "shared"
-        return "undecided" if abs(self.margin) < LEAN else "supports" if self.margin > 0 else "contradicts"
+        if abs(self.margin) < MIN_DIFFERENCE:
+            return "undecided"
+        return "agrees" if self.margin > 0 else "disagrees"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What binds the photo to one name."""
+    """How the attributes of one name agree with the photo."""
 
     name: str  # as it is among the species
-    marks: list[Mark]
+    attributes: list[AttributeEvidence]
 
 
 @dataclass(frozen=True)
@@ -39,47 +41,77 @@ class Difference:
     attribute: str
     first: str  # the value of the first name
     second: str  # that of the runner-up
-    lean: float  # o.a of the first value less that of the second: above zero, the photo leans to the first name
+    lean: float  # o.a of the first value less that of the second: above zero, the photo is nearer to the first
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Evidence for the first name and its runner-up, or the reason why there is none."""
+    """Evidence for the first name and its runner-up, or the reason why there is none.
+
+    The evidence says what the photo is consistent with, not why the name was ranked first: `ranking_share` tells how
+    much of the ranking rests on similarities of that kind.
+    """
 
     evidence: list[Evidence]  # the first name's, then the runner-up's if there is one
     differences: list[Difference]  # the strongest first
     reason: str = ""  # one sentence, where nothing can be explained
+    ranking_share: float | None = None  # in [0, 1]; see `ranking_share`; None without a runner-up
 
     @property
     def sentence(self) -> str:
-        """ "X rather than Y because ...", and what speaks against it."""
+        """Return what the photo is consistent with, and how much that counts in the ranking."""
         if self.reason:
             return self.reason
         if len(self.evidence) < 2:
             return f"None of the other names shown can be compared with {self.evidence[0].name} by its attributes."
-        pair = " rather than ".join(evidence.name for evidence in self.evidence)
-        leaning = [d for d in self.differences if abs(d.lean) >= LEAN]
-        for_it = [f"{d.attribute} “{d.first}” more than “{d.second}”" for d in leaning if d.lean > 0]
-        against = [f"{d.attribute} “{d.second}” more than “{d.first}”" for d in leaning if d.lean < 0]
-        said = (
-            f"{pair} because the photo shows {_listed(for_it)}."
-            if for_it
-            else f"{pair}, but not because of a single attribute: the name's words and likelihood put it first."
-        )
-        return f"{said} Against it: {_listed(against)}." if against else said
+        first, second = (evidence.name for evidence in self.evidence)
+        decided = [d for d in self.differences if abs(d.lean) >= MIN_DIFFERENCE]
+        for_first = [f"{d.attribute} “{d.first}” more than “{d.second}”" for d in decided if d.lean > 0]
+        for_second = [f"{d.attribute} “{d.second}” more than “{d.first}”" for d in decided if d.lean < 0]
+        parts = [f"Consistent with {first}: {_listed(for_first)}."] if for_first else []
+        if for_second:
+            parts.append(f"Speaks for {second}: {_listed(for_second)}.")
+        if not parts:
+            parts.append(f"No single attribute tells {first} from {second} in this photo.")
+        if self.ranking_share is not None:
+            parts.append(
+                f"The similarities with names and descriptions carry {_percent(self.ranking_share)} of the ranking "
+                f"of {first} before {second}; words and likelihood carry the rest."
+            )
+        return " ".join(parts)
 
     def as_dict(self) -> dict:
-        """The JSON form: what the page shows."""
+        """Return the JSON form."""
         evidence = [
-            {"name": e.name, "attributes": [{**_rounded(asdict(m)), "verdict": m.verdict} for m in e.marks]}
+            {"name": e.name, "attributes": [{**_rounded(asdict(a)), "verdict": a.verdict} for a in e.attributes]}
             for e in self.evidence
         ]
         differences = [_rounded(asdict(difference)) for difference in self.differences]
-        return {"sentence": self.sentence, "evidence": evidence, "differences": differences}
+        share = None if self.ranking_share is None else round(self.ranking_share, 6)
+        return {
+            "sentence": self.sentence,
+            "ranking_share": share,
+            "evidence": evidence,
+            "differences": differences,
+        }
+
+
+def ranking_share(first: "Species", second: "Species") -> float | None:
+    """Return the share in [0, 1] that name and description similarity have in the order of two ranked names.
+
+    Of the absolute differences between the names' weighted scores (which add up to their difference of logits), it is
+    the part of o.c and o.a. None where the weighted scores are missing or do not differ.
+    """
+    differences = [abs(a - b) for a, b in zip(first.weighted_scores, second.weighted_scores, strict=True)]
+    return sum(differences[:2]) / sum(differences) if sum(differences) else None
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
 
 
 def _listed(items: list[str]) -> str:
-    *others, last = items[:TOLD]
+    *others, last = items[:MAX_LISTED]
     return f"{', '.join(others)} and {last}" if others else last
 
 
@@ -93,6 +125,7 @@ class Species:
 
     name: str
     probability: float
+    weighted_scores: tuple[float, ...] = ()  # in the order of `SCORES`; their sum is the logit
 
 
 @dataclass(frozen=True)
@@ -113,7 +146,7 @@ class Identification:
     calibrated: bool = True  # else the probabilities rank the names, and tell no more
 
     def as_dict(self, photo: str) -> dict:
-        """The JSON form shared by the page and the command line."""
+        """Return the JSON form shared by the page and the command line."""
         return {
             "photo": photo,
             "model": self.model,

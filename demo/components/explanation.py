@@ -14,7 +14,7 @@ from core.recognition.explanation import Explainer
 from core.recognition.label_space import LabelSpace
 from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
 from core.recognition.photo_encoding import PhotoEncoding
-from core.recognition.results import Evidence, Explanation, Identification, Mark
+from core.recognition.results import AttributeEvidence, Evidence, Explanation, Identification
 from demo.components.errors import on_page
 from demo.components.events import HEAVY, PRIVATE
 
@@ -23,11 +23,11 @@ OPACITY = 60  # per cent
 MEANING = "Warm places speak for the name, or for the attribute's value against those of the look-alikes."
 LEARNED = (
     "<b>Learned knowledge:</b> the values come from the table of field marks that the model was trained with, and "
-    "<i>known</i> (how near a value lies to the name) is the same for every photo. <b>Read off this photo:</b> "
-    "<i>seen</i> (how near the photo lies to a value), and so what supports or contradicts a name, compared with the "
-    "values of its look-alikes. A single mark is a hint, not a measurement."
+    "<i>name</i> (how near a value lies to the name) is the same for every photo. <b>Read off this photo:</b> "
+    "<i>photo</i> (how near the photo lies to a value), and so whether a value agrees with the photo, compared with the "
+    "values of its look-alikes. A single attribute is a hint, not a measurement."
 )
-SIGNS = {"supports": "▲", "contradicts": "▼", "undecided": "≈", "shared": "="}
+SIGNS = {"agrees": "▲", "disagrees": "▼", "undecided": "≈", "shared": "="}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +61,19 @@ def why_html(explanation: Explanation | None) -> str:
 
 
 def _evidence(evidence: Evidence) -> str:
-    return f"<div><h4>{html.escape(evidence.name)}</h4>{''.join(map(_mark, evidence.marks))}</div>"
+    return f"<div><h4>{html.escape(evidence.name)}</h4>{''.join(map(_attribute, evidence.attributes))}</div>"
 
 
-def _mark(mark: Mark) -> str:
+def _attribute(evidence: AttributeEvidence) -> str:
     bars = "".join(
         f"<div class='bar {kind}'><span>{kind}</span><span class='track'><span class='fill' "
         f"style='width: {100 * min(max(similarity, 0), 1):.0f}%'></span></span><span>{similarity:.2f}</span></div>"
-        for kind, similarity in (("seen", mark.seen), ("known", mark.known))
+        for kind, similarity in (("photo", evidence.image_similarity), ("name", evidence.name_similarity))
     )
     return (
-        f"<div class='mark {mark.verdict}'><div><b>{html.escape(mark.attribute)}</b> {html.escape(mark.value)} "
-        f"<span class='verdict'>{SIGNS[mark.verdict]} {mark.verdict}</span></div>{bars}</div>"
+        f"<div class='mark {evidence.verdict}'><div><b>{html.escape(evidence.attribute)}</b> "
+        f"{html.escape(evidence.value)} <span class='verdict'>{SIGNS[evidence.verdict]} {evidence.verdict}</span></div>"
+        f"{bars}</div>"
     )
 
 
@@ -107,8 +108,8 @@ def build_map(asked: gr.State) -> gr.events.Dependency:
 
 def _subjects(asked: Asked | None) -> gr.Dropdown:
     explanation = asked.result.explanation if asked else None
-    marks = explanation.evidence[0].marks if explanation and explanation.evidence else []
-    return gr.Dropdown([SPECIES, *(mark.attribute for mark in marks)], value=SPECIES)
+    attributes = explanation.evidence[0].attributes if explanation and explanation.evidence else []
+    return gr.Dropdown([SPECIES, *(evidence.attribute for evidence in attributes)], value=SPECIES)
 
 
 def draw(asked: Asked | None, subject: str, opacity: float) -> Iterator[tuple[object, ...]]:

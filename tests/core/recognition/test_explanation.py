@@ -1,5 +1,7 @@
+import copy
 import json
 import random
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,9 @@ from PIL import Image
 
 from core.cli import main
 from core.data.images import read_photo
+from core.models.calibration import Calibration
 from core.recognition.explanation import Explainer, embed_with_shared_prefix, phrase
-from core.recognition.results import Difference, Evidence, Explanation, Mark
+from core.recognition.results import AttributeEvidence, Difference, Evidence, Explanation, Species, ranking_share
 from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 
@@ -82,27 +85,29 @@ def test_the_reasons_come_right_behind_the_species(explained):
     assert seconds < 3  # of CPU, whatever else runs: under 1 on two idle cores
 
 
-def test_every_attribute_of_the_first_names_has_a_mark(explained):
+def test_every_attribute_of_the_first_names_has_evidence(explained):
     result = explained[1]
     evidence = result.explanation.evidence
     assert [e.name for e in evidence] == [species.name for species in result.species[:2]]
     for e in evidence:
         values = find_category(e.name).values
-        assert {m.attribute: m.value for m in e.marks} == values
+        assert {m.attribute: m.value for m in e.attributes} == values
         assert list(values) == list(super_categories()["cat"].attributes)
-        assert {m.verdict for m in e.marks} <= {"supports", "contradicts", "undecided", "shared"}
+        assert {m.verdict for m in e.attributes} <= {"agrees", "disagrees", "undecided", "shared"}
 
 
-def test_seen_and_known_are_the_similarities_of_the_method(explained, recogniser):
+def test_similarities_are_the_similarities_of_the_method(explained, recogniser):
     _, result, encoding, space, _ = explained
     evidence = result.explanation.evidence[0]
     group = super_categories()["cat"]
-    alone = recogniser.mllm.embed_texts([phrase(group, m.attribute, m.value) for m in evidence.marks]).cpu()
+    alone = recogniser.mllm.embed_texts([phrase(group, m.attribute, m.value) for m in evidence.attributes]).cpu()
     name = space.names[space.labels.index(evidence.name)]
     torch.testing.assert_close(
-        torch.tensor([m.seen for m in evidence.marks]), alone @ encoding.embedding, atol=1e-3, rtol=0
+        torch.tensor([m.image_similarity for m in evidence.attributes]), alone @ encoding.embedding, atol=1e-3, rtol=0
     )
-    torch.testing.assert_close(torch.tensor([m.known for m in evidence.marks]), alone @ name, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor([m.name_similarity for m in evidence.attributes]), alone @ name, atol=1e-3, rtol=0
+    )
 
 
 def test_phrases_are_embedded_once(explainer, explained, monkeypatch):
@@ -120,16 +125,43 @@ def test_texts_that_begin_alike_embed_as_they_do_alone(mllm):
 
 
 def test_verdicts_and_the_sentence():
-    marks = [Mark("bill", "long", 0.5, 0.6, margin) for margin in (0.2, -0.2, 0.01, None)]
-    assert [m.verdict for m in marks] == ["supports", "contradicts", "undecided", "shared"]
+    marks = [AttributeEvidence("bill", "long", 0.5, 0.6, margin) for margin in (0.2, -0.2, 0.01, None)]
+    assert [m.verdict for m in marks] == ["agrees", "disagrees", "undecided", "shared"]
     both = [Evidence("Crow", marks), Evidence("Raven", marks)]
     differences = [Difference("bill", "thin", "heavy", 0.3), Difference("tail", "square", "wedge", -0.2)]
-    assert Explanation(both, differences).sentence == (
-        "Crow rather than Raven because the photo shows bill “thin” more than “heavy”. "
-        "Against it: tail “wedge” more than “square”."
+    explanation = Explanation(both, differences, ranking_share=0.0312)
+    assert explanation.sentence == (
+        "Consistent with Crow: bill “thin” more than “heavy”. Speaks for Raven: tail “wedge” more than “square”. "
+        "The similarities with names and descriptions carry 3.1 % of the ranking of Crow before Raven; "
+        "words and likelihood carry the rest."
     )
-    assert "not because of a single attribute" in Explanation(both, [Difference("bill", "a", "b", 0.01)]).sentence
+    assert explanation.as_dict()["ranking_share"] == 0.0312
+    undecided = Explanation(both, [Difference("bill", "a", "b", 0.01)], ranking_share=1e-6).sentence
+    assert undecided.startswith("No single attribute tells Crow from Raven in this photo.")
+    assert "less than 0.1 %" in undecided
     assert "None of the other names" in Explanation(both[:1], []).sentence
+
+
+def test_the_share_of_the_ranking_by_hand():
+    first, second = Species("Crow", 0.9, (0.5, 1.0, 3.0, -2.0)), Species("Raven", 0.1, (0.0, 1.5, 1.0, -1.0))
+    assert ranking_share(first, second) == pytest.approx((0.5 + 0.5) / (0.5 + 0.5 + 2 + 1))
+    assert ranking_share(first, first) is None
+
+
+def test_the_share_follows_the_weights_of_the_calibration(recogniser, explained):
+    _, result, encoding, space, _ = explained
+    assert 0 <= result.explanation.ranking_share < 0.01  # the shipped model ranks by words
+    by_names = copy.copy(recogniser)
+    by_names.calibration = Calibration(name_weight=10.0, likelihood_weight=0.0)
+    ranked = next(by_names.stream(encoding, space))
+    assert Explainer(by_names).explain(encoding, space, ranked).ranking_share == pytest.approx(1)
+
+
+def test_the_weighted_scores_of_a_name_add_up_to_its_logit(recogniser, explained):
+    species, _, encoding, space, _ = explained
+    logits = recogniser.logits(recogniser.score(encoding, space))
+    for name in species.species:
+        assert sum(name.weighted_scores) == pytest.approx(logits[space.labels.index(name.name)].item(), abs=1e-4)
 
 
 def test_randomised_weights_change_the_explanation(explained, cat):
@@ -142,7 +174,9 @@ def test_randomised_weights_change_the_explanation(explained, cat):
                 weights.copy_(torch.randn(weights.shape, generator=generator) * weights.std(correction=0))
     space = broken.label_space(super_category="cat")
     other = Explainer(broken).explain(broken.encode(cat), space, result)
-    before, after = (torch.tensor([m.seen for m in e.evidence[0].marks]) for e in (result.explanation, other))
+    before, after = (
+        torch.tensor([m.image_similarity for m in e.evidence[0].attributes]) for e in (result.explanation, other)
+    )
     assert (before - after).abs().mean() > 0.1
 
 
@@ -166,15 +200,26 @@ def test_a_model_whose_texts_are_not_aligned_explains_nothing(cat):
     assert "was not trained to bring photos, attributes and names together" in explanation.sentence
 
 
+def test_a_model_without_descriptions_explains_nothing(recogniser, explained, monkeypatch):
+    _, result, encoding, space, _ = explained
+    names = recogniser.label_space()
+    monkeypatch.setattr(recogniser, "label_space", lambda: replace(names, descriptions=names.names.clone()))
+    explainer = Explainer(recogniser)
+    assert explainer.aligned is None
+    explanation = explainer.explain(encoding, space, result)
+    assert not explanation.evidence
+    assert "has no descriptions of its categories" in explanation.sentence
+
+
 def test_the_command_line_explains(capsys, tmp_path, cat):
     cat.save(tmp_path / "cat.png")
     assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--top", "1"]) == 0
     out = capsys.readouterr().out
-    assert "rather than" in out or "not because of" in out
-    assert out.count("seen ") == 2 * len(super_categories()["cat"].attributes)
+    assert "of the ranking of" in out
+    assert len(re.findall(r" photo +-?[01]\.\d\d  name ", out)) == 2 * len(super_categories()["cat"].attributes)
     assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--json"]) == 0
     explanation = json.loads(capsys.readouterr().out)["explanation"]
-    assert set(explanation) == {"sentence", "evidence", "differences"}
-    assert {"attribute", "value", "seen", "known", "margin", "verdict"} == set(
+    assert set(explanation) == {"sentence", "ranking_share", "evidence", "differences"}
+    assert {"attribute", "value", "image_similarity", "name_similarity", "margin", "verdict"} == set(
         explanation["evidence"][0]["attributes"][0]
     )

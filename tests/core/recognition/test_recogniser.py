@@ -143,3 +143,8 @@ def test_models_that_share_a_tower_see_a_photo_once(recogniser, cat, monkeypatch
     again = recogniser.encode_features(encoding.vision)
     assert torch.equal(again.embedding, encoding.embedding)
     assert next(recogniser.stream(encoding)).species == next(recogniser.stream(again)).species
+
+
+def test_more_options_than_letters_are_refused(recogniser):
+    with pytest.raises(UserError, match="at most 4 options"):
+        recogniser.letter_scores(["a", "b", "c", "d", "e"], None, torch.zeros(1, 8, 576))

@@ -10,14 +10,14 @@ from PIL import Image
 
 from core.recognition.explanation import Explainer
 from core.recognition.occlusion import GRID
-from core.recognition.results import Evidence, Explanation, Mark
+from core.recognition.results import AttributeEvidence, Evidence, Explanation
 from demo.components.explanation import SPECIES, Asked, blend, draw, why_html
 
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{x}}"
 
 
 def marks(word="long"):
-    return [Mark(word, word, 0.5, -0.1, margin) for margin in (0.2, -0.2, 0.01, None)]
+    return [AttributeEvidence(word, word, 0.5, -0.1, margin) for margin in (0.2, -0.2, 0.01, None)]
 
 
 def test_markup_in_names_and_attributes_is_text():
@@ -30,10 +30,10 @@ def test_markup_in_names_and_attributes_is_text():
 
 def test_a_pair_of_bars_for_every_attribute():
     shown = why_html(Explanation([Evidence("Crow", marks()), Evidence("Raven", marks())], []))
-    assert shown.count("bar seen") == shown.count("bar known") == 8
+    assert shown.count("bar photo") == shown.count("bar name") == 8
     assert shown.count("width: 50%") == 8
     assert shown.count("width: 0%") == 8  # below zero
-    for verdict in ("supports", "contradicts", "undecided", "shared"):
+    for verdict in ("agrees", "disagrees", "undecided", "shared"):
         assert shown.count(f"class='mark {verdict}'") == 2
     assert "Learned knowledge" in shown
     assert "Read off this photo" in shown
