@@ -68,6 +68,23 @@ def open_photo(data: bytes) -> Photo:
     return Photo(image, "This picture is animated: only its first frame was used." if animated else "")
 
 
+def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
+    """Return the photo in a file, in the bytes of a file, or in a PIL image, which stays as it is.
+
+    Raises `UserError` for anything that is not a complete, reasonable picture.
+    """
+    if isinstance(source, bytes):
+        return open_photo(source)
+    if not isinstance(source, Image.Image):
+        return read_photo(Path(source))
+    _check_size(source.width, source.height)
+    try:
+        image = _to_rgb(_upright(source.copy()))
+    except OSError as error:  # of a file that PIL reads only now
+        raise UserError("The image file is damaged or incomplete.") from error
+    return Photo(image if max(image.size) <= MAX_SIDE else ImageOps.contain(image, (MAX_SIDE, MAX_SIDE)))
+
+
 def to_jpeg(photo: Image.Image, side: int, quality: int) -> bytes:
     """Encode a copy of an RGB photo as a JPEG without metadata, its longer side at most `side` pixels."""
     small = photo.copy()

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from core.data.images import load_photo
 from core.errors import UserError
 from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, log_probabilities, word_similarity
@@ -138,10 +140,22 @@ class Recogniser:
         return (self.logits(scores)[rows] + self.calibration.letter_weight * letters).softmax(dim=0)
 
     def identify(
-        self, photo: Image.Image | PhotoEncoding, space: LabelSpace | None = None, top: int = 5
+        self,
+        photo: str | Path | bytes | Image.Image | PhotoEncoding,
+        space: LabelSpace | None = None,
+        top: int = 5,
+        *,
+        labels: list[str] | None = None,
+        super_category: str | None = None,
     ) -> Identification:
-        """Return the last state of `stream`: the complete identification."""
-        *_, last = self.stream(photo, space, top)
+        """Identify a photo: a path, the bytes of a file, a PIL image, or an encoding.
+
+        The names to choose from are those of `space`, or of `label_space(labels, super_category)`. The result has the
+        `top` most probable ones. Raises `UserError` for a photo or for names that cannot be used.
+        """
+        if not isinstance(photo, PhotoEncoding):
+            photo = self.encode(load_photo(photo).image)
+        *_, last = self.stream(photo, space or self.label_space(labels, super_category), top)
         return last
 
     def stream(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from core.errors import UserError
+from core.zoo import hub
 from core.zoo.hub import Hub
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def availability(entry: ModelEntry) -> str:
     """
     from core.models.checkpoint import read_manifest
     from core.models.embedded import EMBEDDED, check_base
-    from core.zoo import hub
 
     if entry.hub:
         return hub.state(entry.hub)
@@ -71,6 +71,11 @@ def availability(entry: ModelEntry) -> str:
     return "ready"
 
 
+def available_models() -> list[str]:
+    """Return the names of the models that can be loaded here."""
+    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
+
+
 def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":
     """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model.
 
@@ -78,7 +83,6 @@ def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogn
     """
     from core.models.checkpoint import open_checkpoint
     from core.recognition.recogniser import Recogniser
-    from core.zoo import hub
 
     entry = find_entry(name)
     if entry.hub:
