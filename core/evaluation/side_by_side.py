@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
-from core.models.openai_endpoint import LETTER_ONLY, NAME_ONLY, Endpoint, chosen_letter
+from core.models.openai_endpoint import Endpoint
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding, tta_views
@@ -27,7 +27,14 @@ from core.taxonomy.categories import (
     shared_super_category,
 )
 from core.taxonomy.descriptions import clause_start
-from core.taxonomy.prompts import LETTERS, closed_question, open_question
+from core.taxonomy.prompts import (
+    LETTER_ONLY,
+    LETTERS,
+    NAME_ONLY,
+    chosen_letter,
+    closed_question,
+    open_question,
+)
 from core.taxonomy.similarity import most_similar
 
 log = logging.getLogger(__name__)
@@ -148,7 +155,7 @@ class Remote:
     def identify(self, said: Column) -> Generator[Column, None, None]:
         """The answer to the open-set question."""
         started = time.perf_counter()
-        for written in self._endpoint.ask(f"{open_question(self._group)} {NAME_ONLY}", self._photo):
+        for written in self._endpoint.stream_reply(f"{open_question(self._group)} {NAME_ONLY}", self._photo):
             seconds = {"answer": time.perf_counter() - started}
             result = replace(said.result, answer=written.text.strip(), seconds=seconds)
             yield replace(said, result=result, tokens=written.tokens)
@@ -157,7 +164,7 @@ class Remote:
         """The closed-set question. Raises `UserError` for a reply that is not one of its letters."""
         question = f"{closed_question(shared_super_category(options), options)}\n{LETTER_ONLY}"
         text = ""
-        for written in self._endpoint.ask(question, self._photo):
+        for written in self._endpoint.stream_reply(question, self._photo):
             text = written.text.strip()
             yield said
         letter = chosen_letter(text, options)
@@ -167,7 +174,7 @@ class Remote:
 
     def reply(self, said: Column, question: str) -> Generator[Column, None, None]:
         """A question of the user's own."""
-        for written in self._endpoint.ask(question, self._photo):
+        for written in self._endpoint.stream_reply(question, self._photo):
             yield replace(said, reply=written.text.strip())
 
 

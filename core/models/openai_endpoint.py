@@ -1,70 +1,118 @@
-"""A model behind an endpoint that speaks OpenAI's chat completions (a cloud, vLLM, ...), asked about a photo."""
+"""Chat with a model behind an endpoint that speaks OpenAI's protocol (a cloud, vLLM, llama.cpp, ...).
+
+The one client of the project: the Compare tab streams replies about a photo, `train attributes` waits for whole ones.
+"""
 
 import asyncio
 import os
-import re
 import string
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.data.images import data_url, to_jpeg
 from core.errors import UserError
-from core.taxonomy.categories import canonical_name
-from core.taxonomy.prompts import LETTERS
 
 OPENAI = "https://api.openai.com/v1"
-NO_KEY = "no-key-given"  # for an endpoint of one's own that asks for none
-SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder, and may be part of words
+NO_KEY = "no-key-given"  # sent to an endpoint that needs none: the library demands a key
+MIN_SECRET_LENGTH = 8  # characters; a shorter key is a placeholder, and may be part of words
 PHOTO_SIDE = 768  # pixels
 CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 60.0  # without a token, the first one included
-REPLY_SECONDS = 120.0  # for a whole reply
-BEAT = 0.1  # seconds between two chances to stop
-REPLY_TOKENS = 512  # with what the model thinks before it answers
-MAX_REPLY = 4_000  # characters
-MAX_REASON = 200  # characters of what the endpoint says about an error
-NAME_ONLY = "Answer with the name only."
-LETTER_ONLY = "Answer with the letter only."
+POLL_SECONDS = 0.1  # between two chances to stop
+MAX_ERROR_CHARACTERS = 200  # of what the endpoint says about an error
 PRINTABLE = set(string.ascii_letters + string.digits + string.punctuation)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where a model is served, its name there, and the key, which no representation shows.
+class EndpointError(UserError):
+    """The endpoint gave no reply, after all retries.
 
-    Raises `UserError` if one of them cannot be right.
+    `final` if other questions will fail as well; `unreachable` if there was no connection.
     """
 
+    def __init__(self, sentence: str, *, final: bool = False, unreachable: bool = False) -> None:
+        super().__init__(sentence)
+        self.final = final
+        self.unreachable = unreachable
+
+
+class ReplyError(UserError):
+    """The endpoint sent a reply that cannot be used."""
+
+
+class EndpointSettings(BaseModel):
+    """Where a model is served, its name there, and the key, which no representation shows.
+
+    Raises `UserError` for a value that cannot be right.
+    """
+
+    model_config = ConfigDict(frozen=True)
     model: str
     base_url: str = OPENAI
-    key: str = field(default="", repr=False)
+    key: str = Field(default="", repr=False)
 
-    def __post_init__(self) -> None:
-        if not self.model or len(self.model) > 200:
+    @classmethod
+    def from_environment(cls, model: str = "") -> "EndpointSettings | None":
+        """Return the endpoint of OPENAI_BASE_URL and OPENAI_API_KEY, with OPENAI_MODEL unless `model` is given.
+
+        Return None if no model is named, or neither an address nor a key is set.
+        """
+        names = ("MODEL", "BASE_URL", "API_KEY")
+        default, address, key = (os.environ.get(f"OPENAI_{name}", "").strip() for name in names)
+        model = model or default
+        return cls(model=model, base_url=address or OPENAI, key=key) if model and (address or key) else None
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str) -> str:
+        if not model or len(model) > 200:
             raise UserError("Give the name of the model that the endpoint serves.")
-        check_key(self.key)
+        return model
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, base_url: str) -> str:
         try:
-            parts = urlsplit(self.base_url)
+            parts = urlsplit(base_url)
             valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-            valid = valid and not set(self.base_url) - PRINTABLE
+            valid = valid and not set(base_url) - PRINTABLE
         except ValueError:
             valid = False
         if not valid:
             raise UserError("The address of the endpoint must look like http://localhost:8000/v1.")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise UserError("The address of the endpoint must have no user name, password, '?' or '#'.")
+        return base_url
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, key: str) -> str:
+        if set(key) - PRINTABLE:
+            raise UserError("The API key has spaces or letters that no key has: set it again.")
+        return key
 
     @property
-    def address(self) -> str:
-        """Host and port, for people."""
-        return urlsplit(self.base_url).netloc
+    def name(self) -> str:
+        """The model with host and port, for messages."""
+        return f"{self.model} at {urlsplit(self.base_url).netloc}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a reply may take and grow."""
+
+    retries: int = 1  # after 429, 5xx, time-outs and dropped connections
+    silence_seconds: float = 60.0  # without a token, the first one included
+    reply_seconds: float = 120.0  # for a whole reply that is streamed
+    tokens: int = 512  # of a reply, including what the model thinks before it answers
+    characters: int = 4_000
 
 
 @dataclass(frozen=True)
@@ -73,90 +121,148 @@ class Reply:
 
     text: str = ""
     tokens: int = 0  # as the endpoint counts them, or else how many pieces it sent
+    prompt_tokens: int = 0
     ended: bool = False
 
 
-def environment_settings() -> Settings | None:
-    """The endpoint of OPENAI_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY; none unless the first is set."""
-    model, address, key = (os.environ.get(f"OPENAI_{name}", "").strip() for name in ("MODEL", "BASE_URL", "API_KEY"))
-    return Settings(model, address or OPENAI, key) if model else None
-
-
-def check_key(key: str) -> None:
-    """Raises `UserError` for a key that cannot be sent."""
-    if set(key) - PRINTABLE:
-        raise UserError("The API key has spaces or letters that no key has: set it anew.")
-
-
 def is_loopback(host: str) -> bool:
-    """Whether what listens on a host can be reached from this machine alone."""
+    """Return True if a server on this host can be reached from this machine only."""
     try:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
 
-def photo_url(photo: Image.Image) -> str:
-    """An RGB photo as a JPEG data URL, at most `PHOTO_SIDE` pixels a side."""
-    return data_url(to_jpeg(photo, PHOTO_SIDE, 85))
+def user_message(text: str, photo: Image.Image | None = None) -> dict[str, Any]:
+    """Return a message of the user: a text, after an RGB photo of at most `PHOTO_SIDE` pixels a side if given."""
+    if photo is None:
+        return {"role": "user", "content": text}
+    image = {"type": "image_url", "image_url": {"url": data_url(to_jpeg(photo, PHOTO_SIDE, 85))}}
+    return {"role": "user", "content": [image, {"type": "text", "text": text}]}
 
 
 def redact(text: str, key: str) -> str:
-    """Text without the key."""
-    return text.replace(key, "[key]") if len(key) >= SHORTEST_SECRET else text
+    """Return the text without the key."""
+    return text.replace(key, "[key]") if len(key) >= MIN_SECRET_LENGTH else text
 
 
-def chosen_letter(reply: str, options: list[str]) -> str | None:
-    """The letter that a reply gives: alone ("B", "(b)", "B."), or with its own option behind it. None for all else."""
-    match = re.fullmatch(r"\(?([A-Za-z])(?:[).:]+|$)\s*(.*)", reply.strip(), re.DOTALL)
-    if not match or match[1].upper() not in LETTERS[: len(options)]:
-        return None
-    letter, behind = match[1].upper(), match[2].strip(" .")
-    own = options[LETTERS.index(letter)]
-    return letter if not behind or canonical_name(behind).casefold() == canonical_name(own).casefold() else None
+def error_sentence(error: Exception, settings: EndpointSettings) -> str:
+    """Return one sentence, without the key, for an error of the openai library or of a malformed reply."""
+    name = settings.name
+    if isinstance(error, openai.APITimeoutError):
+        return f"{name} did not answer in time."
+    if isinstance(error, openai.APIConnectionError):
+        return f"{name} cannot be reached, or drops the connection."
+    if isinstance(error, openai.AuthenticationError):
+        return f"{name} does not accept the API key."
+    if isinstance(error, openai.APIError):
+        reason = error.message  # which leaves out what is not in OpenAI's own form
+        if isinstance(error, openai.APIStatusError):
+            reason = f"{error.status_code}: {error.response.text}"
+        reason = " ".join(redact(reason, settings.key).split())[:MAX_ERROR_CHARACTERS]
+        denied = isinstance(error, openai.PermissionDeniedError)
+        return (
+            f"{name} {'does not accept the API key or the request' if denied else 'answers with an error'} ({reason})."
+        )
+    return f"What {name} sends is not a chat completion."
+
+
+# the last four by malformed replies, whose types the library does not check
+REPLY_ERRORS = (openai.APIError, ValueError, AttributeError, IndexError, TypeError)
 
 
 class Endpoint:
-    """The client of one model. Its errors are one sentence each and never contain the key."""
+    """The client of one model; safe to share between threads. Its errors are one sentence each, without the key.
 
-    def __init__(self, settings: Settings) -> None:
-        self.name = f"{settings.model} at {settings.address}"
+    The library waits and asks again (0.5 s, doubling up to 8 s, or what the server's Retry-After says) after 429, 5xx,
+    time-outs and dropped connections.
+    """
+
+    def __init__(self, settings: EndpointSettings, limits: Limits | None = None) -> None:
+        self.name = settings.name
         self._settings = settings
+        self._limits = limits or Limits()
+        self._takes_schemas = True
 
-    def ask(self, question: str, photo: Image.Image) -> Iterator[Reply]:
-        """The reply to a question about an RGB photo as it grows.
+    def stream_reply(self, question: str, photo: Image.Image) -> Iterator[Reply]:
+        """Yield the reply to a question about an RGB photo as it grows.
 
-        While nothing arrives, the last one is repeated `BEAT` by `BEAT`: closing the iterator drops the connection
-        at once, however slow the endpoint is. Raises `UserError` if it cannot be reached, answers with an error, is
-        silent for `SILENCE_SECONDS`, or is not done after `REPLY_SECONDS`.
+        While the endpoint is silent, the latest reply is yielded again every `POLL_SECONDS`, so that the caller can
+        close the iterator, and with it the connection, at any time. Raises `UserError` if the endpoint cannot be
+        reached, answers with an error, or exceeds the limits.
         """
-        image = {"type": "image_url", "image_url": {"url": photo_url(photo)}}
-        messages = [{"role": "user", "content": [image, {"type": "text", "text": question}]}]
-        reply, deadline = Reply(), time.monotonic() + REPLY_SECONDS
-        with asyncio.Runner() as runner:  # which cancels, at its end, what is still waiting for the network
-            replies = self._replies(messages)
+        reply, deadline = Reply(), time.monotonic() + self._limits.reply_seconds
+        with asyncio.Runner() as runner:  # cancels, at its end, what is still waiting for the network
+            replies = self._replies([user_message(question, photo)])
             try:
                 while not reply.ended:
                     step = runner.get_loop().create_task(_next(replies))
                     while not step.done():
                         if time.monotonic() > deadline:
-                            raise UserError(f"{self.name} was not done after {REPLY_SECONDS:.0f} seconds.")
+                            raise ReplyError(f"{self.name} was not done after {self._limits.reply_seconds:.0f} seconds.")
                         yield reply
                         runner.run(_wait(step))
                     reply = step.result()
-            except (openai.APIError, ValueError, AttributeError, TypeError) as error:  # the library checks no types
-                raise UserError(self._sentence(error)) from None
+            except REPLY_ERRORS as error:
+                raise self._user_error(error) from None
         if not reply.text.strip():
-            raise UserError(f"{self.name} gave no answer.")
+            raise ReplyError(f"{self.name} gave no answer.")
         yield reply
 
+    def complete(self, messages: list[dict[str, Any]], response_format: dict[str, Any] | None = None) -> Reply:
+        """Return the reply to a conversation.
+
+        An endpoint that refuses `response_format` is asked without one from then on. Raises `EndpointError` if there
+        is no reply, and `ReplyError` for one that is no chat completion, refuses, or exceeds the limits.
+        """
+        try:
+            completion = self._create(messages, response_format)
+            choice, usage = completion.choices[0], completion.usage
+            text, refusal, finish = choice.message.content or "", choice.message.refusal, choice.finish_reason
+            text = redact(text, self._settings.key)
+            tokens = (usage.completion_tokens or 0, usage.prompt_tokens or 0) if usage else (0, 0)
+        except REPLY_ERRORS as error:
+            raise self._user_error(error) from None
+        if refusal or finish == "content_filter":
+            raise ReplyError(f"{self.name} refuses to answer ({redact(str(refusal or finish), self._settings.key)}).")
+        if finish == "length":
+            raise ReplyError(f"{self.name} was cut off after {self._limits.tokens} tokens.")
+        self._check_length(text)
+        return Reply(text, *tokens, ended=True)
+
+    def _create(self, messages: list[Any], response_format: dict[str, Any] | None) -> Any:
+        def create(**extra: Any) -> Any:
+            return self._client.chat.completions.create(
+                model=self._settings.model, messages=messages, max_completion_tokens=self._limits.tokens, **extra
+            )
+
+        if response_format and self._takes_schemas:
+            try:
+                return create(response_format=response_format)
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                completion = create()  # if this fails too, it was not the schema
+                self._takes_schemas = False
+                return completion
+        return create()
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        return openai.OpenAI(**self._connection())
+
+    def _connection(self) -> dict[str, Any]:
+        seconds = self._limits.silence_seconds
+        return {
+            "base_url": self._settings.base_url,
+            "api_key": self._settings.key or NO_KEY,
+            "max_retries": self._limits.retries,
+            "timeout": openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+        }
+
     async def _replies(self, messages: list[Any]) -> AsyncIterator[Reply]:
-        timeout = openai.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        key, address = self._settings.key or NO_KEY, self._settings.base_url
-        reply, said = Reply(), ""
-        async with openai.AsyncOpenAI(base_url=address, api_key=key, max_retries=1, timeout=timeout) as client:
+        reply, text = Reply(), ""
+        async with openai.AsyncOpenAI(**self._connection()) as client:
             stream = await client.chat.completions.create(
-                model=self._settings.model, messages=messages, max_completion_tokens=REPLY_TOKENS, stream=True
+                model=self._settings.model, messages=messages, max_completion_tokens=self._limits.tokens, stream=True
             )
             finish = counted = None
             async with stream:
@@ -165,31 +271,28 @@ class Endpoint:
                     for choice in (chunk.choices or [])[:1]:
                         finish = choice.finish_reason or finish
                         if piece := choice.delta.content:
-                            said += piece
-                            reply = Reply(redact(said, key), reply.tokens + 1)
+                            text += piece
+                            reply = Reply(redact(text, self._settings.key), reply.tokens + 1)
                             yield reply
-                    if len(said) > MAX_REPLY:
-                        raise UserError(f"{self.name} writes without end.")
+                    self._check_length(text)
         if finish is None:
-            raise UserError(f"{self.name} broke off in the middle of its answer.")
+            raise ReplyError(f"{self.name} broke off in the middle of its answer.")
         if finish == "content_filter":
-            raise UserError(f"{self.name} refuses to answer.")
+            raise ReplyError(f"{self.name} refuses to answer.")
         yield replace(reply, tokens=counted or reply.tokens, ended=True)
 
-    def _sentence(self, error: Exception) -> str:
-        if isinstance(error, openai.APITimeoutError):
-            return f"{self.name} did not answer in time."
-        if isinstance(error, openai.APIConnectionError):
-            return f"{self.name} cannot be reached, or drops the connection."
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return f"{self.name} does not accept the API key."
-        if isinstance(error, openai.APIError):
-            said = error.message  # which leaves out what is not in OpenAI's own form
-            if isinstance(error, openai.APIStatusError):
-                said = f"{error.status_code}: {error.response.text}"
-            said = " ".join(redact(said, self._settings.key).split())[:MAX_REASON]
-            return f"{self.name} answers with an error ({said})."
-        return f"What {self.name} sends is not a chat completion."
+    def _check_length(self, text: str) -> None:
+        if len(text) > self._limits.characters:
+            raise ReplyError(f"{self.name} wrote more than {self._limits.characters} characters.")
+
+    def _user_error(self, error: Exception) -> UserError:
+        sentence = error_sentence(error, self._settings)
+        if not isinstance(error, openai.APIError):
+            return ReplyError(sentence)
+        final = isinstance(error, openai.AuthenticationError | openai.NotFoundError)  # no such key, model or address
+        timeout = isinstance(error, openai.APITimeoutError)  # a connection error to the library
+        unreachable = isinstance(error, openai.APIConnectionError) and not timeout
+        return EndpointError(sentence, final=final, unreachable=unreachable)
 
 
 async def _next(replies: AsyncIterator[Reply]) -> Reply:
@@ -197,4 +300,4 @@ async def _next(replies: AsyncIterator[Reply]) -> Reply:
 
 
 async def _wait(step: asyncio.Task) -> None:
-    await asyncio.wait({step}, timeout=BEAT)
+    await asyncio.wait({step}, timeout=POLL_SECONDS)

@@ -1,8 +1,12 @@
 """The questions a model is trained on and asked."""
 
-from core.taxonomy.categories import SuperCategory
+import re
+
+from core.taxonomy.categories import SuperCategory, canonical_name
 
 LETTERS = "ABCD"
+NAME_ONLY = "Answer with the name only."
+LETTER_ONLY = "Answer with the letter only."
 OPEN_ANY = "What is the name of the animal, plant or vehicle shown in the image?"
 
 
@@ -21,3 +25,13 @@ def closed_question(group: SuperCategory | None, options: list[str]) -> str:
 def description_question(group: SuperCategory) -> str:
     """The question that the attribute description answers."""
     return f"Describe the {group.noun} in the image."
+
+
+def chosen_letter(reply: str, options: list[str]) -> str | None:
+    """Return the letter of a reply: alone ("B", "(b)", "B."), or followed by its own option. None for all else."""
+    match = re.fullmatch(r"\(?([A-Za-z])(?:[).:]+|$)\s*(.*)", reply.strip(), re.DOTALL)
+    if not match or match[1].upper() not in LETTERS[: len(options)]:
+        return None
+    letter, rest = match[1].upper(), match[2].strip(" .")
+    option = options[LETTERS.index(letter)]
+    return letter if not rest or canonical_name(rest).casefold() == canonical_name(option).casefold() else None

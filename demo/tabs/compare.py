@@ -18,7 +18,7 @@ from core.evaluation.side_by_side import (
     side_by_side,
     verdict,
 )
-from core.models.openai_endpoint import OPENAI, Endpoint, Settings, environment_settings, is_loopback
+from core.models.openai_endpoint import OPENAI, Endpoint, EndpointSettings, is_loopback
 from core.recognition.label_space import MAX_LABEL_LENGTH
 from core.recognition.recogniser import UNKNOWN
 from core.taxonomy.categories import find_category, in_super_category, super_categories
@@ -64,7 +64,7 @@ class Comparison:
         c: str | None,
         d: str | None,
         filled: list[str],
-        endpoint: Settings | None,
+        endpoint: EndpointSettings | None,
     ) -> Iterator[tuple[object, ...]]:
         """Ask two models what a photo shows: for the name, then to choose among four."""
         with on_page():
@@ -92,7 +92,12 @@ class Comparison:
             yield "\n".join(filter(None, lines)), *_shown(columns), *same
 
     def ask_both(
-        self, photo: dict | None, left: str | None, right: str | None, question: str | None, endpoint: Settings | None
+        self,
+        photo: dict | None,
+        left: str | None,
+        right: str | None,
+        question: str | None,
+        endpoint: EndpointSettings | None,
     ) -> Iterator[tuple[str, ...]]:
         """Ask two models a question of the user's own about a photo."""
         with on_page():
@@ -112,7 +117,7 @@ class Comparison:
         names: tuple[str | None, str | None],
         kind: str | None,
         eyes: SharedVisionEncoder,
-        endpoint: Settings | None,
+        endpoint: EndpointSettings | None,
     ) -> tuple[list[Side | None], list[Column]]:
         """The models of two names in front of a photo, with their columns; where one cannot be had, that says why."""
         sides: list[Side | None] = []
@@ -127,12 +132,14 @@ class Comparison:
                 columns.append(column(name or NO_MODEL, str(error)))
         return sides, columns
 
-    def _side(self, name: str | None, kind: str | None, eyes: SharedVisionEncoder, endpoint: Settings | None) -> Side:
+    def _side(
+        self, name: str | None, kind: str | None, eyes: SharedVisionEncoder, endpoint: EndpointSettings | None
+    ) -> Side:
         if name is None:
             raise UserError("There is no model: choose one first.")
         if name != ENDPOINT:
             return Local(*self._models.prepare(name, None, kind), eyes)
-        settings = endpoint or environment_settings()
+        settings = endpoint or EndpointSettings.from_environment()
         if settings is None:
             raise UserError(NO_ENDPOINT)
         return Remote(Endpoint(settings), eyes.photo, in_super_category(kind)[0].super_category if kind else None)
@@ -225,12 +232,12 @@ def _endpoint_panel(page: gr.Blocks) -> gr.State:
         use = gr.Button("Use this endpoint", elem_id="use-endpoint")
         used = gr.Textbox(label="In use", interactive=False, elem_id="endpoint-in-use")
 
-    def use_endpoint(address: str, model: str, key: str) -> tuple[Settings, str, str]:
+    def use_endpoint(address: str, model: str, key: str) -> tuple[EndpointSettings, str, str]:
         with on_page():
             # A remote visitor could else make this machine fetch addresses that only it can reach.
             if page.share or not is_loopback(getattr(page, "server_name", "")):
                 raise UserError(NOT_HERE)
-            given = Settings(model.strip(), address.strip() or OPENAI, key.strip())
+            given = EndpointSettings(model=model.strip(), base_url=address.strip() or OPENAI, key=key.strip())
         return given, "", Endpoint(given).name  # the key leaves the page
 
     use.click(  # in the queue: of an event outside it the page shows no error

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 def _run_step(folder: Path, options: argparse.Namespace) -> None:
     from core.storage.files import write_atomically
     from core.taxonomy.categories import super_categories
-    from train.attributes.answerers import Asking
+    from train.attributes.answerers import RequestSettings
     from train.attributes.steps import discover, extract, find_group, summarise, write_table
 
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -92,18 +92,18 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
         return
     if not options.dry_run:
         write_atomically(folder / f"{options.step}.settings.json", json.dumps(settings, indent=1).encode())
-    asking = Asking(**{field.name: getattr(options, field.name) for field in fields(Asking)})
+    request = RequestSettings(**{field.name: getattr(options, field.name) for field in fields(RequestSettings)})
     if options.step == "discover":
         known = super_categories().get(options.super_category)
         noun = options.noun or (known.noun if known else options.super_category)
         rank = options.rank or (known.rank if known else "kind")
-        discover(folder, options.super_category, noun, rank, options.llm_model, asking, options.force)
+        discover(folder, options.super_category, noun, rank, options.llm_model, request, options.force)
         return
     group = find_group(folder, options.super_category)
     if options.step == "extract":
-        extract(folder, group, _photos(options), options.vlm_model, asking)
+        extract(folder, group, _photos(options), options.vlm_model, request)
     else:
-        summarise(folder, group, options.llm_model, asking)
+        summarise(folder, group, options.llm_model, request)
 
 
 def _photos(options: argparse.Namespace) -> "list[Record]":

@@ -1,4 +1,4 @@
-"""One step over many items: what is left to ask, what it will take, and asking it, several items at a time."""
+"""Run one step over many items, several at a time: which are left, what they will cost, and asking about them."""
 
 import hashlib
 import json
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.models.openai_endpoint import EndpointError
+from core.progress import seconds_left
 from train.attributes.journal import Journal
 from train.attributes.validation import InvalidAnswer
 
@@ -23,15 +25,6 @@ SILENT_ITEMS = 5  # in a row that the endpoint did not answer: it is down
 UNUSABLE_ITEMS = 20  # from the start without a single good answer: it is the wrong model
 FIRST_ITEMS = 5  # that the remaining time is judged by
 REPORT_SECONDS = 30
-
-
-class EndpointError(Exception):
-    """The endpoint gave no answer, after all retries; `final` where asking about other items is of no use."""
-
-    def __init__(self, reason: str, *, final: bool = False, unreachable: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-        self.unreachable = unreachable  # there was no connection: a mistyped address, until something has been answered
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ class Run:
                     now, done = time.monotonic(), good + bad
                     if done == FIRST_ITEMS or now - reported > REPORT_SECONDS:
                         reported = now
-                        minutes = (now - started) / max(done, 1) * (len(items) - done) / 60
+                        minutes = seconds_left(done, len(items), started) / 60
                         log.info("%s: %d of %d, about %.0f min left", self.step, done, len(items), minutes)
                     running |= {pool.submit(ask, following): following for following in islice(waiting, 1)}
             finally:  # of a run that is stopped early, what is under way is still waited for and kept
@@ -156,7 +149,7 @@ class Run:
         return count
 
     def _down(self, error: EndpointError) -> UserError:
-        return UserError(f"{error}; what was answered is kept: correct that and run the same command again.")
+        return UserError(f"{error} What was answered is kept: correct that and run the same command again.")
 
 
 def estimate(items: list[Item], output_tokens: int, price_in: float, price_out: float) -> str:

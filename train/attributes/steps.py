@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.storage.files import write_atomically
 from core.taxonomy.categories import SuperCategory, find_category, super_categories
 from core.taxonomy.prompts import description_question
-from train.attributes.answerers import Asking, endpoint, zoo, zoo_version
+from train.attributes.answerers import RequestSettings, endpoint_answerer, zoo_answerer, zoo_version
 from train.attributes.photo_files import (
     PhotoDescription,
     PhotoValues,
@@ -72,7 +72,9 @@ def find_group(folder: Path, name: str) -> SuperCategory:
         raise UserError(f"{path} does not hold {wanted}, as `discover` writes them: correct or delete it.") from error
 
 
-def discover(folder: Path, name: str, noun: str, rank: str, model: str, asking: Asking, force: bool = False) -> None:
+def discover(
+    folder: Path, name: str, noun: str, rank: str, model: str, request: RequestSettings, force: bool = False
+) -> None:
     """Step 1: write the super-category with its attributes to `super_category.yaml`, which people may then edit."""
     path = folder / GROUP_FILE
     if path.exists() and not force:
@@ -81,26 +83,26 @@ def discover(folder: Path, name: str, noun: str, rank: str, model: str, asking: 
     read = partial(read_json, model=Discovery)
     item = Item({"super_category": name}, discovery_prompt(noun, rank), read, response_format(Discovery))
     run = Run("discover", model, folder)
-    if _perform(run, [item], asking, endpoint(model, asking), output_tokens=100):
+    if _perform(run, [item], request, endpoint_answerer(model, request), output_tokens=100):
         attributes = run.answers[run.key(item)]["attributes"]
         write_atomically(path, _yaml({"super_category": name, "noun": noun, "rank": rank, "attributes": attributes}))
         log.info("%s: %s", path, ", ".join(attributes))
 
 
-def extract(folder: Path, group: SuperCategory, records: list[Record], model: str, asking: Asking) -> None:
+def extract(folder: Path, group: SuperCategory, records: list[Record], model: str, request: RequestSettings) -> None:
     """Step 2: write every photo's attribute values to `values.jsonl`.
 
     `model` is one of the endpoint, `zoo:NAME`, or `knowledge` for what the tables say of the photo's category.
     """
     records = list({record.sha256: record for record in records}.values())
     if model == KNOWLEDGE:
-        _write_without_model(folder / VALUES_FILE, [known_values(record, group) for record in records], asking)
+        _write_without_model(folder / VALUES_FILE, [known_values(record, group) for record in records], request)
         return
-    source, version, prompt = endpoint(model, asking), model, extraction_prompt(group)
+    source, version, prompt = endpoint_answerer(model, request), model, extraction_prompt(group)
     if model.startswith(ZOO):
         name = model.removeprefix(ZOO)
-        source, version, prompt = zoo(name, group), zoo_version(name), description_question(group)
-        asking = replace(asking, concurrency=1)  # it uses all cores as it is
+        source, version, prompt = zoo_answerer(name, group), zoo_version(name), description_question(group)
+        request = replace(request, concurrency=1)  # it uses all cores as it is
     form = values_model(group)
     items = [
         Item(
@@ -113,19 +115,19 @@ def extract(folder: Path, group: SuperCategory, records: list[Record], model: st
         for record in records
     ]
     run = Run("extract", version, folder)
-    if _perform(run, items, asking, source, output_tokens=10 + 12 * len(group.attributes)):
+    if _perform(run, items, request, source, output_tokens=10 + 12 * len(group.attributes)):
         values = [PhotoValues(**item.subject, attributes=answer) for item in items if (answer := run.answer(item))]
         write_lines(folder / VALUES_FILE, values)
 
 
-def summarise(folder: Path, group: SuperCategory, model: str, asking: Asking) -> None:
+def summarise(folder: Path, group: SuperCategory, model: str, request: RequestSettings) -> None:
     """Step 3: write every photo's description to `descriptions.jsonl`.
 
     `model` is one of the endpoint, or `template` for the first wording of `core.taxonomy.descriptions.describe`.
     """
     photos = read_lines(folder / VALUES_FILE, PhotoValues)
     if model == TEMPLATE:
-        _write_without_model(folder / DESCRIPTIONS_FILE, [in_template(photo, group) for photo in photos], asking)
+        _write_without_model(folder / DESCRIPTIONS_FILE, [in_template(photo, group) for photo in photos], request)
         return
     items = [
         Item(
@@ -136,7 +138,7 @@ def summarise(folder: Path, group: SuperCategory, model: str, asking: Asking) ->
         for photo in photos
     ]
     run = Run("summarise", model, folder)
-    if _perform(run, items, asking, endpoint(model, asking), output_tokens=150):
+    if _perform(run, items, request, endpoint_answerer(model, request), output_tokens=150):
         described = [
             PhotoDescription(**photo.model_dump(), **answer)
             for photo, item in zip(photos, items, strict=True)
@@ -174,25 +176,25 @@ def write_table(folder: Path, group: SuperCategory, out: Path, force: bool = Fal
 
 
 def _perform(
-    run: Run, items: list[Item], asking: Asking, source: AbstractContextManager[Ask], output_tokens: int
+    run: Run, items: list[Item], request: RequestSettings, source: AbstractContextManager[Ask], output_tokens: int
 ) -> bool:
     """Print the estimate and ask about the items that are left; after a dry run, which only shows a prompt, False."""
     left = run.left(items)
-    print(f"{run.step} with {run.model}: {estimate(left, output_tokens, asking.price_in, asking.price_out)}")
-    if asking.dry_run:
+    print(f"{run.step} with {run.model}: {estimate(left, output_tokens, request.price_in, request.price_out)}")
+    if request.dry_run:
         for item in left[:1]:
             print(f"\nThe first prompt{f', with the photo {item.photo}' if item.photo else ''}:\n\n{item.prompt}")
         return False
     if left:
         with source as ask:
-            run.perform(left, ask, asking.concurrency)
+            run.perform(left, ask, request.concurrency)
     run.report(items)
     return True
 
 
-def _write_without_model(path: Path, lines: list[Any], asking: Asking) -> None:
+def _write_without_model(path: Path, lines: list[Any], request: RequestSettings) -> None:
     print(f"{path}: {len(lines)} photos, without a model")
-    if not asking.dry_run:
+    if not request.dry_run:
         write_lines(path, lines)
 
 

@@ -11,8 +11,8 @@ from chat_server import chunk
 from PIL import Image
 
 from core.errors import UserError
-from core.models import openai_endpoint as endpoint_module
-from core.models.openai_endpoint import Endpoint, Settings, chosen_letter, environment_settings, is_loopback, redact
+from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, is_loopback, redact
+from core.taxonomy.prompts import chosen_letter
 
 KEY = "sk-very-secret-key-0123456789"
 PHOTO = Image.new("RGB", (1200, 600), (200, 30, 30))
@@ -21,7 +21,11 @@ PHOTO = Image.new("RGB", (1200, 600), (200, 30, 30))
 @pytest.fixture
 def endpoint(chat_server, monkeypatch):
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    return Endpoint(Settings("m", chat_server.url, KEY))
+    return Endpoint(settings(chat_server.url, KEY))
+
+
+def settings(url="http://host/v1", key="", model="m"):
+    return EndpointSettings(model=model, base_url=url, key=key)
 
 
 def last(replies):
@@ -30,7 +34,7 @@ def last(replies):
 
 
 def test_the_photo_and_the_question_are_sent_and_the_answer_grows(chat_server, endpoint):
-    texts = [reply.text for reply in endpoint.ask("What is it?", PHOTO)]
+    texts = [reply.text for reply in endpoint.stream_reply("What is it?", PHOTO)]
     assert "Egyptian" in texts
     assert texts[-1] == "Egyptian Mau"
     request = chat_server.requests[0]
@@ -47,10 +51,10 @@ def test_the_photo_and_the_question_are_sent_and_the_answer_grows(chat_server, e
 
 
 def test_tokens_are_those_that_the_endpoint_counts(chat_server, endpoint):
-    assert last(endpoint.ask("?", PHOTO)).tokens == 2
+    assert last(endpoint.stream_reply("?", PHOTO)).tokens == 2
     usage = {"prompt_tokens": 5, "completion_tokens": 17, "total_tokens": 22}
     chat_server.answer = [chunk("Mau"), chunk("", "stop", usage=usage)]
-    assert last(endpoint.ask("?", PHOTO)).tokens == 17
+    assert last(endpoint.stream_reply("?", PHOTO)).tokens == 17
 
 
 @pytest.mark.parametrize(
@@ -65,32 +69,31 @@ def test_tokens_are_those_that_the_endpoint_counts(chat_server, endpoint):
         ([chunk("", "stop")], "gave no answer"),
         ([chunk("", "content_filter")], "refuses to answer"),
         (["data: {nonsense\n\n"], "not a chat completion"),
-        ([chunk("x" * 5000)], "writes without end"),
+        ([chunk("x" * 5000)], "wrote more than 4000 characters"),
     ],
 )
 def test_faults_are_one_sentence_without_the_key(chat_server, endpoint, answer, sentence, caplog):
     caplog.set_level(logging.DEBUG)
     chat_server.answer = answer
     with pytest.raises(UserError, match=sentence) as raised:
-        last(endpoint.ask("?", PHOTO))
+        last(endpoint.stream_reply("?", PHOTO))
     assert KEY not in str(raised.value)
     assert KEY not in caplog.text
     assert "\n" not in str(raised.value)
 
 
-def test_a_silent_endpoint_is_not_waited_for(chat_server, endpoint, monkeypatch):
-    monkeypatch.setattr(endpoint_module, "SILENCE_SECONDS", 0.3)
+def test_a_silent_endpoint_is_not_waited_for(chat_server):
     chat_server.answer = [10.0]
     with pytest.raises(UserError, match="did not answer in time"):
-        last(endpoint.ask("?", PHOTO))
+        last(Endpoint(settings(chat_server.url), Limits(silence_seconds=0.3)).stream_reply("?", PHOTO))
 
 
-def test_a_slow_endpoint_is_cut_off(chat_server, endpoint, monkeypatch):
-    monkeypatch.setattr(endpoint_module, "REPLY_SECONDS", 1.0)
+def test_a_slow_endpoint_is_cut_off(chat_server):
+    endpoint = Endpoint(settings(chat_server.url), Limits(reply_seconds=1.0))
     chat_server.answer = [piece for _ in range(100) for piece in (chunk("a"), 0.1)]
     started = time.monotonic()
     with pytest.raises(UserError, match="was not done after 1 seconds"):
-        last(endpoint.ask("?", PHOTO))
+        last(endpoint.stream_reply("?", PHOTO))
     assert time.monotonic() - started < 3
 
 
@@ -100,13 +103,13 @@ def test_nobody_there_is_one_sentence(monkeypatch):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UserError, match=f"m at {address} cannot be reached"):
-        last(Endpoint(Settings("m", f"http://{address}/v1")).ask("?", PHOTO))
+        last(Endpoint(settings(f"http://{address}/v1")).stream_reply("?", PHOTO))
 
 
 @pytest.mark.parametrize("answer", [[10.0], [chunk("Egyp"), 10.0]], ids=["before the first token", "between tokens"])
 def test_closing_hangs_up_at_once(chat_server, endpoint, answer):
     chat_server.answer = answer
-    replies = endpoint.ask("?", PHOTO)
+    replies = endpoint.stream_reply("?", PHOTO)
     deadline = time.monotonic() + 5
     while not chat_server.requests or (len(answer) > 1 and not next(replies).text):
         next(replies)
@@ -132,23 +135,23 @@ def test_closing_hangs_up_at_once(chat_server, endpoint, answer):
 )
 def test_addresses_that_cannot_be_right_are_refused(url):
     with pytest.raises(UserError, match="The address of the endpoint must") as raised:
-        Settings("m", url)
+        settings(url)
     assert "secret" not in str(raised.value)
 
 
 def test_settings_show_no_key():
-    assert KEY not in repr(Settings("m", "http://host/v1", KEY))
+    assert KEY not in repr(settings(key=KEY))
     with pytest.raises(UserError, match="spaces or letters") as raised:
-        Settings("m", "http://host/v1", KEY + " ä")
+        settings(key=KEY + " ä")
     assert KEY not in str(raised.value)
     with pytest.raises(UserError, match="name of the model"):
-        Settings("", "http://host/v1")
+        settings(model="")
     assert redact("a key", "a") == "a key"
 
 
 def test_an_address_that_was_typed_never_gets_the_key_of_the_environment(chat_server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    last(Endpoint(Settings("m", chat_server.url)).ask("?", PHOTO))
+    last(Endpoint(settings(chat_server.url)).stream_reply("?", PHOTO))
     assert KEY not in chat_server.keys[0]
 
 
@@ -156,11 +159,15 @@ def test_the_environment_offers_an_endpoint_only_with_a_model(monkeypatch):
     for name in ("MODEL", "BASE_URL", "API_KEY"):
         monkeypatch.delenv(f"OPENAI_{name}", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert environment_settings() is None
+    assert EndpointSettings.from_environment() is None
+    assert EndpointSettings.from_environment("another").model == "another"
     monkeypatch.setenv("OPENAI_MODEL", "m")
-    assert environment_settings() == Settings("m", "https://api.openai.com/v1", KEY)
+    assert EndpointSettings.from_environment() == settings("https://api.openai.com/v1", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    assert environment_settings() == Settings("m", "http://127.0.0.1:1/v1", KEY)
+    assert EndpointSettings.from_environment() == settings("http://127.0.0.1:1/v1", KEY)
+    for name in ("BASE_URL", "API_KEY"):
+        monkeypatch.delenv(f"OPENAI_{name}")
+    assert EndpointSettings.from_environment() is None
 
 
 OPTIONS = ["Bengal", "Egyptian Mau", "Abyssinian"]
@@ -188,10 +195,10 @@ def test_other_hosts(host):
     assert not is_loopback(host)
 
 
-def test_a_real_server_answers(served, text_model, monkeypatch):
+def test_a_real_server_answers(served, text_model):
     """It serves a text model, which reads the question and is not shown the photo."""
-    monkeypatch.setattr(endpoint_module, "REPLY_TOKENS", 8)
-    seen = list(Endpoint(Settings(text_model, served)).ask("Say a word.", PHOTO))
+    endpoint = Endpoint(settings(served, model=text_model), Limits(tokens=8))
+    seen = list(endpoint.stream_reply("Say a word.", PHOTO))
     assert seen[-1].text.strip()
     assert seen[-1].tokens > 0
     assert [len(reply.text) for reply in seen] == sorted(len(reply.text) for reply in seen)
