@@ -14,8 +14,9 @@ from core.models.checkpoint import open_checkpoint
 from core.recognition.recogniser import Recogniser
 from core.zoo.registry import load
 from train.data.source import read_folder
+from train.data.training_split import TrainingSplit
 from train.evaluation.ablation import ablate, table
-from train.loop.pipeline import Photos, train
+from train.loop.pipeline import train
 from train.publish.export import export
 from train.recipe import read_preset
 
@@ -34,7 +35,7 @@ def recipe_for(preset, base, steps):
 )
 def test_a_preset_goes_all_the_way(preset, model, steps, birds, tmp_path, request):
     base = request.getfixturevalue(model)
-    photos = Photos.of("birds", read_folder(birds, "none.csv"))
+    photos = TrainingSplit.of("birds", read_folder(birds, "none.csv"))
     train("small", photos, recipe_for(preset, base, steps), tmp_path / "work", tmp_path / "out")
     adapted = Recogniser("small", *open_checkpoint(tmp_path / "out/small"))  # it tells where its base was
     names = dict(adapted.mllm.model.named_parameters())
@@ -74,7 +75,7 @@ def mushrooms(birds, tmp_path):
         ("Chanterelle", "Baltimore_Oriole"),
     ):
         shutil.copytree(birds / bird, folder / name)
-    return Photos.of("mushrooms", read_folder(folder, "none.csv"))
+    return TrainingSplit.of("mushrooms", read_folder(folder, "none.csv"))
 
 
 def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms, reduced_idefics2, tmp_path):
@@ -91,7 +92,7 @@ def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms
 
 
 def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2, tmp_path, monkeypatch):
-    photos, test = Photos.of("birds", read_folder(birds, "none.csv")), read_folder(birds, "none.csv")[:10]
+    photos, test = TrainingSplit.of("birds", read_folder(birds, "none.csv")), read_folder(birds, "none.csv")[:10]
     recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1).changed(variant="finetune")
     results = ablate(photos, test, "few.csv", recipe, tmp_path)
     assert results["csv"] == "few.csv"
@@ -105,7 +106,7 @@ def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2
 
 def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, tmp_path, monkeypatch):
     """As the page does it: two checkpoints by name, both with the real processor's settings, asked everything."""
-    photos = Photos.of("birds", read_folder(birds, "none.csv"))
+    photos = TrainingSplit.of("birds", read_folder(birds, "none.csv"))
     recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1)
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", tmp_path / "out")
     names = ("reduced-idefics2", "reduced-finedefics")
@@ -129,7 +130,7 @@ def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, 
 
 
 def test_a_checkpoint_is_refused_on_another_base(birds, reduced_idefics2, reduced_idefics3, tmp_path):
-    photos = Photos.of("birds", read_folder(birds, "none.csv"))
+    photos = TrainingSplit.of("birds", read_folder(birds, "none.csv"))
     recipe = recipe_for("smolvlm-256m-lora", reduced_idefics3, 1)
     train("small", photos, recipe, tmp_path / "work", tmp_path / "out")
     with pytest.raises(UserError, match=r"made for the base \w{16}, not for \w{16}"):

@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> None:
     """Train and measure the variants, and print the table."""
     from train.data.records import check_no_leakage
     from train.data.source import labelled, labelled_for_training, name_of
+    from train.data.training_split import TrainingSplit
     from train.evaluation.ablation import ablate, table
-    from train.loop.pipeline import Photos
     from train.recipe import read_preset
 
     recipes = [
@@ -41,6 +41,6 @@ def run(options: argparse.Namespace) -> None:
     ]
     check_base(recipes[0].base)
     test = labelled(options.data, options.test_csv, "test")
-    photos = Photos.of(name_of(options.data), labelled_for_training(options.data, options.csv))
-    check_no_leakage(photos.records, test)
-    print(table([ablate(photos, test, options.test_csv, recipe, options.work) for recipe in recipes]))
+    split = TrainingSplit.of(name_of(options.data), labelled_for_training(options.data, options.csv))
+    check_no_leakage(split.records, test)
+    print(table([ablate(split, test, options.test_csv, recipe, options.work) for recipe in recipes]))

@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> None:
     from train.attributes.photo_files import load_descriptions
     from train.data.records import manifest_hash
     from train.data.source import labelled_for_training, name_of
-    from train.loop.pipeline import Photos, check_name, train
+    from train.data.training_split import TrainingSplit
+    from train.loop.pipeline import check_name, train
     from train.recipe import read_preset
 
     changes = {"variant": options.variant, "seed": options.seed, "base": options.base}
@@ -56,12 +57,12 @@ def run(options: argparse.Namespace) -> None:
     check_base(recipe.base)
     told = load_descriptions(options.descriptions) if options.descriptions else None
     records = labelled_for_training(options.data, options.csv)
-    photos = Photos.of(name_of(options.data), records, told)
+    split = TrainingSplit.of(name_of(options.data), records, told)
     if options.dry_run:
         from train.loop.preview import preview
 
-        print(preview(photos, recipe))
+        print(preview(split, recipe))
         return
-    data = manifest_hash(photos.records)[:8]
+    data = manifest_hash(split.records)[:8]
     work = options.work or Path("runs") / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
-    train(options.name, photos, recipe, work, out)
+    train(options.name, split, recipe, work, out)

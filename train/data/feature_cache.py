@@ -52,11 +52,6 @@ class FeatureCache:
         self.positions = positions
         self.views = array.shape[1]
 
-    def of(self, records: list[Record], part: list[Record]) -> "FeatureCache":
-        """The same cache for a part of the records it was made for."""
-        position = {record.sha256: p for record, p in zip(records, self.positions, strict=True)}
-        return FeatureCache(self.array, [position[record.sha256] for record in part])
-
     def get(self, rows: list[int], views: list[int], device: torch.device) -> VisionFeatures:
         """The features of photos `rows` in `views` (same length): states [B, P, D] float32."""
         states: Tensor = torch.from_numpy(self.array[[self.positions[row] for row in rows], views]).to(device).float()

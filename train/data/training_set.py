@@ -1,14 +1,15 @@
 """The photos to train on, by category, with what training needs to know of each category."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import UserError
+from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import Category, SuperCategory, find_category, super_categories
 from core.taxonomy.descriptions import describe
-from core.taxonomy.similarity import description_similarity, nearest
-from train.data.feature_cache import FeatureCache
+from train.choices import NegativesBy
+from train.data.feature_cache import FeatureCache, mean_features
+from train.data.hard_negatives import hard_negatives
 from train.data.official import data_sets
 from train.data.records import Record
 
@@ -41,11 +42,13 @@ class TrainingSet:
         records: list[Record],
         features: FeatureCache | None,
         descriptions: dict[str, str] | None = None,
-        rank: Callable[[list[str], list[str]], list[list[int]]] | None = None,
+        negatives_by: NegativesBy = "descriptions",
+        mllm: VisionLanguageModel | None = None,
     ) -> "TrainingSet":
-        """`rank` orders for every name the others of its group, most similar first; by default by their descriptions.
+        """Group the records by category and rank every category's look-alikes.
 
-        Raises `UserError` for a category that is the only one of its kind.
+        These are compared by their descriptions, their photos, or both; for photos `mllm` is needed, whose mean vision
+        features they have. Raises `UserError` for a category that is the only one of its kind.
         """
         categories = categories_of(records)
         counts = Counter(category.super_category.name for category in categories)
@@ -57,7 +60,11 @@ class TrainingSet:
         for row, record in enumerate(records):
             members[position[record.category]].append(row)
         groups = [category.super_category.name for category in categories]
-        ranked = rank(names, groups) if rank else nearest(description_similarity(names), groups, len(names))
+        means = None
+        if negatives_by != "descriptions":
+            assert mllm is not None
+            means = mean_features(mllm, records, features, names).cpu().numpy()
+        ranked = hard_negatives(names, groups, len(names), negatives_by, means)
         return cls(records, features, categories, ranked, members, descriptions or {})
 
     def description(self, category: int, row: int, wording: int = 0) -> str:

@@ -13,8 +13,9 @@ from core.models.checkpoint import merge_adapter, save_checkpoint
 from core.recognition.recogniser import Recogniser
 from core.storage.files import write_atomically
 from train.data.records import Record, manifest_hash
+from train.data.training_split import TrainingSplit
 from train.evaluation.accuracy import evaluate
-from train.loop.pipeline import Photos, finish, open_work, run_facts, train_variant, training_record
+from train.loop.pipeline import finish, open_work, run_facts, train_variant, training_record
 from train.objectives.stage_model import processes
 from train.publish.model_card import write_card
 from train.recipe import Recipe
@@ -33,7 +34,7 @@ COLUMNS = {
 }
 
 
-def ablate(photos: Photos, test: list[Record], csv_name: str, recipe: Recipe, work: Path) -> dict:
+def ablate(split: TrainingSplit, test: list[Record], csv_name: str, recipe: Recipe, work: Path) -> dict:
     """Train, calibrate and measure one variant with one seed; taken from `work` where it is there already.
 
     Raises `UserError` if `work` holds runs on other data or by another recipe, or if there are several processes.
@@ -41,16 +42,16 @@ def ablate(photos: Photos, test: list[Record], csv_name: str, recipe: Recipe, wo
     if processes().num_processes > 1:
         raise UserError("The ablation runs in one process: start it without torchrun.")
     folder = work / f"seed-{recipe.seed}"
-    open_work(folder, run_facts(photos, recipe))
+    open_work(folder, run_facts(split, recipe))
     name = f"{recipe.variant}-{recipe.seed}"
     results_file = work / f"{name}.{manifest_hash(test)}.json"
     with FileLock(work / f"{name}.lock"):
         if results_file.exists():
             return json.loads(results_file.read_text())
-        mllm, features = train_variant(photos, recipe, folder)
-        labels, calibration = finish(name, mllm, photos, features)
+        mllm, data = train_variant(split, recipe, folder)
+        labels, calibration = finish(name, mllm, data, split.held)
         checkpoint = work / "checkpoints" / name
-        save_checkpoint(checkpoint, mllm, labels, calibration, training_record(name, photos, recipe))
+        save_checkpoint(checkpoint, mllm, labels, calibration, training_record(name, split, recipe))
         merge_adapter(mllm)  # half as long to evaluate
         measured = evaluate(Recogniser(name, mllm, labels, calibration), test, csv_name, among_all=False)
         write_card(checkpoint, measured)

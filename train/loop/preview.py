@@ -5,7 +5,7 @@ from core.models.vlm import VisionLanguageModel
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.training_set import TrainingSet
-from train.loop.pipeline import Photos
+from train.data.training_split import TrainingSplit
 from train.loop.trainer import add_adapter, dtype_of, set_trainable
 from train.recipe import Recipe
 
@@ -13,17 +13,17 @@ SHOWN = 3  # photos, texts and questions of a batch
 GIB = 2**30
 
 
-def preview(photos: Photos, recipe: Recipe) -> str:
+def preview(split: TrainingSplit, recipe: Recipe) -> str:
     """The first batch of every stage as text, with token counts, and an estimate of the memory needed.
 
-    Nothing is trained or written; kept features are not needed.
+    Nothing is trained or written; cached features are not needed.
     """
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     add_adapter(mllm, recipe)
-    data = TrainingSet.build(photos.fitted, None, photos.descriptions)
-    lines = [f"{len(photos.fitted)} photos of {len(data.categories)} categories, {len(photos.held)} for calibration."]
+    data = TrainingSet.build(split.fitted, None, split.descriptions)
+    lines = [f"{len(split.fitted)} photos of {len(data.categories)} categories, {len(split.held)} for calibration."]
     for name, stage in recipe.stages().items():
-        steps = stage.steps_for(len(photos.fitted))
+        steps = stage.steps_for(len(split.fitted))
         at_once = stage.photos_at_once or stage.photos
         collator = Collator(name, mllm, data, recipe)
         batch = collator([(0, place) for place in range(at_once)])["batch"]

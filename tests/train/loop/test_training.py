@@ -3,7 +3,6 @@
 import gc
 import json
 import weakref
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,8 @@ from train.data.collator import Collator
 from train.data.feature_cache import cache_features, mean_features
 from train.data.source import read_folder
 from train.data.training_set import TrainingSet
-from train.loop.pipeline import Photos, in_use, open_work, run_facts
+from train.data.training_split import TrainingSplit
+from train.loop.pipeline import in_use, open_work, run_facts
 from train.loop.trainer import (
     COMPLETE,
     StageTrainer,
@@ -422,19 +422,8 @@ def test_a_photos_own_description_replaces_its_categorys(reduced, reduced_idefic
         assert told[records[row].sha256] in mllm.tokenizer.decode(batch.texts[batch.descriptions[i]])
 
 
-def test_a_run_needs_enough_categories_and_photos(birds, data):
-    records = read_folder(birds, "none.csv")
-    stranger = replace(records[0], category="Purple Martian", data_set="bird-200")  # asked for its species as birds are
-    with pytest.raises(UserError, match="No attributes are known for 'Purple Martian'"):
-        TrainingSet.build([*records, stranger], None).check_described()
-    with pytest.raises(UserError, match="No category has 8 photos"):
-        Photos.of("few", records[:7])
-    with pytest.raises(UserError, match="only one kind of bird"):
-        TrainingSet.build(records[:3], None)
-
-
 def test_a_work_folder_is_of_one_run(birds, tmp_path):
-    photos = Photos.of("birds", read_folder(birds, "none.csv"))
+    photos = TrainingSplit.of("birds", read_folder(birds, "none.csv"))
     open_work(tmp_path, run_facts(photos, RECIPE))
     open_work(tmp_path, run_facts(photos, RECIPE.changed(variant="finetune")))  # variants share their warm-up
     with pytest.raises(UserError, match="by another recipe"):
