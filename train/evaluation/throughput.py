@@ -25,7 +25,7 @@ from train.data.collator import Collator
 from train.data.feature_cache import FeatureCache
 from train.data.source import read_folder
 from train.data.training_set import TrainingSet
-from train.loop.trainer import add_adapter, dtype_of, set_trainable
+from train.loop.trainable import add_adapter, dtype_of, set_trainable
 from train.objectives.stage_model import StageModel, initialise_connector
 from train.recipe import Recipe, read_preset
 

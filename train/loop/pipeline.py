@@ -21,7 +21,8 @@ from train.data.records import Record, manifest_hash, short_hash
 from train.data.training_set import TrainingSet, categories_of
 from train.data.training_split import TrainingSplit
 from train.loop.calibration import calibrate, label_embeddings
-from train.loop.trainer import dtype_of, run_stage
+from train.loop.trainable import dtype_of
+from train.loop.trainer import run_stage
 from train.objectives.stage_model import initialise_connector, processes
 from train.publish.model_card import write_card
 from train.recipe import Recipe

@@ -6,7 +6,7 @@ from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.training_set import TrainingSet
 from train.data.training_split import TrainingSplit
-from train.loop.trainer import add_adapter, dtype_of, set_trainable
+from train.loop.trainable import add_adapter, dtype_of, set_trainable
 from train.recipe import Recipe
 
 SHOWN = 3  # photos, texts and questions of a batch

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     PrinterCallback,
@@ -24,66 +22,19 @@ from transformers import (
 )
 
 from core.errors import UserError
-from core.models.devices import default_device, fast_dtype
-from core.models.embedded import EMBEDDED
 from core.models.vlm import VisionLanguageModel
-from core.storage.cache import sha256_of
-from core.storage.files import replacing, write_atomically
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.sampler import StepIndexDataset
 from train.data.training_set import TrainingSet
+from train.loop.stage_checkpoint import last_complete, load_parameters, mark_complete, save_parameters
+from train.loop.trainable import add_adapter, dtype_of, set_trainable
 from train.objectives.stage_model import StageModel, parts_of, processes
 from train.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
 
 PARAMETERS = "trained.safetensors"
-ADAPTED = "q|k|v|o|gate|up|down"  # projections that get an adapter
-COMPLETE = "complete.json"  # written last: hashes of everything else in a checkpoint
-
-
-def dtype_of(recipe: Recipe) -> torch.dtype:
-    """The number format of the text model and of autocast."""
-    return fast_dtype(default_device()) if recipe.precision == "auto" else getattr(torch, recipe.precision)
-
-
-def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
-    """Give the model its adapter, if it has none yet and the recipe asks for one."""
-    adapter = recipe.adapter
-    frozen = not any(parameter.requires_grad for parameter in mllm.text_model.parameters())
-    if adapter.kind == "full" and mllm.base == EMBEDDED and frozen:  # the first stage: they are shared still
-        mllm.own_weights()
-    if adapter.kind == "full" or hasattr(mllm.model, "peft_config"):
-        return
-    where = "(text_model|modality_projection|perceiver_resampler)" if adapter.on_connector else "text_model"
-    config = LoraConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=rf".*{where}.*\.({ADAPTED})_proj",
-        use_dora=adapter.kind == "dora",
-        init_lora_weights="gaussian",
-    )
-    torch.manual_seed(recipe.seed)
-    mllm.model.add_adapter(config)
-
-
-def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
-    """Freeze everything but what the recipe trains in that stage, which is kept in float32; -> it by name.
-
-    That is the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
-    connector alone.
-    """
-    mllm.model.requires_grad_(False)
-    chosen = {}
-    for name, parameter in mllm.model.named_parameters():
-        connector = ".connector." in name and "lora_" not in name and not recipe.adapter.on_connector
-        text = "lora_" in name or (recipe.adapter.kind == "full" and (".text_model." in name or "lm_head" in name))
-        if connector or (text and stage != "warmup"):
-            parameter.data = parameter.data.float()  # small updates are lost in bfloat16
-            chosen[name] = parameter.requires_grad_(True)
-    return chosen
 
 
 class StageTrainer(Trainer):
@@ -249,41 +200,6 @@ class StageTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(self.folder / f"checkpoint-{self.state.global_step}")
-
-
-def save_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Write parameters as safetensors, whole or not at all."""
-    with replacing(path) as scratch:
-        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, scratch)
-
-
-def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Fill parameters from `save_parameters`' file. Raises `UserError` if it holds others."""
-    stored = load_file(path)
-    if {k: v.shape for k, v in stored.items()} != {k: p.shape for k, p in parameters.items()}:
-        raise UserError(f"{path} belongs to another model: delete it to train that stage again.")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(stored[name])
-
-
-def mark_complete(checkpoint: Path) -> None:
-    """Record the hashes of a checkpoint's files: from now on it counts."""
-    hashes = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir()) if path.name != COMPLETE}
-    write_atomically(checkpoint / COMPLETE, json.dumps(hashes, indent=1).encode())
-
-
-def last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; one that was cut off or damaged is passed over."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
-        try:
-            hashes = json.loads((checkpoint / COMPLETE).read_text())
-            if all(sha256_of(checkpoint / name) == digest for name, digest in hashes.items()):
-                return checkpoint
-        except (OSError, ValueError):
-            pass
-        log.warning("%s is not complete: passed over", checkpoint)
-    return None
 
 
 class _Watch(TrainerCallback):

@@ -16,15 +16,9 @@ from train.data.source import read_folder
 from train.data.training_set import TrainingSet
 from train.data.training_split import TrainingSplit
 from train.loop.pipeline import in_use, open_work, run_facts
-from train.loop.trainer import (
-    COMPLETE,
-    StageTrainer,
-    add_adapter,
-    last_complete,
-    mark_complete,
-    run_stage,
-    set_trainable,
-)
+from train.loop.stage_checkpoint import COMPLETE, last_complete, mark_complete
+from train.loop.trainable import add_adapter, set_trainable
+from train.loop.trainer import StageTrainer, run_stage
 from train.objectives.stage_model import StageModel, initialise_connector, parts_of
 from train.recipe import Adapter, read_preset
 

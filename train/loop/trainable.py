@@ -1,0 +1,54 @@
+"""What of a model a recipe trains: the adapter, the connector, or all of the text model, and in which number format."""
+
+import torch
+from peft import LoraConfig
+
+from core.models.devices import default_device, fast_dtype
+from core.models.embedded import EMBEDDED
+from core.models.vlm import VisionLanguageModel
+from train.recipe import Recipe
+
+ADAPTED = "q|k|v|o|gate|up|down"  # projections that get an adapter
+
+
+def dtype_of(recipe: Recipe) -> torch.dtype:
+    """The number format of the text model and of autocast."""
+    return fast_dtype(default_device()) if recipe.precision == "auto" else getattr(torch, recipe.precision)
+
+
+def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
+    """Give the model its adapter, if it has none yet and the recipe asks for one."""
+    adapter = recipe.adapter
+    frozen = not any(parameter.requires_grad for parameter in mllm.text_model.parameters())
+    if adapter.kind == "full" and mllm.base == EMBEDDED and frozen:  # the first stage: they are shared still
+        mllm.own_weights()
+    if adapter.kind == "full" or hasattr(mllm.model, "peft_config"):
+        return
+    where = "(text_model|modality_projection|perceiver_resampler)" if adapter.on_connector else "text_model"
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=rf".*{where}.*\.({ADAPTED})_proj",
+        use_dora=adapter.kind == "dora",
+        init_lora_weights="gaussian",
+    )
+    torch.manual_seed(recipe.seed)
+    mllm.model.add_adapter(config)
+
+
+def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
+    """Freeze everything but what the recipe trains in that stage, which is kept in float32; -> it by name.
+
+    That is the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
+    connector alone.
+    """
+    mllm.model.requires_grad_(False)
+    chosen = {}
+    for name, parameter in mllm.model.named_parameters():
+        connector = ".connector." in name and "lora_" not in name and not recipe.adapter.on_connector
+        text = "lora_" in name or (recipe.adapter.kind == "full" and (".text_model." in name or "lm_head" in name))
+        if connector or (text and stage != "warmup"):
+            parameter.data = parameter.data.float()  # small updates are lost in bfloat16
+            chosen[name] = parameter.requires_grad_(True)
+    return chosen
