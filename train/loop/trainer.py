@@ -23,6 +23,7 @@ from transformers import (
 
 from core.errors import UserError
 from core.models.vlm import VisionLanguageModel
+from core.progress import seconds_left
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.sampler import StepIndexDataset
@@ -234,8 +235,8 @@ class _Watch(TrainerCallback):
         with (self.trainer.folder / f"{name}.jsonl").open("a") as file:
             file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
         if state.global_step % 10 == 0 or state.global_step == state.max_steps:
-            pace = (time.monotonic() - self.started) / max(1, state.global_step - self.first)
-            left = math.ceil(pace * (state.max_steps - state.global_step) / 60)
+            done, total = state.global_step - self.first, state.max_steps - self.first
+            left = math.ceil(seconds_left(done, total, self.started) / 60)
             shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
             log.info("%s: step %d/%d: %s; %d min left", name, state.global_step, state.max_steps, shown, left)
 
