@@ -46,7 +46,7 @@ TEMPLATE = (
 def float32():
     """The text model in float32 on every processor: the results of a test, and the memory it takes, depend on none."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("core.models.devices", "train.loop.trainer"):
+        for module in ("core.models.devices", "train.loop.trainable"):
             patch.setattr(f"{module}.fast_dtype", lambda _: torch.float32)
         yield
 
