@@ -53,5 +53,7 @@ def run(options: argparse.Namespace) -> int:
     for line in result.accuracy():
         shares = ", ".join(f"{name} {right / line.photos:.1%}" for name, right in zip(names, line.right, strict=True))
         print(f"{line.data_set}: {shares} of {line.photos} photos")
+    if result.note():
+        print(result.note())
     print("\n".join(map(str, files)))
     return int(any(row.error for row in result.rows))

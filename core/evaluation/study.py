@@ -22,6 +22,7 @@ EVERYTHING = "all"  # candidates: every category that the checkpoint knows
 OWN_LABELS = "labels"  # candidates: the labels of the photos
 OTHER = "other"  # the data set of labels that belong to no super-category
 THUMBNAIL = 96  # pixels of its longer side
+SHOWN_NAMES = 5  # of those that are not among the candidates
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Verdict:
     species: str
     probability: float
     known: bool
-    right: bool | None  # None where the true name is not told
+    right: bool | None  # None where the true name is not given, or not among the candidates
     answer: str  # "" where it was not asked for
     seconds: float
 
@@ -87,7 +88,7 @@ class Study:
 
     def accuracy(self) -> list[Accuracy]:
         """Per data set, in the order of their names, then over all photos if there are several data sets."""
-        counted = [row for row in self.rows if row.label and row.verdicts]
+        counted = [row for row in self.rows if row.label and row.verdicts and None not in _right(row)]
         names = sorted({row.data_set for row in counted})
         groups = [(name, [row for row in counted if row.data_set == name]) for name in names]
         if len(groups) > 1:
@@ -96,6 +97,22 @@ class Study:
             Accuracy(name, len(rows), tuple(sum(map(bool, column)) for column in zip(*map(_right, rows), strict=True)))
             for name, rows in groups
         ]
+
+    def labels_not_among_candidates(self) -> list[str]:
+        """Return the true name of every photo whose name is not among the candidates of both models."""
+        return [row.label for row in self.rows if row.label and row.verdicts and None in _right(row)]
+
+    def note(self) -> str:
+        """Return a sentence about the photos that the accuracy does not count, or nothing."""
+        labels = self.labels_not_among_candidates()
+        if not labels:
+            return ""
+        names = list(dict.fromkeys(labels))
+        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        return (
+            f"Not counted, since the true name is not among the candidates: {len(labels)} photos "
+            f"({', '.join(names[:SHOWN_NAMES])}{more})."
+        )
 
 
 def check_models(models: Sequence[str]) -> tuple[str, ...]:
@@ -160,6 +177,7 @@ def _verdicts(
         result = next(recogniser.stream(encoding, space, top=1))
         first = result.species[0]
         answer = recogniser.writer.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
-        right = canonical_name(first.name).casefold() == label.casefold() if label else None
+        possible = label.casefold() in {name.casefold() for name in space.categories}
+        right = canonical_name(first.name).casefold() == label.casefold() if label and possible else None
         seconds = seeing + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)

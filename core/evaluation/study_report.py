@@ -66,6 +66,7 @@ def as_json(study: Study) -> str:
         "accuracy": [
             {**asdict(line), "right": dict(zip(study.models, line.right, strict=True))} for line in study.accuracy()
         ],
+        "not_among_candidates": study.labels_not_among_candidates(),
         "photos": photos,
     }
     return json.dumps(content, indent=1, ensure_ascii=False)
@@ -84,8 +85,8 @@ def as_html(study: Study) -> str:
 
 
 def accuracy_table(study: Study) -> str:
-    """Return the accuracy per data set as an HTML table, all text escaped; "" without labelled photos."""
-    return str(_tables().accuracy_table(study.models, study.accuracy()))
+    """Return the accuracy per data set, and what is not counted, as HTML, all text escaped; "" without true names."""
+    return str(_tables().accuracy_table(study.models, study.accuracy(), study.note()))
 
 
 def photo_table(models: Iterable[str], rows: Iterable[Row]) -> str:

@@ -15,9 +15,10 @@ from core.cli import main
 from core.data.photo_sets import open_photo_set
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
+from core.evaluation.study_report import accuracy_table, as_html, as_json
 from core.recognition.results import Identification, Species
 
-SPACE = SimpleNamespace(group=None)
+SPACE = SimpleNamespace(group=None, categories=["crow", "Jay"])
 
 
 def fake(tower, says, sights=None):
@@ -33,7 +34,7 @@ def fake(tower, says, sights=None):
         mllm=SimpleNamespace(model=inner, vision_features=see),
         encode_features=lambda vision: SimpleNamespace(width=vision, tokens=None),
         stream=lambda encoding, space, top: iter([Identification("fake", True, [Species(says(encoding.width), 0.5)])]),
-        answers=lambda question, tokens: ["a bird"],
+        writer=SimpleNamespace(answers=lambda question, tokens: ["a bird"]),
     )
 
 
@@ -129,6 +130,21 @@ def test_a_data_set_is_the_kind_of_thing_unless_told(packed, png):
     names = ["Cedar_Waxwing/1.png", "unheard of/2.png", "3.png"]
     with open_photo_set([packed([(name, png(50 + i)) for i, name in enumerate(names)])]) as items:
         assert [row.data_set for row in examine(items, [(model, SPACE)], False)] == ["bird", "other", ""]
+
+
+def test_true_names_that_are_no_candidates_are_told_and_not_counted(packed, png):
+    models = [(fake(torch.nn.Linear(1, 1), lambda width: "crow"), SPACE) for _ in "AB"]
+    names = ["Crow/1.png", "jay/2.png", "Corvus corax/3.png", "100APPLE/4.png"]
+    with open_photo_set([packed([(name, png(50 + i)) for i, name in enumerate(names)])]) as items:
+        study = Study(("A", "B"), "bird", 4, list(examine(items, models, False)))
+    assert [row.verdicts[0].right for row in study.rows] == [True, False, None, None]
+    assert [(line.photos, line.right) for line in study.accuracy()] == [(2, (1, 1))]
+    assert study.note() == (
+        "Not counted, since the true name is not among the candidates: 2 photos (Corvus corax, 100APPLE)."
+    )
+    assert study.note() in as_html(study)
+    assert study.note() in accuracy_table(study)
+    assert json.loads(as_json(study))["not_among_candidates"] == ["Corvus corax", "100APPLE"]
 
 
 def test_filters_and_accuracy(study):
