@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Collection
 
-from core.data.names import PHOTO_SUFFIXES, class_name, clean_label, strip_class_number
+from core.data.names import PHOTO_SUFFIXES, class_name, clean_label
 from core.taxonomy.categories import find_category
 
 
@@ -19,7 +19,7 @@ def labels_of_folders(names: Collection[str]) -> dict[str, tuple[str, str]]:
         while folders_of(name)[: len(shared)] != shared:
             shared = shared[:-1]
     in_one_folder = all(folders_of(name) == shared for name in photos)
-    if shared and in_one_folder and find_category(strip_class_number(shared[-1])):
+    if shared and in_one_folder and find_category(shared[-1]):
         return {name: (class_name(shared[-1]) if folders_of(name) == shared else "", "") for name in names}
     return {name: _label(_below(folders_of(name), shared)) for name in names}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.data.names import class_name, clean_label, clean_path
 from core.errors import UserError
-from core.taxonomy.categories import canonical_name
+from core.taxonomy.categories import same_category
 
 COLUMNS = ("image_path", "label")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -96,5 +96,5 @@ class LabelTable:
 
 def check_same_label(table: str, photo: str, first: str, second: str) -> None:
     """Raise `UserError` if a CSV lists a photo a second time under another label."""
-    if canonical_name(first).casefold() != canonical_name(second).casefold():
+    if not same_category(first, second):
         raise UserError(f"{table} lists {photo!r} twice: as {first!r} and as {second!r}.")

@@ -1,9 +1,9 @@
 """Names of photos, folders and labels: cleaned for display and comparison, and those that are left out of every set."""
 
-import re
 import unicodedata
 
 from core.errors import UserError
+from core.taxonomy.names import strip_class_number
 
 MAX_NAME = 200  # characters of a photo's name that are shown
 MAX_LABEL = 100
@@ -14,7 +14,6 @@ PHOTO_SUFFIXES = (
     *(".heic", ".heif", ".avif"),
 )
 LEFT_OUT = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")  # and names that begin with a dot
-CLASS_NUMBER = re.compile(r"^(\d{3}\.|\d+\.(?=\D)|n\d{8}-)(?=.)")  # as in the folders of CUB-200-2011 and Stanford Dogs
 
 
 def clean(text: str) -> str:
@@ -45,11 +44,6 @@ def clean_label(text: str) -> str:
     if len(label) > MAX_LABEL:
         raise UserError(f"The label {label[:30]!r}... is longer than {MAX_LABEL} characters.")
     return label
-
-
-def strip_class_number(name: str) -> str:
-    """Return a class name without a number or synset before it: `095.Oriole`, `n02113186-Cardigan`."""
-    return CLASS_NUMBER.sub("", name)
 
 
 def class_name(folder: str) -> str:

@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.models.checkpoint import read_manifest
 from core.progress import Progress, count_progress
 from core.storage.cache import cached_steps, entry_path, fingerprint
-from core.taxonomy.categories import canonical_name, find_category
+from core.taxonomy.categories import canonical_name, find_category, first_spellings, same_category
 from core.taxonomy.descriptions import describe
 from core.zoo.registry import find_entry
 
@@ -69,11 +69,12 @@ def readable(items: list[LabelledPhoto]) -> list[Photo]:
             continue
         photo = Photo(item, hashlib.sha256(data).hexdigest(), canonical_name(item.label))
         first = found.setdefault(photo.sha256, photo)
-        if first.category != photo.category:
+        if not same_category(first.category, photo.category):
             raise UserError(f"{item.name} is the same photo as {first.item.name}, under another label.")
     if not found:
         raise UserError("None of the files can be read as a photo.")
-    return list(found.values())
+    spellings = first_spellings([photo.category for photo in found.values()])
+    return [replace(photo, category=name) for photo, name in zip(found.values(), spellings, strict=True)]
 
 
 def compute_embeddings(

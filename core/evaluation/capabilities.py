@@ -76,8 +76,7 @@ def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) 
     yield Progress(0.0, "Opening the photos ...")
     found = readable(items)
     photos = [photo for photo in found if photo.category]
-    by_key = {photo.category.casefold(): photo.category for photo in reversed(photos)}
-    truth = [by_key[photo.category.casefold()] for photo in photos]
+    truth = [photo.category for photo in photos]
     large = [name for name, count in Counter(truth).items() if count >= FOLDS]
     if len(large) < 2:
         raise UserError(

@@ -24,6 +24,8 @@ from core.taxonomy.categories import (
     canonical_name,
     find_category,
     in_super_category,
+    name_key,
+    same_category,
     shared_super_category,
 )
 from core.taxonomy.descriptions import clause_start
@@ -234,11 +236,6 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         restoring.join()
 
 
-def same_name(one: str, other: str) -> bool:
-    """Whether two names, or answers, stand for one category: capitals, spelling and a full stop aside."""
-    return canonical_name(one.strip(" .")).casefold() == canonical_name(other.strip(" .")).casefold()
-
-
 def read_options(typed: Sequence[str]) -> list[str]:
     """The options of a closed-set question without empty ones; none at all is allowed.
 
@@ -248,7 +245,7 @@ def read_options(typed: Sequence[str]) -> list[str]:
     options = [option for option in options if option]
     if len(options) == 1:
         raise UserError("Give at least two options, or none: then look-alikes are filled in.")
-    if len({canonical_name(option).casefold() for option in options}) < len(options):
+    if len({name_key(option) for option in options}) < len(options):
         raise UserError("Two of the options are the same.")
     if any(len(option) > MAX_LABEL_LENGTH for option in options):
         raise UserError(f"An option is longer than {MAX_LABEL_LENGTH} characters.")
@@ -276,13 +273,13 @@ def verdict(columns: Sequence[Column], truth: str = "") -> str:
         if None in said:
             continue
         answers = [answer or "" for answer in said]
-        if all(answers) and same_name(*answers):
+        if all(answers) and same_category(*answers):
             line = f"{asked}, both say {canonical_name(answers[0])}."
         else:
             told = [f"{model} {f'says {a}' if a else 'does not know'}" for model, a in zip(models, answers, strict=True)]
             line = f"{asked}, they differ: {', '.join(told)}."
         if truth:
-            right = [model for model, a in zip(models, answers, strict=True) if a and same_name(a, truth)]
+            right = [model for model, a in zip(models, answers, strict=True) if a and same_category(a, truth)]
             line += f" Right: {' and '.join(right) or 'neither'}."
         lines.append(line)
     return "\n".join(lines)

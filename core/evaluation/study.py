@@ -14,7 +14,7 @@ from core.progress import count_progress
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import tta_views
 from core.recognition.recogniser import Recogniser
-from core.taxonomy.categories import canonical_name, find_category
+from core.taxonomy.categories import canonical_name, find_category, name_key, same_category
 from core.taxonomy.prompts import open_question
 
 PAIR = ("idefics2-tiny", "finedefics-tiny")  # the models that are compared unless others are chosen
@@ -61,7 +61,7 @@ class Accuracy:
 
 FILTERS: dict[str, Callable[[Row], bool]] = {
     "all": lambda row: True,
-    "differ": lambda row: len({canonical_name(verdict.species).casefold() for verdict in row.verdicts}) > 1,
+    "differ": lambda row: len({name_key(verdict.species) for verdict in row.verdicts}) > 1,
     "both wrong": lambda row: _right(row) == [False, False],
     "only A right": lambda row: _right(row) == [True, False],
     "only B right": lambda row: _right(row) == [False, True],
@@ -132,7 +132,7 @@ def choose_candidates(items: list[LabelledPhoto], choice: str) -> tuple[list[str
     if choice != OWN_LABELS:
         return None, choice
     labels = list(dict.fromkeys(item.label for item in items if item.label))
-    if len({canonical_name(label).casefold() for label in labels}) < 2:
+    if len({name_key(label) for label in labels}) < 2:
         raise UserError("The photos have fewer than two different labels: choose other candidates.")
     return labels, None
 
@@ -177,7 +177,7 @@ def _verdicts(
         result = next(recogniser.stream(encoding, space, top=1))
         first = result.species[0]
         answer = recogniser.writer.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
-        possible = label.casefold() in {name.casefold() for name in space.categories}
-        right = canonical_name(first.name).casefold() == label.casefold() if label and possible else None
+        possible = any(same_category(label, name) for name in space.categories)
+        right = same_category(first.name, label) if label and possible else None
         seconds = seeing + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)

@@ -1,5 +1,6 @@
 """The names that a photo is ranked against, and the embeddings of these names."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +12,15 @@ from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import (
     SuperCategory,
     canonical_name,
+    distinct_names,
+    dropped_sentence,
     in_super_category,
+    name_key,
     shared_super_category,
 )
 from core.taxonomy.descriptions import words_of
+
+log = logging.getLogger(__name__)
 
 MAX_LABELS = 2_000
 MAX_LABEL_LENGTH = 100  # characters
@@ -41,6 +47,7 @@ class LabelSpaceBuilder:
         self._mllm = mllm
         self._bank = bank
         self._rows = {category: row for row, category in enumerate(bank.categories)}
+        self._spellings = {name_key(category): category for category in bank.categories}
 
     def build(self, labels: list[str] | None = None, super_category: str | None = None) -> LabelSpace:
         """Build the label space of given names, of one super-category, or of all trained categories.
@@ -56,11 +63,15 @@ class LabelSpaceBuilder:
         else:
             chosen = list(self._bank.categories)
         _check_limits(chosen)
-        categories = [canonical_name(label) for label in chosen]
+        categories = [self._category(label) for label in chosen]
         names, descriptions = self._embeddings(categories)
         known = all(category in self._rows for category in categories)
         group = shared_super_category(categories)
         return LabelSpace(chosen, categories, group, names, descriptions, self._word_embeddings(categories), known)
+
+    def _category(self, label: str) -> str:
+        """Return the checkpoint's name for a label, or the canonical name of a label that it does not know."""
+        return label if label in self._rows else self._spellings.get(name_key(label)) or canonical_name(label)
 
     def _embeddings(self, categories: list[str]) -> tuple[Tensor, Tensor]:
         """Return the embeddings of names [N, H] and of descriptions [N, H]."""
@@ -82,12 +93,11 @@ class LabelSpaceBuilder:
 
 
 def _distinct(labels: list[str]) -> list[str]:
-    """Return the labels with single spaces, without empty ones and without further spellings of a category."""
-    distinct: dict[str, str] = {}
-    for label in labels:
-        distinct.setdefault(canonical_name(label).casefold(), " ".join(label.replace("_", " ").split()))
-    distinct.pop("", None)
-    return list(distinct.values())
+    """Return the labels without empty ones and without further spellings of a name, which the log tells."""
+    kept, dropped = distinct_names(labels)
+    if dropped:
+        log.warning("%s", dropped_sentence(dropped))
+    return kept
 
 
 def _check_limits(labels: list[str]) -> None:

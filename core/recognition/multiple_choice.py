@@ -3,7 +3,7 @@
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser, Scores
-from core.taxonomy.categories import canonical_name
+from core.taxonomy.categories import same_category
 
 
 def answered(
@@ -18,4 +18,4 @@ def answered(
 
 def names_category(answer: str, category: str) -> bool:
     """Whether a free answer is the category's name or one of its aliases (capitals and punctuation aside)."""
-    return canonical_name(answer.strip(" .")).casefold() == category.casefold()
+    return same_category(answer, category)

@@ -1,6 +1,7 @@
 """Categories and super-categories: the tables of `assets/attributes`, and how names are looked up in them."""
 
-import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from core.errors import UserError
+from core.taxonomy.names import normalise, strip_class_number
 
 ATTRIBUTES_FOLDER = Path(__file__).parents[2] / "assets" / "attributes"
 
@@ -30,11 +32,6 @@ class Category:
     super_category: SuperCategory
     aliases: tuple[str, ...]
     values: dict[str, str]
-
-
-def normalise(name: str) -> str:
-    """The form in which names are compared: lower case, punctuation and underscores as single spaces."""
-    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 @cache
@@ -65,14 +62,57 @@ def _by_spelling() -> dict[str, Category]:
 
 
 def find_category(label: str) -> Category | None:
-    """The category that a label (a folder name, an alias, any capitals or punctuation) stands for, if known."""
+    """Return the category that a label (a folder name, an alias, any letter case or punctuation) names, if known."""
     return _by_spelling().get(normalise(label))
 
 
 def canonical_name(label: str) -> str:
-    """The display name of a known label; an unknown one is kept, with underscores as spaces."""
+    """Return the display name of a known label; an unknown one is kept, without class number and underscores."""
     category = find_category(label)
-    return category.name if category else " ".join(label.replace("_", " ").split())
+    if category:
+        return category.name
+    return " ".join(unicodedata.normalize("NFC", strip_class_number(label.strip())).replace("_", " ").split())
+
+
+def name_key(label: str) -> str:
+    """Return what two labels have in common if, and only if, they name the same category; "" for an empty label."""
+    category = find_category(label)
+    return normalise(category.name if category else label)
+
+
+def same_category(one: str, other: str) -> bool:
+    """Return whether two labels name the same category."""
+    return name_key(one) == name_key(other)
+
+
+def first_spellings(names: Sequence[str]) -> list[str]:
+    """Return the names in the same order, each in the spelling in which its category occurs first."""
+    first: dict[str, str] = {}
+    return [first.setdefault(name_key(name), name) for name in names]
+
+
+def distinct_names(labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return (kept, dropped): the first spelling of every name, and dropped spelling -> kept spelling.
+
+    Underscores become spaces, empty labels and literal repetitions are left out without being counted as dropped.
+    """
+    kept: dict[str, str] = {}
+    dropped: dict[str, str] = {}
+    for label in labels:
+        spelling = " ".join(label.replace("_", " ").split())
+        if not spelling:
+            continue
+        first = kept.setdefault(name_key(label), spelling)
+        if spelling != first:
+            dropped[spelling] = first
+    return list(kept.values()), dropped
+
+
+def dropped_sentence(dropped: Mapping[str, str]) -> str:
+    """Return the sentence that tells which spellings `distinct_names` has dropped."""
+    listed = [f"{spelling!r} (the same name as {first!r})" for spelling, first in dropped.items()]
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return f"Left out: {', '.join(listed[:5])}{more}."
 
 
 def shared_super_category(names: list[str]) -> SuperCategory | None:

@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from core.taxonomy.categories import find_category, normalise
+from core.taxonomy.categories import find_category
+from core.taxonomy.names import normalise
 
 
 def description_similarity(names: list[str]) -> np.ndarray:

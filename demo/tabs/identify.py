@@ -12,7 +12,7 @@ import gradio as gr
 from core.errors import UserError
 from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import Identification
-from core.taxonomy.categories import find_category, super_categories
+from core.taxonomy.categories import distinct_names, dropped_sentence, find_category, super_categories
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, zoo
 from demo.components import explanation as why
@@ -87,7 +87,9 @@ def build(models: ModelPool, history: History, key: gr.BrowserState, page: gr.Bl
             path = uploaded(photo)
             opened = opened_photo(path)
             kind = None if super_category == AUTO else super_category
-            names = [name for name in (candidates or "").splitlines() if name.strip()]
+            names, dropped = distinct_names((candidates or "").splitlines())
+            if dropped:
+                gr.Info(html.escape(dropped_sentence(dropped)))
             if names and kind:
                 raise UserError("Give either candidate names or a kind of thing, not both.")
             if model_name is None:

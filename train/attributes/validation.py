@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from core.taxonomy.categories import SuperCategory, find_category, normalise
+from core.taxonomy.categories import SuperCategory, find_category
+from core.taxonomy.names import normalise
 from train.attributes.prompts import FEWEST_ATTRIBUTES, MOST_ATTRIBUTES, NOT_VISIBLE
 
 MAX_REASON = 200  # characters
@@ -44,8 +45,9 @@ def named(text: str, names: tuple[str, ...]) -> str | None:
     """The first of `names` that a text contains, in any capitals, punctuation, or in the plural."""
     words = f" {normalise(text)} "
     for name in names:
-        plain = normalise(name)  # empty where the name is in another script
-        if f" {plain} " in words or f" {plain}s " in words if plain else name.casefold() in text.casefold():
+        plain = normalise(name)
+        joined = not plain.isascii() and plain in words  # many scripts have no spaces between words
+        if joined or f" {plain} " in words or f" {plain}s " in words:
             return name
     return None
 

@@ -17,11 +17,11 @@ import yaml
 from PIL import Image
 
 from core.data.images import FORMATS
-from core.data.names import strip_class_number
 from core.errors import UserError
 from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
-from core.taxonomy.categories import canonical_name, normalise
+from core.taxonomy.categories import canonical_name
+from core.taxonomy.names import normalise
 from core.zoo.registry import ASSETS
 from train.data.layouts import LAYOUTS, SPLITS, Lists, check_car_photos
 from train.data.records import Record, record
@@ -64,7 +64,7 @@ def data_sets() -> dict[str, DataSet]:
 
 def display_name(class_name: str) -> str:
     """Return the display name of a category from the name of a class, which may begin with a number or a synset."""
-    return canonical_name(strip_class_number(class_name))
+    return canonical_name(class_name)
 
 
 def detect(folder: Path) -> DataSet | None:

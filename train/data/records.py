@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UserError
-from core.taxonomy.categories import canonical_name
+from core.taxonomy.categories import canonical_name, first_spellings
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ def record(image: Path, label: str, data_set: str) -> Record:
     if not image.is_file():
         raise UserError(f"The photo {image} is listed but missing.")
     return Record(image, canonical_name(label), data_set, hashlib.sha256(image.read_bytes()).hexdigest())
+
+
+def unify_spellings(records: list[Record]) -> list[Record]:
+    """Return the records with every category in the spelling in which it occurs first."""
+    names = first_spellings([record.category for record in records])
+    return [replace(record, category=name) for record, name in zip(records, names, strict=True)]
 
 
 def check_one_category_per_photo(records: list[Record]) -> None:

@@ -12,7 +12,7 @@ from core.data.names import class_name, is_left_out
 from core.data.photo_sets import LabelledPhoto, csv_files, open_photo_set
 from core.errors import UserError
 from train.data.official import detect, read_hub, read_official
-from train.data.records import Record, check_no_leakage, check_one_category_per_photo
+from train.data.records import Record, check_no_leakage, check_one_category_per_photo, unify_spellings
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def labelled(data: str, csv: str, split: str) -> list[Record]:
         records = keep_readable(_records_of(Path(data), csv))
         check_categories(records, data)
         return records
-    records = keep_readable(records)
+    records = unify_spellings(keep_readable(records))
     check_one_category_per_photo(records)
     return records
 
@@ -116,7 +116,7 @@ def _records_of(folder: Path, csv: str) -> list[Record]:
         raise UserError(f"There is no {csv} in {folder}, but {others[0]}: which one is it?")
     with open_photo_set(folder, csv if tables else None, any_size=True) as photos:
         labelled = _listed(photos, csv) if tables else _filed(photos, folder, csv)
-        return [record for photo in labelled if (record := _record(photo, folder.resolve().name))]
+        return unify_spellings([record for photo in labelled if (record := _record(photo, folder.resolve().name))])
 
 
 def _record(photo: LabelledPhoto, dataset: str) -> Record | None:

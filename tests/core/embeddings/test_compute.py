@@ -8,7 +8,7 @@ from PIL import Image
 
 from core.cli import main
 from core.data.photo_sets import open_photo_set
-from core.embeddings.compute import compute_embeddings, embed_photos
+from core.embeddings.compute import compute_embeddings, embed_photos, readable
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 from core.progress import Progress, run
@@ -123,3 +123,12 @@ def test_a_folder_of_data_sets_is_read_by_the_name_of_its_tables(folder, tmp_pat
             pass
     with pytest.raises(UserError, match="folder"), open_photo_set([sets / "cats/test.png"], "test.csv"):
         pass
+
+
+def test_labels_that_differ_in_case_alone_are_one_category(tmp_path):
+    for shade, label in enumerate(["Fly Agaric", "fly agaric"]):
+        path = tmp_path / label / f"{shade}.png"
+        path.parent.mkdir()
+        Image.new("RGB", (64, 64), (shade, 0, 0)).save(path)
+    with open_photo_set([tmp_path]) as items:
+        assert [photo.category for photo in readable(items)] == ["Fly Agaric", "Fly Agaric"]

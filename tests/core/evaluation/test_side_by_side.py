@@ -20,13 +20,12 @@ from core.evaluation.side_by_side import (
     column,
     look_alikes,
     read_options,
-    same_name,
     side_by_side,
     verdict,
 )
 from core.models.openai_endpoint import Reply
 from core.recognition.results import Identification, Species
-from core.taxonomy.categories import find_category, super_categories
+from core.taxonomy.categories import find_category, same_category, super_categories
 from core.zoo.registry import load
 
 
@@ -139,9 +138,9 @@ def said(model, name="", answer="", known=True, **more):
 
 
 def test_names_are_compared_as_categories():
-    assert same_name("egyptian_mau", "Egyptian Mau.")
-    assert not same_name("Bengal", "Egyptian Mau")
-    assert not same_name("猫", "犬")
+    assert same_category("egyptian_mau", "Egyptian Mau.")
+    assert not same_category("Bengal", "Egyptian Mau")
+    assert not same_category("猫", "犬")
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,9 @@ def test_models_that_share_a_tower_see_a_photo_once(recogniser, cat, monkeypatch
 def test_more_options_than_letters_are_refused(recogniser):
     with pytest.raises(UserError, match="at most 4 options"):
         recogniser.letter_scores(["a", "b", "c", "d", "e"], None, torch.zeros(1, 8, 576))
+
+
+def test_a_name_that_is_dropped_is_told_and_signs_tell_names_apart(recogniser, caplog):
+    space = recogniser.label_space(["Cep \u2642", "Cep \u2640", "cep \u2642"])
+    assert space.labels == ["Cep \u2642", "Cep \u2640"]
+    assert "'cep \u2642' (the same name as 'Cep \u2642')" in caplog.text

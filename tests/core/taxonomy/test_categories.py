@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 
-from core.taxonomy.categories import canonical_name, categories, find_category, normalise, super_categories
+from core.taxonomy.categories import canonical_name, categories, find_category, super_categories
 from core.taxonomy.descriptions import WORDINGS, describe, parse_description, words_of
+from core.taxonomy.names import normalise
 from core.taxonomy.similarity import most_similar
 
 ALL = list(categories().values())

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
-from core.taxonomy.categories import normalise
+from core.taxonomy.names import normalise
 from train.data.official import ClosedQuestion, data_sets, display_name, read_foci, read_hub
 from train.data.records import record
 
@@ -42,9 +42,7 @@ def test_the_published_numbers_of_photos_are_in_the_table():
 def test_foci_and_the_data_sets_name_the_same_classes(name):
     data_set = data_sets()[name]
     foci = {normalise(data_set.foci_names.get(n, n)) for n in json.loads((FOCI / f"{name}.json").read_text())}
-    official = {normalise(n.split(".", 1)[-1] if name == "bird-200" else n) for n in data_set.class_names()}
-    if name == "dog-120":
-        official = {n.split(" ", 1)[1] for n in official}  # without the synset
+    official = {normalise(n) for n in data_set.class_names()}
     assert foci == official
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -201,3 +202,13 @@ def test_the_hash_of_a_set_is_that_of_earlier_checkpoints(tmp_path):
     (tmp_path / "cedar_waxwing").mkdir()
     (tmp_path / "cedar_waxwing" / "2.png").write_bytes(b"2")
     assert manifest_hash(read_folder(tmp_path, "none.csv")) == "d2ba0ce331e92bdd"
+
+
+def test_class_folders_that_differ_in_spelling_are_one_category(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "\u00c9pagneul")
+    names = ["Fly Agaric", "fly agaric", "\u00c9pagneul", f"001.{decomposed}", "Cep \u2640", "Cep \u2642"]
+    for shade, name in enumerate(names):
+        photo(tmp_path / name / f"{shade}.png", shade)
+    categories = sorted(record.category for record in read_folder(tmp_path, "none.csv"))
+    assert categories[:4] == ["Cep \u2640", "Cep \u2642", "Fly Agaric", "Fly Agaric"]
+    assert categories[4:] == ["\u00c9pagneul", "\u00c9pagneul"]
