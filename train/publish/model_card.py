@@ -1,12 +1,22 @@
 """The model card of a checkpoint: what it is, how it was made, what it reaches."""
 
+import json
 from pathlib import Path
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from core.models.calibration import Calibration
-from core.models.checkpoint import MERGED, read_manifest
+from core.models.checkpoint import MERGED, CheckpointManifest, base_name, read_manifest
+from core.models.embedded import EMBEDDED
 from core.recognition.recogniser import SCORES
+from core.storage.files import write_atomically
 from train.data.records import Record, short_hash
 
+TEMPLATE = Path(__file__).with_name("model_card.md")
+RESULTS = "results.json"  # in a checkpoint's folder: what `evaluate` measured
+EMBEDDED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # its vision encoder, EfficientNet-Lite2, is no model of the hub
+OWN_LIBRARY = "finedefics-app"  # the classes of this repository open the embedded models
+REPORTED = ("top1", "top5", "closed4", "open")  # to the hub
 COLUMNS = {  # of a results table, by the key in `evaluate`'s results
     "n": "photos",
     "top1": "top-1",
@@ -22,13 +32,13 @@ COLUMNS = {  # of a results table, by the key in `evaluate`'s results
 
 
 def seen_photos(folder: Path, records: list[Record]) -> list[Record]:
-    """The photos that the checkpoint in `folder` was trained or calibrated with."""
+    """Return the photos that the checkpoint in `folder` was trained or calibrated with."""
     seen = set(read_manifest(folder).data.seen)
     return [record for record in records if short_hash(record) in seen]
 
 
 def results_table(results: dict) -> str:
-    """Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
+    """Return a Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
     columns = [column for column in COLUMNS if column in results["mean"]]
     rows = ["| data set | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
@@ -41,7 +51,7 @@ def results_table(results: dict) -> str:
 
 
 def scores_table(results: dict, calibration: Calibration) -> str:
-    """Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
+    """Return a Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
     rows = ["| score | weight | top-1 alone |", "|---|---:|---:|"]
     for score in SCORES:
         alone = results["mean"][f"top1_{score}_alone"]
@@ -50,59 +60,63 @@ def scores_table(results: dict, calibration: Calibration) -> str:
 
 
 def write_card(folder: Path, results: dict | None = None) -> None:
-    """Write a checkpoint's `README.md`, from its `checkpoint.json` and, if it was measured, `evaluate`'s results."""
+    """Write a checkpoint's `README.md`, from its `checkpoint.json` and `evaluate`'s results.
+
+    New `results` are kept in its `results.json`; without new ones, those that are there are reported.
+    """
+    if results:
+        write_atomically(folder / RESULTS, json.dumps(results, indent=1).encode())
+    elif (folder / RESULTS).exists():
+        results = json.loads((folder / RESULTS).read_text())
     manifest = read_manifest(folder)
-    training, data = manifest.training, manifest.data
-    stages = "\n".join(f"- {stage}: {_stage_line(training[stage])}" for stage in manifest.stages)
-    command = f"python -m train evaluate --model {manifest.name} --data folder"
-    if results is None:
-        measured = f"Not measured yet: `{command} --csv test.csv --card`."
-    else:
-        measured = f"""`{command} --csv {results["csv"]}` (seed {results["seed"]}),
-photos that were used neither for training nor for calibration:
-
-{results_table(results)}
-
-Labels of one data set are ranked at a time; in columns "of all", everything the model knows. "Four options" are the
-truth and its three closest look-alikes, chosen among by the ranking; "letter alone" is what the model answers when it
-is asked for A, B, C or D.
-
-What each score of the ranking is worth (mean over the data sets), and the weight that calibration gave it:
-
-{scores_table(results, manifest.calibration)}"""
-    whole = manifest.base == MERGED
-    what = "A merged model, trained from" if whole else "Adapter and connector on top of"
-    (folder / "README.md").write_text(f"""---
-license: other
-license_name: research-data
-library_name: transformers
----
-
-# {manifest.name}
-
-{what} the base `{training["base"]}`{"" if whole else f" ({manifest.base_id})"}.
-It names {len(manifest.categories)} categories and writes their field marks.
-`checkpoint.json` has every number of the recipe and the fitted calibration.
-
-## Training
-
-Variant `{training["variant"]}`, seed {training["seed"]}. Data: `{data.name}` ({", ".join(data.sets)}):
-{data.photos} photos, {data.calibration_photos} more for calibration, manifest `{data.hash}`. Stages:
-
-{stages}
-
-## Results
-
-{measured}
-
-## Limits and licence
-
-It knows its categories and nothing else, and its attributes are what it learned for a kind of object, not measurements
-of the photo. The photos it was trained on stay under their owners' copyright, and photo collections of this kind are
-mostly for non-commercial research: use these weights for research. The base's licence holds for what is the base's.
-""")
+    base = manifest.training["base"]
+    card = ModelCard.from_template(
+        _card_data(manifest, results),
+        template_path=str(TEMPLATE),
+        manifest=manifest,
+        merged=manifest.base == MERGED,
+        embedded=base == EMBEDDED,
+        base=base,
+        command=f"python -m train evaluate --model {manifest.name} --data folder",
+        results=results,
+        results_table=results_table(results) if results else "",
+        scores_table=scores_table(results, manifest.calibration) if results else "",
+    )
+    write_atomically(folder / "README.md", f"{str(card).rstrip()}\n".encode())
 
 
-def _stage_line(stage: dict) -> str:
-    length = f"{stage['steps']} steps" if stage["steps"] else f"{stage['epochs']} epochs"
-    return f"{length}, {stage['photos']} photos per step"
+def _card_data(manifest: CheckpointManifest, results: dict | None) -> ModelCardData:
+    """Return the metadata that the hub reads."""
+    base, merged = manifest.training["base"], manifest.base == MERGED
+    library = OWN_LIBRARY if base == EMBEDDED else "transformers" if merged else "peft"
+    return ModelCardData(
+        model_name=manifest.name,
+        base_model=EMBEDDED_BASE if base == EMBEDDED else base_name(base),
+        datasets=[manifest.data.name],
+        eval_results=_eval_results(manifest, results) if results else None,
+        language="en",
+        library_name=library,
+        license="other",
+        license_name="research-data",
+        license_link="README.md#limits-and-licence",
+        pipeline_tag="image-text-to-text",
+        tags=["fine-grained-recognition"],
+    )
+
+
+def _eval_results(manifest: CheckpointManifest, results: dict) -> list[EvalResult]:
+    """Return the shares of photos that are named rightly, per data set."""
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=manifest.data.name,
+            dataset_name=manifest.data.name,
+            dataset_config=name,
+            dataset_split=Path(results["csv"]).stem,
+            metric_type="accuracy",
+            metric_name=COLUMNS[column],
+            metric_value=row[column],
+        )
+        for name, row in {**results["sets"], "mean": results["mean"]}.items()
+        for column in REPORTED
+    ]

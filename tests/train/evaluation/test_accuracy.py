@@ -1,16 +1,10 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from core.models.calibration import Calibration
-from core.models.checkpoint import CheckpointManifest
 from core.recognition.multiple_choice import names_category
-from train.data.records import Record
 from train.evaluation.ablation import COLUMNS, table
 from train.evaluation.accuracy import Outcome, expected_calibration_error, rank_of, summary
 from train.loop.calibration import fit_weights
-from train.publish.model_card import results_table, seen_photos, write_card
 
 
 def outcome(rank=0, confidence=0.9):
@@ -65,44 +59,6 @@ def test_weights_find_the_informative_score():
     weights = fit_weights(scored, [1.0, 1.0])
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
-
-
-FACTS = {
-    "name": "some-tiny",
-    "base": "tiny",
-    "base_id": "0" * 16,
-    "calibration": Calibration(1, 2, 3, 4),
-    "categories": ["a", "b", "c"],
-    "files": {},
-}
-
-
-def test_photos_of_the_training_are_recognised(tmp_path, monkeypatch):
-    photos = [Record(Path(f"{i}.jpg"), "Cedar Waxwing", "bird", f"{i}" * 64) for i in range(3)]
-    manifest = CheckpointManifest(**FACTS, data={"seen": ["1" * 12, "7" * 12]})
-    monkeypatch.setattr("train.publish.model_card.read_manifest", lambda folder: manifest)
-    assert seen_photos(tmp_path, photos) == [photos[1]]
-
-
-def test_the_card_reports_what_was_measured(tmp_path, monkeypatch):
-    manifest = CheckpointManifest(
-        **FACTS,
-        stages=["instruct"],
-        training={"base": "tiny", "variant": "finetune", "seed": 3, "instruct": {"steps": 7, "photos": 5}},
-        data={"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
-    )
-    monkeypatch.setattr("train.publish.model_card.read_manifest", lambda folder: manifest)
-    write_card(tmp_path)
-    assert "Not measured yet" in (tmp_path / "README.md").read_text()
-    measured = summary([outcome(0), outcome(3)])
-    results = {"model": "some-tiny", "csv": "test.csv", "seed": 0, "sets": {"bird": measured}, "mean": measured}
-    write_card(tmp_path, results)
-    card = (tmp_path / "README.md").read_text()
-    assert results_table(results) in card
-    assert "| bird | 2 | 50.0 | 100.0 | 50.0 |" in card
-    assert "| description | 2.00 | 50.0 |" in card
-    assert "instruct: 7 steps, 5 photos per step" in card
-    assert "names 3 categories" in card
 
 
 def test_the_ablation_table_has_means_and_spreads():
