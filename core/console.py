@@ -26,8 +26,10 @@ def exits_quietly(command: Callable[P, int]) -> Callable[P, int]:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            status = command(*args, **kwargs)
-            sys.stdout.flush()
+            try:
+                status = command(*args, **kwargs)
+            finally:  # after argparse has printed the help as well
+                sys.stdout.flush()
         except UserError as error:
             print(error, file=sys.stderr)
             return 1

@@ -35,11 +35,14 @@ def add_command(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
     from core.recognition.explanation import Explainer
-    from core.taxonomy.categories import in_super_category
+    from core.recognition.label_space import check_labels
+    from core.taxonomy.categories import distinct_names, in_super_category
     from core.zoo.hub import UNCALIBRATED
     from core.zoo.registry import find_entry, load
 
     labels = _read_labels(options.labels) if options.labels is not None else None
+    if labels is not None:
+        check_labels(distinct_names(labels)[0])
     if options.super_category:
         in_super_category(options.super_category)  # an unknown one is refused
     entry = find_entry(options.model)

@@ -62,7 +62,7 @@ class LabelSpaceBuilder:
             chosen = [c.name for c in in_super_category(super_category) if c.name in self._rows]
         else:
             chosen = list(self._bank.categories)
-        _check_limits(chosen)
+        check_labels(chosen)
         categories = [self._category(label) for label in chosen]
         names, descriptions = self._embeddings(categories)
         known = all(category in self._rows for category in categories)
@@ -100,7 +100,8 @@ def _distinct(labels: list[str]) -> list[str]:
     return kept
 
 
-def _check_limits(labels: list[str]) -> None:
+def check_labels(labels: list[str]) -> None:
+    """Raise `UserError` for fewer than two labels, or labels beyond the limits of number and length."""
     if len(labels) < 2:
         raise UserError("Give at least two different candidate names.")
     if len(labels) > MAX_LABELS:
