@@ -1,7 +1,7 @@
-"""Identifications that somebody chose to keep, with their photos and corrections, in one SQLite file.
+"""Store the identifications that people choose to keep, with photos and corrections, in one SQLite file.
 
-Every row belongs to the browser whose key kept it. Of a key only the SHA-256 is stored, and every query names it:
-without the key a row is neither seen nor changed nor deleted.
+Every row belongs to the browser whose key kept it. Only the SHA-256 of a key is stored, and every query filters by it:
+without the key, a row can be neither read nor changed nor deleted.
 """
 
 import csv
@@ -24,33 +24,34 @@ from core.errors import UserError
 from core.storage.cache import cache_root
 from core.taxonomy.categories import canonical_name
 
-THUMBNAIL_SIDE = 160  # pixels of the longer side, at most
+THUMBNAIL_SIDE = 160  # maximum length of the longer side in pixels
 PHOTO_SIDE = 640
-MAX_ROWS = 500  # of one browser
+JPEG_QUALITY = 90
+MAX_ROWS = 500  # per browser
 MAX_NAME = 100  # characters of a correction
 KEY_BYTES = 32  # of randomness
-KEY_LENGTH = 43  # characters that they are written in
-PATIENCE = 10  # seconds to wait for somebody else's write
+KEY_LENGTH = 43  # characters of these bytes in base64
+MAX_WAIT_SECONDS = 10  # for another connection's write
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identifications (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     session TEXT NOT NULL,     -- SHA-256 of the browser's key
     photo_hash TEXT NOT NULL,  -- SHA-256 of the upload
-    photo BLOB NOT NULL,       -- JPEG, made anew: without what a camera writes beside the pixels
+    photo BLOB NOT NULL,       -- JPEG, encoded again: without the camera's metadata
     thumbnail BLOB NOT NULL,   -- JPEG
     model TEXT NOT NULL,
     result TEXT NOT NULL,      -- JSON of Identification.as_dict
     time TEXT NOT NULL,        -- UTC, ISO 8601
-    correction TEXT NOT NULL   -- what it actually is; empty where nobody said
+    correction TEXT NOT NULL   -- the true name; empty if nobody entered one
 );
 CREATE INDEX IF NOT EXISTS by_session ON identifications (session, photo_hash);
 """
 
 
 @dataclass(frozen=True)
-class Row:
-    """One kept identification. `result` is what `Identification.as_dict` gave, `correction` is empty or a name."""
+class HistoryRow:
+    """One kept identification: `result` is its `Identification.as_dict`, `correction` a name or empty."""
 
     id: int
     photo_hash: str
@@ -62,33 +63,34 @@ class Row:
 
 
 def new_key() -> str:
-    """A key for a browser that has none: random, and told to nobody else."""
+    """Return a random key for a browser that has none."""
     return secrets.token_urlsafe(KEY_BYTES)
 
 
 def is_key(key: object) -> bool:
-    """Whether something that a browser sent can be a key."""
+    """Return whether something that a browser sent can be a key."""
     return isinstance(key, str) and len(key) == KEY_LENGTH
 
 
 class History:
-    """What was kept, in an SQLite file (by default in the cache folder) that is made when the first row is.
+    """The kept identifications in an SQLite file, by default in the cache folder.
 
-    Every method raises `UserError` if the file cannot be used or if `key` is no key.
+    Every method raises `UserError` if the file cannot be used or if `key` is not a key.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_root() / "history.sqlite"
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        """Open the file in one transaction."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)  # photos are nobody else's business
-            with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as connection:
-                connection.execute("PRAGMA auto_vacuum = FULL")  # the file shrinks when rows go
+            self.path.touch(mode=0o600)  # the photos are private
+            with closing(sqlite3.connect(self.path, timeout=MAX_WAIT_SECONDS)) as connection:
+                connection.execute("PRAGMA auto_vacuum = FULL")  # shrink the file when rows are deleted
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
+                connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
                 connection.executescript(SCHEMA)
                 with connection:
                     yield connection
@@ -96,12 +98,12 @@ class History:
             raise UserError(f"The history {self.path} cannot be used ({error}).") from error
 
     def keep(self, key: str, upload: bytes, photo: Image.Image, result: dict) -> None:
-        """Add a row: the hash of the uploaded bytes, small copies of the photo (RGB, upright), the result.
+        """Add a row: the hash of the uploaded bytes, small copies of the photo (RGB, upright), and the result.
 
-        A photo that was corrected before stays corrected. Raises `UserError` when there are `MAX_ROWS` already.
+        An earlier correction of the same photo applies to the new row. Raises `UserError` if there are `MAX_ROWS` rows.
         """
         owner, photo_hash = _hash(key), hashlib.sha256(upload).hexdigest()
-        with self._opened() as connection:
+        with self._connect() as connection:
             (count,) = connection.execute("SELECT count(*) FROM identifications WHERE session = ?", (owner,)).fetchone()
             if count >= MAX_ROWS:
                 raise UserError(f"The history holds {MAX_ROWS} identifications, which is its limit: delete some first.")
@@ -112,35 +114,34 @@ class History:
                 {
                     "owner": owner,
                     "hash": photo_hash,
-                    "photo": to_jpeg(photo, PHOTO_SIDE, 90),
-                    "thumbnail": to_jpeg(photo, THUMBNAIL_SIDE, 90),
+                    "photo": to_jpeg(photo, PHOTO_SIDE, JPEG_QUALITY),
+                    "thumbnail": to_jpeg(photo, THUMBNAIL_SIDE, JPEG_QUALITY),
                     "model": result["model"],
                     "result": json.dumps(result, ensure_ascii=False),
                     "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
             )
 
-    def rows(self, key: str) -> list[Row]:
-        """The rows of a key, newest first."""
+    def rows(self, key: str) -> list[HistoryRow]:
+        """Return the rows of a key, newest first."""
         columns = "id, photo_hash, thumbnail, model, result, time, correction"
-        with self._opened() as connection:
+        with self._connect() as connection:
             found = connection.execute(
                 f"SELECT {columns} FROM identifications WHERE session = ? ORDER BY id DESC",  # noqa: S608 - constants
                 (_hash(key),),
             ).fetchall()
         return [
-            Row(number, photo_hash, thumbnail, model, json.loads(result), time, correction)
+            HistoryRow(number, photo_hash, thumbnail, model, json.loads(result), time, correction)
             for number, photo_hash, thumbnail, model, result, time, correction in found
         ]
 
     def correct(self, key: str, row: int, name: str) -> str:
-        """Store what a row's photo actually shows, in all rows with that photo; -> the name as it was stored.
+        """Store the true name of a row's photo in all rows of that photo; return the name as stored.
 
-        Raises `UserError` for a name that is empty, longer than `MAX_NAME` or not of printable characters, and for a
-        row that is not there.
+        Raises `UserError` if the name is empty, longer than `MAX_NAME` or not printable, or if there is no such row.
         """
         name, owner = _checked_name(name), _hash(key)
-        with self._opened() as connection:
+        with self._connect() as connection:
             changed = connection.execute(
                 "UPDATE identifications SET correction = ? WHERE session = ? AND photo_hash = "
                 "(SELECT photo_hash FROM identifications WHERE session = ? AND id = ?)",
@@ -151,40 +152,40 @@ class History:
         return name
 
     def delete(self, key: str, row: int) -> None:
-        """Delete a row for good. Raises `UserError` if it is not there."""
+        """Delete a row for good. Raises `UserError` if there is no such row."""
         if not self._delete("session = ? AND id = ?", (_hash(key), row)):
             raise UserError("This identification is no longer in the history.")
 
     def clear(self, key: str) -> int:
-        """Delete all rows of a key for good; -> how many there were."""
+        """Delete all rows of a key for good; return their number."""
         return self._delete("session = ?", (_hash(key),))
 
     def _delete(self, condition: str, values: tuple) -> int:
-        with self._opened() as connection:
+        with self._connect() as connection:
             count = connection.execute(f"DELETE FROM identifications WHERE {condition}", values).rowcount  # noqa: S608
             connection.commit()
-            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # the log holds it too
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # the log holds the row, too
         if busy:
             raise UserError(
-                "Another program is reading the history: what was deleted is not listed any more, but it leaves the "
-                "file only when that program is done and something is kept or deleted again."
+                "Another program is reading the history: the deleted rows are no longer listed, but their bytes stay in "
+                "the file until that program ends and something is kept or deleted again."
             )
         return count
 
     def export_corrections(self, key: str) -> bytes:
-        """A ZIP that, unpacked, `python -m train run --data` takes: train.csv and the photos that were corrected.
+        """Return a ZIP of train.csv and the corrected photos: unpacked, it is input for `python -m train run --data`.
 
-        A spreadsheet would run a cell that begins with =, +, - or @ as a formula. A label that does not begin with a
-        letter or digit is therefore written with an underscore before it, which is read back as a space, and dropped.
-        Raises `UserError` if nothing was corrected.
+        A spreadsheet evaluates a cell that begins with =, +, - or @ as a formula. A label that does not begin with a
+        letter or digit is therefore prefixed with an underscore, which is read back as a space and stripped.
+        Raises `UserError` if there are no corrections.
         """
-        with self._opened() as connection:
+        with self._connect() as connection:
             found = connection.execute(
                 "SELECT photo, correction FROM identifications WHERE session = ? AND correction != '' ORDER BY id",
                 (_hash(key),),
             ).fetchall()
         if not found:
-            raise UserError("There are no corrections to export: choose a row and say what it actually is.")
+            raise UserError("There are no corrections to export: choose a row and enter its true name first.")
         photos = {f"photos/{hashlib.sha256(photo).hexdigest()[:16]}.jpg": (photo, name) for photo, name in found}
         table = io.StringIO(newline="")
         writer = csv.writer(table)
@@ -200,17 +201,17 @@ class History:
 
 def _hash(key: str) -> str:
     if not is_key(key):
-        raise UserError("Nothing was kept for this browser.")
+        raise UserError("Nothing is kept for this browser.")
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _checked_name(name: str) -> str:
     name = name.strip()
     if not name.isprintable():
-        raise UserError("The name has characters that cannot be printed: type it on one line.")
+        raise UserError("The name has unprintable characters: type it on one line.")
     if len(name) > MAX_NAME:
         raise UserError(f"The name is longer than {MAX_NAME} characters.")
     name = canonical_name(name)
     if not name:
-        raise UserError("The name is empty: say what it actually is.")
+        raise UserError("The name is empty: enter the true name.")
     return name

@@ -11,7 +11,7 @@ from core.data.images import data_url
 from core.errors import UserError
 from demo.components.errors import on_page
 from demo.components.events import FRESH, PRIVATE
-from demo.history_store import MAX_NAME, PHOTO_SIDE, History, Row, is_key, new_key
+from demo.history_store import MAX_NAME, PHOTO_SIDE, History, HistoryRow, is_key, new_key
 
 KEPT = (
     f"While the box is ticked, every finished identification is kept on the machine that serves this page: a small copy "
@@ -136,7 +136,7 @@ def _chosen(row: int | None) -> int:
     return row
 
 
-def _rows(history: History, key: str | None) -> list[Row]:
+def _rows(history: History, key: str | None) -> list[HistoryRow]:
     return history.rows(key) if key and is_key(key) else []
 
 
@@ -159,10 +159,10 @@ def _picture(thumbnail: bytes) -> str:
     return f'<img alt="" src="{data_url(thumbnail)}">'
 
 
-def _named(row: Row) -> str:
+def _named(row: HistoryRow) -> str:
     first = row.result["species"][0]
     return f"{first['name']} ({first['probability']:.0%})" if row.result["known"] else f"unknown ({first['name']}?)"
 
 
-def _summary(row: Row) -> str:
+def _summary(row: HistoryRow) -> str:
     return f"No. {row.id}: {_named(row)}, by {row.model}"

@@ -155,7 +155,7 @@ def test_another_browser_sees_and_changes_nothing(address, history, key):
 @pytest.mark.parametrize("made_up", ["", "x", 7, {"a": 1}, ["x"], "' OR '1'='1"])
 def test_made_up_keys_open_nothing(browser, key, made_up):
     assert browser.rows(made_up) == []
-    with pytest.raises(AppError, match="Nothing was kept"):
+    with pytest.raises(AppError, match="Nothing is kept"):
         browser.press("Export corrections", made_up)
     assert is_key(browser.press("keep", True, made_up, trigger="input")[0])
 
