@@ -75,19 +75,22 @@ def is_key(key: object) -> bool:
 class History:
     """The kept identifications in an SQLite file, by default in the cache folder.
 
-    Every method raises `UserError` if the file cannot be used or if `key` is not a key.
+    The file is created by the first `keep`; until then the history is empty. Every method raises `UserError` if the
+    file cannot be used or if `key` is not a key.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_root() / "history.sqlite"
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """Open the file in one transaction."""
+    def _connect(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open the file in one transaction; without `create`, a missing file is an empty history in memory."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)  # the photos are private
-            with closing(sqlite3.connect(self.path, timeout=MAX_WAIT_SECONDS)) as connection:
+            if create:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch(mode=0o600)  # the photos are private
+            database = self.path if self.path.exists() else ":memory:"
+            with closing(sqlite3.connect(database, timeout=MAX_WAIT_SECONDS)) as connection:
                 connection.execute("PRAGMA auto_vacuum = FULL")  # shrink the file when rows are deleted
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
@@ -103,7 +106,7 @@ class History:
         An earlier correction of the same photo applies to the new row. Raises `UserError` if there are `MAX_ROWS` rows.
         """
         owner, photo_hash = _hash(key), hashlib.sha256(upload).hexdigest()
-        with self._connect() as connection:
+        with self._connect(create=True) as connection:
             (count,) = connection.execute("SELECT count(*) FROM identifications WHERE session = ?", (owner,)).fetchone()
             if count >= MAX_ROWS:
                 raise UserError(f"The history holds {MAX_ROWS} identifications, which is its limit: delete some first.")

@@ -237,7 +237,21 @@ def test_a_file_that_is_no_history_is_a_message(tmp_path):
         History(tmp_path / "history.sqlite").rows(new_key())
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be used"):
-        History(tmp_path / "file" / "history.sqlite").rows(new_key())
+        keep(History(tmp_path / "file" / "history.sqlite"), new_key())
+
+
+def test_the_file_is_created_when_the_first_row_is_kept(history):
+    key = new_key()
+    assert history.rows(key) == []
+    assert history.clear(key) == 0
+    for refused in (lambda: history.correct(key, 1, "Crow"), lambda: history.delete(key, 1)):
+        with pytest.raises(UserError, match="no longer in the history"):
+            refused()
+    with pytest.raises(UserError, match="no corrections"):
+        history.export_corrections(key)
+    assert not history.path.parent.exists()
+    keep(history, key)
+    assert history.path.is_file()
 
 
 def test_it_is_in_the_cache_unless_told_otherwise(tmp_path, monkeypatch):
