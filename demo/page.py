@@ -13,26 +13,26 @@ from core.data.images import MAX_BYTES
 from demo.alignment import map_view
 from demo.components.models import ModelPool
 from demo.history_store import History
-from demo.tabs import compare as compare_tab
-from demo.tabs import diagnose as diagnose_tab
-from demo.tabs import history as history_tab
-from demo.tabs import identify as identify_tab
-from demo.tabs import models as models_tab
-from demo.tabs import study as case_study_tab
 from demo.tabs.alignment import AlignmentTab
+from demo.tabs.compare import CompareTab
+from demo.tabs.diagnose import DiagnoseTab
+from demo.tabs.history import HistoryTab, browser_key
+from demo.tabs.identify import IdentifyTab
+from demo.tabs.models import ModelsTab
+from demo.tabs.study import StudyTab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
 STYLE = Path(__file__).parent / "assets" / "style.css"
 
 
 class NoForeignFiles:
-    """Answers 403 where Gradio would fetch a web address for a client (`/gradio_api/file=http://...`)."""
+    """Middleware that answers 403 where Gradio would fetch a web address for a client (`/file=http://...`)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The request goes on unless it asks for a file by a web address."""
+        """Pass the request on unless it asks for a file by a web address."""
         if scope["type"] == "http" and "file=http" in scope["path"].lower():
             await PlainTextResponse("Web addresses are not fetched.", 403)(scope, receive, send)
         else:
@@ -40,35 +40,35 @@ class NoForeignFiles:
 
 
 def build(history: History | None = None, photos: Path | None = None) -> gr.Blocks:
-    """The whole page, with its queue. What people keep goes into the history of the cache folder, unless given.
+    """Return the whole page, with its queue. `history` is that of the cache folder unless given.
 
-    In the folder `photos` lie, the owner says, the photos that the checkpoints' embeddings are of.
+    `photos` is the folder with the photos of the checkpoints' embeddings, if the owner of the machine has them.
     """
     models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
-        key = history_tab.browser_key(page)
+        key = browser_key(page)
         with gr.Tab("Identify"):
-            identify_tab.build(models, history, key, page)
+            IdentifyTab(models, history, key, page)
         with gr.Tab("Compare"):
-            compare_tab.build(models, page)
+            CompareTab(models, page)
         with gr.Tab("Case study"):
-            studied = case_study_tab.build(models, page)
+            study = StudyTab(models, page)
         with gr.Tab("Alignment") as tab:
-            AlignmentTab(models, studied, tab, photos)
+            AlignmentTab(models, study.photos, tab, photos)
         with gr.Tab("Diagnose"):
-            diagnose_tab.build(models, page)
+            DiagnoseTab(models, page)
         with gr.Tab("History") as tab:
-            history_tab.build(history, key, tab)
-        with gr.Tab("ModelPool") as tab:
-            models_tab.build(models, tab)
+            HistoryTab(history, key, tab)
+        with gr.Tab("Models") as tab:
+            ModelsTab(models, tab)
     return page.queue(max_size=64)
 
 
 def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
-    """Serve the page; uploads are limited to what `core.data.images` accepts, and no web address is ever fetched."""
+    """Serve the page. Uploads are limited to what `core.data.images` accepts, and no web address is ever fetched."""
     processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
     return page.launch(
         server_name=host,

@@ -1,7 +1,8 @@
-"""The Models tab: which models there are, whether each can run here, how to get it, and loading one ahead of use."""
+"""The Models tab: which models there are, whether each can run here, how to get it, and loading one in advance."""
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from threading import Event, Thread
 from typing import Any
 
@@ -11,65 +12,78 @@ from core.errors import UserError
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import ModelEntry, availability, zoo
 from demo.components.errors import on_page
-from demo.components.events import HEAVY, PRIVATE
+from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool
 
 HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
-WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # on a phone the table scrolls
+WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # in a narrow window the table scrolls
 WITH_THE_APP = "comes with the app, or was trained here"
 NOTE = (
     "Nothing is ever downloaded from here: run the command in a terminal, then open the page again. Models of the hub "
     f"take their memory when they are loaded, and keep it. {UNCALIBRATED}"
 )
 STOPPED = (
-    "Stopped. Reading weights cannot be interrupted: it goes on until it is done, other models wait for it, and then it "
-    "is thrown away."
+    "Stopped. Reading weights cannot be interrupted: it goes on in the background, other models wait for it, and then "
+    "the weights are discarded."
 )
-POLL = 0.5  # seconds between two looks at a model that is being loaded
+POLL_SECONDS = 0.5  # between two updates while a model is loaded
 
 
-def build(models: ModelPool, tab: gr.Tab) -> None:
-    """Lay out the tab inside the current `gr.Blocks`; the table is made anew whenever the tab is opened."""
-    table = gr.Dataframe(
-        headers=HEADERS,
-        datatype="str",
-        column_widths=WIDTHS,
-        label="ModelPool",
-        interactive=False,
-        wrap=True,
-        elem_id="models",
-    )
-    with gr.Row():
-        name = gr.Dropdown(list(zoo()), value=None, label="Load a model ahead of its use", elem_id="to-load")
-        load = gr.Button("Load")
-        stop = gr.Button("Stop loading")
-    told = gr.Textbox(label="Loading", interactive=False, elem_id="loading")
-    gr.Markdown(NOTE, elem_classes="note")
+class ModelsTab:
+    """The tab, laid out inside the current `gr.Blocks`; the table is updated whenever `tab` is opened."""
 
-    def run(name: str | None) -> Iterator[tuple[object, object]]:
+    def __init__(self, models: ModelPool, tab: gr.Tab) -> None:
+        self._models = models
+        self.table = gr.Dataframe(
+            headers=HEADERS,
+            datatype="str",
+            column_widths=WIDTHS,
+            label="Models",
+            interactive=False,
+            wrap=True,
+            elem_id="models",
+        )
+        with gr.Row():
+            self.name = gr.Dropdown(list(zoo()), value=None, label="Load a model in advance", elem_id="to-load")
+            self.load = gr.Button("Load")
+            self.stop = gr.Button("Stop loading")
+        self.status = gr.Textbox(label="Loading", interactive=False, elem_id="loading")
+        gr.Markdown(NOTE, elem_classes="note")
+        tab.select(self.rows, None, self.table, **PRIVATE)
+        event = self.load.click(self.run, self.name, [self.status, self.table], **PRIVATE, **HEAVY)
+        self.stop.click(lambda: STOPPED, None, self.status, cancels=[event], **FRESH)
+
+    def run(self, name: str | None) -> Iterator[dict]:
+        """Load a model, and show for how long it has been loading."""
         with on_page():
             if name is None:
                 raise UserError("There is no model: choose one first.")
             try:
-                for line in loading(models, name):
-                    yield line, gr.skip()
-            except UserError as error:  # where "Loading ..." stood, so that this does not stay
-                yield str(error), _table(models)
+                for line in loading(self._models, name):
+                    yield {self.status: line}
+            except UserError as error:  # shown in place of "Loading ..."
+                yield {self.status: str(error), self.table: self.rows()}
                 return
-        yield f"{name} is loaded.", _table(models)
+        yield {self.status: f"{name} is loaded.", self.table: self.rows()}
 
-    tab.select(lambda: _table(models), None, table, **PRIVATE)
-    event = load.click(run, name, [told, table], **PRIVATE, **HEAVY)
-    stop.click(lambda: STOPPED, None, told, cancels=[event], queue=False, **PRIVATE)
+    def rows(self) -> list[list[str]]:
+        """Return the rows of the table."""
+        return [self._row(entry) for entry in zoo().values()]
+
+    def _row(self, entry: ModelEntry) -> list[str]:
+        state = "ready, loaded" if entry.name in self._models else availability(entry)
+        if entry.hub is None:
+            return [entry.name, state, entry.size, "see its model card", "", WITH_THE_APP]
+        return [entry.name, state, entry.size, entry.hub.licence, entry.hub.needs, entry.hub.command]
 
 
 def loading(models: ModelPool, name: str) -> Iterator[str]:
-    """Load a model in a thread; yields what it does and for how long. Raises `UserError` if it cannot be loaded.
+    """Load a model in a thread; yield the current step and the seconds so far. Raises `UserError` if it fails.
 
-    A caller who closes the iterator waits for nothing: the loading gives up at the end of the step it is in.
+    Closing the iterator does not wait: the thread gives up after the step it is in.
     """
     lines, given_up = [f"Loading {name}"], Event()
-    failure: list[BaseException] = []
+    done: Future[None] = Future()
     started = time.monotonic()
 
     def progress(line: str) -> None:
@@ -77,30 +91,18 @@ def loading(models: ModelPool, name: str) -> Iterator[str]:
             raise UserError("The loading was stopped.")
         lines.append(line)
 
-    def work() -> None:
+    def load() -> None:
         try:
             models.prepare(name, None, None, progress)
-        except BaseException as error:  # handed to the caller's thread below
-            failure.append(error)
+            done.set_result(None)
+        except BaseException as error:  # raised again by `done.result()`
+            done.set_exception(error)
 
-    worker = Thread(target=work, name="loading", daemon=True)
-    worker.start()
+    Thread(target=load, name="loading", daemon=True).start()  # daemon: quitting the app does not wait for it either
     try:
-        while worker.is_alive():
+        while not done.done():
             yield f"{lines[-1]} ... {time.monotonic() - started:.0f} s"
-            worker.join(POLL)
+            wait([done], POLL_SECONDS)
     finally:
         given_up.set()
-    if failure:
-        raise failure[0]
-
-
-def _table(models: ModelPool) -> list[list[str]]:
-    return [_row(models, entry) for entry in zoo().values()]
-
-
-def _row(models: ModelPool, entry: ModelEntry) -> list[str]:
-    state = "ready, loaded" if entry.name in models else availability(entry)
-    if entry.hub is None:
-        return [entry.name, state, entry.size, "see its model card", "", WITH_THE_APP]
-    return [entry.name, state, entry.size, entry.hub.licence, entry.hub.needs, entry.hub.command]
+    done.result()

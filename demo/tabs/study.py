@@ -1,11 +1,11 @@
 """The Case study tab: many photos through two models."""
 
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
+from markupsafe import Markup
 
 from core.data.images import MAX_BYTES
 from core.data.photo_sets import MAX_PHOTOS, open_photo_set
@@ -22,112 +22,160 @@ from core.evaluation.study import (
 )
 from core.evaluation.study_report import accuracy_table, photo_table, save
 from core.taxonomy.categories import super_categories
+from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool, ready_models
+from demo.components.templates import render
 from demo.components.uploads import uploaded
 
-TICK = 0.5  # seconds between two looks at the progress
-NEWEST = 8  # rows shown while it runs
-PAGE = 50  # rows shown at once afterwards
+UPDATE_SECONDS = 0.5  # between two updates of the progress
+NEWEST_ROWS = 8  # shown while the study runs
+PAGE_ROWS = 50  # shown per page afterwards
+STATE_SECONDS = 24 * 3600  # after which a session's study is deleted from memory
 HINT = (
-    f"Up to {MAX_PHOTOS} photos, or one ZIP of them; at most {MAX_BYTES // 2**20} MB a file. True names are optional: "
+    f"Up to {MAX_PHOTOS} photos, or one ZIP of them; at most {MAX_BYTES // 2**20} MB per file. True names are optional: "
     "class folders in the ZIP, or a CSV with the columns image_path and label among the files."
 )
 
 
-def build(models: ModelPool, page: gr.Blocks) -> gr.File:
-    """Lay out the tab inside the current `gr.Blocks`, `page`. Returns the component that holds its uploads."""
-    downloads = tempfile.TemporaryDirectory(prefix="finedefics-")  # gone when the process ends
-    ready = ready_models()
-    first, second = [name if name in ready else None for name in PAIR]
-    state = gr.State()
-    with gr.Row(equal_height=False):
+class StudyTab:
+    """The tab, laid out inside the current `gr.Blocks`, `page`. `photos` holds its uploads."""
+
+    def __init__(self, models: ModelPool, page: gr.Blocks) -> None:
+        self._models = models
+        self.study = gr.State(None, time_to_live=STATE_SECONDS)
+        with gr.Row(equal_height=False):
+            self._lay_out_inputs()
+        self._lay_out_results()
+        self._connect(page)
+
+    def _lay_out_inputs(self) -> None:
+        ready = ready_models()
+        first, second = [name if name in ready else None for name in PAIR]
         with gr.Column(min_width=320):
-            photos = gr.File(file_count="multiple", label="Photos, or one ZIP", height=180, elem_id="study-photos")
+            self.photos = gr.File(file_count="multiple", label="Photos, or one ZIP", height=180, elem_id="study-photos")
             gr.Markdown(HINT, elem_classes="note")
         with gr.Column(min_width=320):
             with gr.Row():
-                model_a = gr.Dropdown(ready, value=first, label="Model A")
-                model_b = gr.Dropdown(ready, value=second, label="Model B")
+                self.model_a = gr.Dropdown(ready, value=first, label="Model A")
+                self.model_b = gr.Dropdown(ready, value=second, label="Model B")
             choices = [("everything the model knows", EVERYTHING), ("the labels of the photos", OWN_LABELS)]
-            candidates = gr.Dropdown(
+            self.candidates = gr.Dropdown(
                 [*choices, *((name, name) for name in super_categories())], value=EVERYTHING, label="Candidates"
             )
-            ask = gr.Checkbox(label="Ask for free answers, too (takes several times as long)")
+            self.ask = gr.Checkbox(label="Ask for free answers, too (takes several times as long)")
             with gr.Row():
-                start = gr.Button("Compare the models", variant="primary", elem_id="study-start")
-                stop = gr.Button("Stop", elem_id="study-stop")
-    status = gr.Markdown("Choose photos, then press **Compare the models**.", elem_id="study-status")
-    accuracy = gr.HTML(elem_id="study-accuracy", js_on_load=None)
-    files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False, elem_id="study-files")
-    with gr.Row():
-        shown = gr.Radio(list(FILTERS), value="all", label="Show", elem_id="study-filter")
-        number = gr.Number(value=1, minimum=1, precision=0, label=f"Page ({PAGE} photos each)", scale=0, min_width=180)
-    table = gr.HTML(elem_id="study-table", js_on_load=None)
+                self.start = gr.Button("Compare the models", variant="primary", elem_id="study-start")
+                self.stop = gr.Button("Stop", elem_id="study-stop")
 
-    def finished(study: Study, only: str) -> tuple[object, ...]:
-        saved = save(study, Path(tempfile.mkdtemp(dir=downloads.name))) if study.rows else []
-        return (
-            study,
-            accuracy_table(study),
-            gr.File(value=[str(path) for path in saved], visible=bool(saved)),
-            _page(study, only, 1),
-            1,
+    def _lay_out_results(self) -> None:
+        self.status = gr.Markdown("Choose photos, then press **Compare the models**.", elem_id="study-status")
+        self.accuracy = gr.HTML(elem_id="study-accuracy", js_on_load=None)
+        self.files = gr.File(
+            label="Download", file_count="multiple", interactive=False, visible=False, elem_id="study-files"
         )
+        with gr.Row():
+            self.filter = gr.Radio(list(FILTERS), value="all", label="Show", elem_id="study-filter")
+            self.number = gr.Number(
+                value=1, minimum=1, precision=0, label=f"Page ({PAGE_ROWS} photos each)", scale=0, min_width=180
+            )
+        self.table = gr.HTML(elem_id="study-table", js_on_load=None)
 
-    def run(
-        uploads: list | None, name_a: str | None, name_b: str | None, choice: str, ask: bool, only: str
-    ) -> Iterator[tuple[object, ...]]:
+    def _connect(self, page: gr.Blocks) -> None:
+        results = [self.status, self.study, self.accuracy, self.files, self.table, self.number]
+        inputs: set[Block] = {
+            self.photos,
+            self.model_a,
+            self.model_b,
+            self.candidates,
+            self.ask,
+            self.filter,
+        }
+        event = self.start.click(self.run, inputs, results, **PRIVATE, **HEAVY)
+        self.stop.click(
+            self.stopped, {self.study, self.filter}, results, cancels=[event], api_visibility="private", queue=False
+        )
+        self.filter.input(
+            self.show_first_page, {self.study, self.filter}, [self.table, self.number], api_visibility="private"
+        )
+        self.number.input(self.show_page, {self.study, self.filter, self.number}, self.table, **PRIVATE)
+        models = [self.model_a, self.model_b]
+        page.load(lambda: dict.fromkeys(models, gr.Dropdown(ready_models())), None, models, **FRESH)
+
+    def run(self, values: dict) -> Iterator[dict]:
+        """Put the uploaded photos through both models."""
         with on_page():
-            names = check_models([name_a or "", name_b or ""])
-            with open_photo_set([uploaded(upload) for upload in uploads or []]) as items:
+            names = check_models([values[self.model_a] or "", values[self.model_b] or ""])
+            choice = values[self.candidates]
+            with open_photo_set([uploaded(upload) for upload in values[self.photos] or []]) as items:
                 labels, group = choose_candidates(items, choice)
-                yield "Loading the models ...", None, "", gr.File(value=None, visible=False), "", 1
-                pair = [models.prepare(name, labels, group) for name in names]
+                yield {
+                    self.status: "Loading the models ...",
+                    self.study: None,
+                    self.accuracy: "",
+                    self.files: gr.File(value=None, visible=False),
+                    self.table: "",
+                    self.number: 1,
+                }
+                pair = [self._models.prepare(name, labels, group) for name in names]
                 study = Study(names, choice, len(items))
-                yield study.progress(), study, *[gr.skip()] * 4
-                said = time.monotonic()
-                for row in examine(items, pair, ask):
-                    study.rows.append(row)  # the session has this very object: nothing is lost if it is stopped here
-                    if time.monotonic() - said >= TICK:
-                        said = time.monotonic()
-                        yield study.progress(), gr.skip(), accuracy_table(study), gr.skip(), _newest(study), gr.skip()
-            yield f"Done: {study.progress()}", *finished(study, only)
+                yield {self.status: study.progress(), self.study: study}
+                shown = time.monotonic()
+                for row in examine(items, pair, values[self.ask]):
+                    study.rows.append(row)  # the session holds this object: if stopped, it keeps what is done
+                    if time.monotonic() - shown >= UPDATE_SECONDS:
+                        shown = time.monotonic()
+                        yield {
+                            self.status: study.progress(),
+                            self.accuracy: accuracy_table(study),
+                            self.table: _newest(study),
+                        }
+            yield {self.status: f"Done: {study.progress()}", **self._finished(study, values[self.filter])}
 
-    def stopped(study: Study | None, only: str) -> tuple[object, ...]:
+    def stopped(self, values: dict) -> dict:
+        """Show what was done before Stop was pressed."""
+        study: Study | None = values[self.study]
         if study is None:
-            return "Stopped.", *[gr.skip()] * 5
-        return f"Stopped: {len(study.rows)} of {study.total} photos.", *finished(study, only)
+            return {self.status: "Stopped."}
+        status = f"Stopped: {len(study.rows)} of {study.total} photos."
+        return {self.status: status, **self._finished(study, values[self.filter])}
 
-    results = [status, state, accuracy, files, table, number]
-    event = start.click(
-        run,
-        [photos, model_a, model_b, candidates, ask, shown],
-        results,
-        **PRIVATE,
-        **HEAVY,
-    )
-    stop.click(stopped, [state, shown], results, cancels=[event], api_visibility="private", queue=False)
-    shown.input(
-        lambda study, only: (_page(study, only, 1), 1), [state, shown], [table, number], api_visibility="private"
-    )
-    number.input(_page, [state, shown, number], table, **PRIVATE)
-    page.load(lambda: [gr.Dropdown(ready_models())] * 2, None, [model_a, model_b], **FRESH)
-    return photos
+    def _finished(self, study: Study, only: str) -> dict:
+        saved = save(study, new_download_folder()) if study.rows else []
+        return {
+            self.study: study,
+            self.accuracy: accuracy_table(study),
+            self.files: gr.File(value=[str(path) for path in saved], visible=bool(saved)),
+            self.table: page_of(study, only, 1),
+            self.number: 1,
+        }
+
+    def show_first_page(self, values: dict) -> dict:
+        """Show the first page of the photos that the chosen filter lets through."""
+        return {self.table: page_of(values[self.study], values[self.filter], 1), self.number: 1}
+
+    def show_page(self, values: dict) -> str:
+        """Return the chosen page."""
+        return page_of(values[self.study], values[self.filter], values[self.number])
 
 
 def _newest(study: Study) -> str:
-    return f"<p>The newest first:</p>{photo_table(study.models, study.rows[: -NEWEST - 1 : -1])}"
+    rows = study.rows[: -NEWEST_ROWS - 1 : -1]
+    return _page_html("The newest first:", photo_table(study.models, rows))
 
 
-def _page(study: Study | None, only: str, number: float | None) -> str:
-    """One page of the photos that a filter lets through, as HTML."""
+def page_of(study: Study | None, only: str, number: float | None) -> str:
+    """Return one page of the photos that a filter lets through, as HTML."""
     if study is None:
         return ""
     rows: list[Row] = list(filter(FILTERS[only], list(study.rows)))
-    first = PAGE * (max(1, int(number or 1)) - 1)
-    part = rows[first : first + PAGE]
+    first = PAGE_ROWS * (max(1, int(number or 1)) - 1)
+    part = rows[first : first + PAGE_ROWS]
     if not part:
-        return f"<p>No photos here: {len(rows)} in all.</p>"
-    return f"<p>{first + 1} to {first + len(part)} of {len(rows)} photos</p>{photo_table(study.models, part)}"
+        return _page_html(f"No photos here: {len(rows)} in all.")
+    return _page_html(f"{first + 1} to {first + len(part)} of {len(rows)} photos", photo_table(study.models, part))
+
+
+def _page_html(heading: str, table: str = "") -> str:
+    return render("study_page.html", heading=heading, table=Markup(table))  # noqa: S704 - a template made the table

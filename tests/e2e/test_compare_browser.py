@@ -44,7 +44,7 @@ def test_markup_stays_text_and_an_endpoint_answers(tab, chat_server):
     chat_server.answer = [chunk(markup), chunk("", "stop")]
     tab.get_by_text("Endpoint", exact=True).click()
     tab.get_by_label("Address").fill(chat_server.url)
-    tab.get_by_label("Model's name there").fill("m")
+    tab.get_by_label("Name of the model there").fill("m")
     tab.get_by_label("API key").fill(KEY)
     tab.locator("#use-endpoint").click()
     expect(tab.locator("#endpoint-in-use textarea")).to_have_value(f"m at {chat_server.url[7:-3]}", timeout=30_000)
@@ -63,7 +63,7 @@ def test_markup_stays_text_and_an_endpoint_answers(tab, chat_server):
 def test_a_wrong_address_is_said(tab):
     tab.get_by_text("Endpoint", exact=True).click()
     tab.get_by_label("Address").fill("localhost")
-    tab.get_by_label("Model's name there").fill("m")
+    tab.get_by_label("Name of the model there").fill("m")
     tab.locator("#use-endpoint").click()
     expect(tab.get_by_text("The address of the endpoint must look like http://localhost:8000/v1.")).to_be_visible(
         timeout=30_000

@@ -32,7 +32,7 @@ def test_keep_correct_export_delete(tab, browser, address, tmp_path):
 
     tab.locator("#kept").get_by_text("finedefics-tiny").locator("visible=true").first.click()
     expect(tab.locator("#chosen textarea")).not_to_have_value("", timeout=60_000)
-    tab.get_by_label("It is actually ...").fill("=<b>Chelsea</b>")
+    tab.get_by_label("True name").fill("=<b>Chelsea</b>")
     tab.get_by_role("button", name="Save correction").click()
     expect(tab.locator("#kept")).to_contain_text("=<b>Chelsea</b>", timeout=60_000)
     tab.screenshot(path=tmp_path / "history.png", full_page=True)
@@ -70,6 +70,6 @@ def test_two_windows_of_one_browser_share_their_rows(tab):
 
 
 def test_the_models_tab_tells_what_can_run(tab):
-    open_tab(tab, "ModelPool")
+    open_tab(tab, "Models")
     expect(tab.locator("#models")).to_contain_text("idefics2-8b", timeout=60_000)
     expect(tab.locator("#models")).to_contain_text("hf download HuggingFaceM4/idefics2-8b")

@@ -13,7 +13,7 @@ from core.taxonomy.categories import categories, super_categories
 from core.zoo import hub
 from core.zoo.registry import availability, find_entry, load, zoo
 from demo.components.models import ModelPool
-from demo.tabs.identify import _shown
+from demo.tabs.identify import status_of
 
 NAME = "idefics2-8b"
 
@@ -123,7 +123,7 @@ def test_a_model_of_the_hub_identifies(memory, downloaded):
     result = recogniser.identify(Image.fromarray(pictures.chelsea()))
     assert result.model == NAME
     assert not result.calibrated
-    assert "probabilities are not calibrated" in _shown(result, "")[0]
+    assert "probabilities are not calibrated" in status_of(result, "")
     assert result.known
     assert len(result.species) == 5
     assert 0 < sum(species.probability for species in result.species) <= 1 + 1e-5

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from served_tab import data_of, event_of
 
 from core.taxonomy.categories import super_categories
 from demo.components.models import example_photos
@@ -29,7 +30,7 @@ def no_environment(monkeypatch):
 @pytest.fixture(scope="module")
 def page():
     page = build()
-    asking = page.fns[place(page, "ask_both")]
+    asking = event(page, "ask-both")
     assert asking.api_visibility == "private"
     asking.api_visibility = "undocumented"  # the client calls no private events, as a browser does
     return page
@@ -46,14 +47,21 @@ def compare(client, left, right, truth="", options=("", "", "", ""), kind="cat")
     return client.predict(handle_file(CAT), kind, left, right, truth, *options, api_name="/compare")
 
 
-def place(page, name):
-    """The index of a private event, by the name of its function."""
-    return next(i for i, event in page.fns.items() if event.fn and event.fn.__name__ == name)
+def event(page, button):
+    """The private event of a button with an id."""
+    return event_of(page, next(block for block in page.blocks.values() if block.elem_id == button))
+
+
+def labelled(event, values):
+    """Values by the inputs of an event, given by their labels."""
+    return {block: values[block.label] for block in event.inputs if not block.stateful}
 
 
 def use_endpoint(client, page, url):
     """As the page's own scripts do it: the event is private, which the client does not call."""
-    body = {"fn_index": place(page, "use_endpoint"), "data": [url, "m", KEY], "session_hash": client.session_hash}
+    use = event(page, "use-endpoint")
+    data = data_of(use, labelled(use, {"Address": url, "Name of the model there": "m", "API key": KEY}))
+    body = {"data": data, "fn_index": use._id, "session_hash": client.session_hash}
     return httpx.post(f"{client.src}gradio_api/run/predict", json=body, timeout=30).raise_for_status().json()["data"]
 
 
@@ -154,18 +162,20 @@ def test_the_schema_knows_nothing_of_endpoints(address):
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5"])
 def test_an_address_is_taken_only_on_a_page_of_this_machine(monkeypatch, host):
     page = build()
-    keep = page.fns[place(page, "use_endpoint")].fn
+    use = event(page, "use-endpoint")
+    typed = {"Address": "http://127.0.0.1:1/v1", "Name of the model there": "m", "API key": KEY}
+    values = labelled(use, typed)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        keep("http://127.0.0.1:1/v1", "m", KEY)  # not served yet
+        use.fn(values)  # not served yet
     monkeypatch.setattr(page, "server_name", host, raising=False)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        keep("http://127.0.0.1:1/v1", "m", KEY)
+        use.fn(values)
     monkeypatch.setattr(page, "server_name", "127.0.0.1")
-    settings, key, _ = keep("http://127.0.0.1:1/v1", "m", KEY)
-    assert (settings.key, key) == (KEY, "")
+    settings, cleared, _ = (use.fn(values)[output] for output in use.outputs)
+    assert (settings.key, cleared) == (KEY, "")
     monkeypatch.setattr(page, "share", True)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        keep("http://127.0.0.1:1/v1", "m", KEY)
+        use.fn(values)
 
 
 def test_the_endpoint_of_the_environment_is_used(address, chat_server, monkeypatch):
@@ -179,13 +189,18 @@ def test_the_endpoint_of_the_environment_is_used(address, chat_server, monkeypat
 def test_a_question_goes_to_both(address, page, chat_server):
     client = Client(address, verbose=False)
     use_endpoint(client, page, chat_server.url)
-    replies = client.predict(
-        handle_file(CAT), "finedefics-tiny", ENDPOINT, "<image> What is it?", fn_index=place(page, "ask_both")
-    )
+    asking = event(page, "ask-both")
+
+    def ask(question):
+        chosen = {"Photo": handle_file(CAT), "Model, left": "finedefics-tiny", "Model, right": ENDPOINT}
+        values = labelled(asking, {**chosen, "A question of your own": question})
+        return client.predict(*data_of(asking, values), fn_index=asking._id)
+
+    replies = ask("<image> What is it?")
     assert replies[0]
     assert replies[1] == "Egyptian Mau"
     with pytest.raises(AppError, match="Type a question first"):
-        client.predict(handle_file(CAT), "finedefics-tiny", ENDPOINT, " ", fn_index=place(page, "ask_both"))
+        ask(" ")
 
 
 def test_the_page_says_why_small_models_are_compared():

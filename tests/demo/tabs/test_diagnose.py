@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
-from served_tab import ServedTab, event, text_of
+from served_tab import ServedTab, text_of
 
 from core.embeddings.metrics import EXPLAINED
 from core.evaluation.capabilities import diagnose as real
@@ -54,7 +54,7 @@ def served(monkeypatch):
 
     monkeypatch.setattr(diagnose_tab, "diagnose", diagnose)
     models = SimpleNamespace(prepare=lambda name, labels, group: (name, None))
-    tab = ServedTab(lambda page: diagnose_tab.build(models, page), looked)
+    tab = ServedTab(lambda page: diagnose_tab.DiagnoseTab(models, page), looked)
     yield tab
     tab.page.close()
 
@@ -73,15 +73,15 @@ def archive(tmp_path):
     return pack
 
 
-def start(client, files, model="finedefics-tiny"):
-    return client.submit(files, model, fn_index=event(client, 0))
+def start(served, files, model="finedefics-tiny"):
+    return served.submit(served.tab.start, {served.tab.photos: files, served.tab.model: model})
 
 
 def test_photos_become_a_table_a_reading_and_two_files(served, archive):
-    job = start(served.client, archive(11))
-    status, shown, files = job.result(timeout=60)
-    assert status == "Done."
-    shown = text_of(shown)
+    job, tab = start(served, archive(11)), served.tab
+    done = served.outputs(tab.start, job.result(timeout=60))
+    assert done[tab.status] == "Done."
+    shown = text_of(done[tab.table])
     assert "90.0% ± 3.0" in shown
     assert "25.0%" in shown
     assert "20 photos, 4 categories, 5 folds" in shown
@@ -92,21 +92,22 @@ def test_photos_become_a_table_a_reading_and_two_files(served, archive):
     assert "2 files that are no readable photo" in shown
     assert "&lt;img" in shown
     assert "<img" not in shown
-    paths = text_of(files)
+    paths = text_of(done[tab.files])
     assert [Path(path).name for path in paths] == ["diagnosis.json", "diagnosis.csv"]
     data = json.loads(Path(paths[0]).read_text())
     assert data["reading"] == made_up().reading()
     assert len(Path(paths[1]).read_text().splitlines()) == len(data["rows"]) + 1
-    said = [output[0] for output in job.outputs()]
+    said = [served.outputs(tab.start, output)[tab.status] for output in job.outputs()]
     assert said[0] == "Loading the model ..."
     assert 4 <= len(said) <= 8  # two a second, not one a photo
 
 
 def test_cancel_stops_the_work(served, archive):
-    job = start(served.client, archive(200))
+    job = start(served, archive(200))
     served.wait_for(5)
     job.cancel()
-    assert served.client.predict(fn_index=event(served.client, 1)) == "Cancelled."
+    cancelled = served.result(served.tab.cancel, {})
+    assert cancelled[served.tab.status] == "Cancelled."
     assert served.at_rest()
     assert 5 <= len(served.looked) < 40
 
@@ -118,7 +119,7 @@ def test_what_cannot_be_diagnosed_is_one_sentence(served, archive):
         (archive(7), "", "There is no model"),
     ):
         with pytest.raises(AppError, match=message):
-            start(served.client, files, model).result(timeout=30)
+            start(served, files, model).result(timeout=30)
     assert not served.looked
 
 

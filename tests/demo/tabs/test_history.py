@@ -4,15 +4,19 @@ import base64
 import json
 import re
 import secrets
+from types import SimpleNamespace
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
+from served_tab import event_of
 
 from demo.components.models import example_photos
 from demo.history_store import History, is_key, new_key
+from demo.tabs.history import HistoryTab, browser_key
 
 CAT = next(path for path in example_photos() if "chelsea" in path)
 MODEL = "finedefics-tiny"
@@ -25,35 +29,39 @@ def history(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(history):
-    from demo.page import build, launch
+def site(history):
+    """The Identify and the History tab on a page that is served."""
+    from demo.components.models import ModelPool
+    from demo.page import launch
+    from demo.tabs.identify import IdentifyTab
 
-    page = build(history)
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
+    with gr.Blocks() as page:
+        key = browser_key(page)
+        identify = IdentifyTab(ModelPool(), history, key, page)
+        with gr.Tab("History") as tab:
+            shown = HistoryTab(history, key, tab)
+    _, url, _ = launch(page.queue(), "127.0.0.1", None, block=False)
+    yield SimpleNamespace(page=page, url=url, identify=identify, history=shown, tab=tab)
     page.close()
 
 
 class Browser:
     """One session, speaking to the page as Gradio's own scripts do: private events, too, and with event data."""
 
-    def __init__(self, address):
-        self.http = httpx.Client(base_url=f"{address}gradio_api/", timeout=120)
-        self.config = httpx.get(f"{address}config", timeout=30).json()
+    def __init__(self, site):
+        self.site, self.tab, self.keep_box = site, site.history, site.identify.keep
+        self.http = httpx.Client(base_url=f"{site.url}gradio_api/", timeout=120)
         self.session = secrets.token_hex(8)
 
-    def event(self, name, trigger):
-        """The event of the component with a label, a text or an id."""
-        components = self.config["components"]
-        ids = {c["id"] for c in components if name in map(c["props"].get, ("label", "value", "elem_id"))}
-        events = self.config["dependencies"]
-        return next(e for e in events if any(t[0] in ids and t[1] == trigger for t in e["targets"]))
+    def press(self, component, values, trigger="click", event_data=None):
+        """The outputs of an event by component, or `AppError` with its message; states are the server's."""
+        event = event_of(self.site.page, component, trigger)
+        data = [values.get(block) for block in event.inputs]
+        body = {"fn_index": event._id, "data": data, "event_data": event_data, "session_hash": self.session}
+        return dict(zip(event.outputs, self._sent(body, event.queue), strict=True))
 
-    def press(self, name, *inputs, trigger="click", event_data=None):
-        """The outputs of an event, or `AppError` with its message."""
-        event = self.event(name, trigger)
-        body = {"fn_index": event["id"], "data": inputs, "event_data": event_data, "session_hash": self.session}
-        if not event["queue"]:
+    def _sent(self, body, queued):
+        if not queued:
             return self.http.post("run/predict", json=body).raise_for_status().json()["data"]
         self.http.post("queue/join", json=body).raise_for_status()
         with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as lines:
@@ -66,17 +74,28 @@ class Browser:
         return message["output"]["data"]
 
     def rows(self, key):
-        return self.press("History", key, trigger="select")[0]["data"]
+        return self.press(self.site.tab, {self.tab.key: key}, "select")[self.tab.table]["data"]
+
+    def keep(self, ticked, key):
+        """The browser's key after the box was ticked, or no longer is."""
+        return self.press(self.keep_box.box, {self.keep_box.box: ticked, self.tab.key: key}, "input")[self.tab.key]
+
+    def choose(self, key, row):
+        """A click on a cell of a row."""
+        data = {"index": [0, 2], "value": row[2], "row_value": row}
+        return self.press(self.tab.table, {self.tab.key: key}, "select", data)
 
     def identify(self):
+        tab = self.site.identify
         with open(CAT, "rb") as file:
             (path,) = self.http.post("upload", files={"files": ("cat.png", file)}).json()
-        return self.press("identify", {"path": path, "meta": {"_type": "gradio.FileData"}}, "cat", "", MODEL, None)
+        photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        return self.press(tab.start, {tab.photo: photo, tab.group: "cat", tab.candidates: "", tab.model: MODEL})
 
 
 @pytest.fixture
-def browser(address):
-    return Browser(address)
+def browser(site):
+    return Browser(site)
 
 
 @pytest.fixture
@@ -89,14 +108,14 @@ def key(history):
 
 
 def test_only_what_is_asked_for_is_kept(browser, history):
-    key, _ = browser.press("keep", True, None, trigger="input")
+    key = browser.keep(True, None)
     assert is_key(key)
     browser.identify()
     (row,) = browser.rows(key)
     assert row[2].endswith("%)")
     assert row[3] == MODEL
     assert history.rows(key)[0].result["photo"] == "cat.png"
-    assert browser.press("keep", False, key, trigger="input")[0] == key
+    assert browser.keep(False, key) == key
     browser.identify()
     assert len(history.rows(key)) == 1
 
@@ -104,51 +123,46 @@ def test_only_what_is_asked_for_is_kept(browser, history):
 def test_a_browser_that_never_asked_has_no_key_and_no_rows(browser, history, monkeypatch):
     monkeypatch.setattr(history, "keep", lambda *_: pytest.fail("kept"))
     browser.identify()
-    assert browser.press("keep", False, None, trigger="input")[0] is None
+    assert browser.keep(False, None) is None
     assert browser.rows(None) == []
 
 
 def test_the_table_is_inert_and_its_pictures_are_part_of_it(browser, history, key):
     (row,) = browser.rows(key)
     assert row[2:4] == [f"{MARKUP} (50%)", MARKUP]  # the columns are plain text
-    table = next(c for c in browser.config["components"] if c["props"].get("elem_id") == "kept")
-    assert table["props"]["datatype"] == ["number", "html", "str", "str", "str", "str"]
+    assert browser.tab.table.datatype == ["number", "html", "str", "str", "str", "str"]
     (data,) = re.fullmatch(r'<img alt="" src="data:image/jpeg;base64,([A-Za-z0-9+/=]+)">', row[1]).groups()
     assert base64.b64decode(data) == history.rows(key)[0].thumbnail
 
 
 def test_a_row_is_chosen_corrected_exported_and_deleted(browser, history, key):
+    tab = browser.tab
     with pytest.raises(AppError, match="no corrections to export"):
-        browser.press("Export corrections", key)
+        browser.press(tab.export, {tab.key: key})
     row = browser.rows(key)[0]
-    choose(browser, key, row)
-    table, stored = browser.press("Save correction", key, None, "cedar_waxwing")
-    assert stored == table["data"][0][5] == "Cedar Waxwing"
+    browser.choose(key, row)
+    saved = browser.press(tab.save, {tab.key: key, tab.name: "cedar_waxwing"})
+    assert saved[tab.name] == saved[tab.table]["data"][0][5] == "Cedar Waxwing"
     with pytest.raises(AppError, match="longer than 100"):
-        browser.press("Save correction", key, None, "x" * 101)
-    (file,) = browser.press("Export corrections", key)
+        browser.press(tab.save, {tab.key: key, tab.name: "x" * 101})
+    file = browser.press(tab.export, {tab.key: key})[tab.download]
     assert file["value"]["path"].endswith("corrections.zip")
-    assert browser.press("Delete", key, None)[0]["data"] == []
+    assert browser.press(tab.remove, {tab.key: key})[tab.table]["data"] == []
     assert history.rows(key) == []
     with pytest.raises(AppError, match="Nothing is chosen"):
-        browser.press("Delete", key, None)
+        browser.press(tab.remove, {tab.key: key})
 
 
-def choose(browser, key, row):
-    """A click on a cell of a row."""
-    data = {"index": [0, 2], "value": row[2], "row_value": row}
-    return browser.press("kept", key, trigger="select", event_data=data)
-
-
-def test_another_browser_sees_and_changes_nothing(address, history, key):
-    other, foreign = Browser(address), new_key()
-    row = Browser(address).rows(key)[0]
+def test_another_browser_sees_and_changes_nothing(site, history, key):
+    other, foreign, tab = Browser(site), new_key(), site.history
+    row = Browser(site).rows(key)[0]
     assert other.rows(foreign) == []
-    assert choose(other, foreign, row)[1:] == ["", ""]
-    for name, typed in (("Save correction", ["Crow"]), ("Delete", [])):
+    chosen = other.choose(foreign, row)
+    assert (chosen[tab.summary], chosen[tab.name]) == ("", "")
+    for button in (tab.save, tab.remove):
         with pytest.raises(AppError, match="Nothing is chosen"):
-            other.press(name, foreign, None, *typed)
-    other.press("Yes, delete everything for good", foreign)
+            other.press(button, {tab.key: foreign, tab.name: "Crow"})
+    other.press(tab.confirm, {tab.key: foreign})
     assert [r.correction for r in history.rows(key)] == [""]
 
 
@@ -156,17 +170,26 @@ def test_another_browser_sees_and_changes_nothing(address, history, key):
 def test_made_up_keys_open_nothing(browser, key, made_up):
     assert browser.rows(made_up) == []
     with pytest.raises(AppError, match="Nothing is kept"):
-        browser.press("Export corrections", made_up)
-    assert is_key(browser.press("keep", True, made_up, trigger="input")[0])
+        browser.press(browser.tab.export, {browser.tab.key: made_up})
+    assert is_key(browser.keep(True, made_up))
 
 
 def test_everything_can_be_deleted(browser, history, key):
-    table, *_ = browser.press("Yes, delete everything for good", key)
-    assert table["data"] == []
+    tab = browser.tab
+    assert browser.press(tab.confirm, {tab.key: key})[tab.table]["data"] == []
     assert history.rows(key) == []
 
 
-def test_history_is_no_part_of_the_public_interface(address):
-    named = Client(address, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(named) == ["/identify", "/compare"]
+def test_history_is_no_part_of_the_public_interface(site):
+    named = Client(site.url, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(named) == ["/identify"]
     assert len(named["/identify"]["parameters"]) == 4
+
+
+def test_opening_the_tab_creates_no_file(tmp_path):
+    unused = History(tmp_path / "history.sqlite")
+    with gr.Blocks() as page:
+        key = browser_key(page)
+        shown = HistoryTab(unused, key, gr.Tab())
+    assert shown.refresh(new_key())[shown.table] == []
+    assert not unused.path.exists()

@@ -1,6 +1,7 @@
 import threading
 import time
 
+import gradio as gr
 import pytest
 
 from core.errors import UserError
@@ -34,7 +35,7 @@ def models(monkeypatch):
         return Loaded()
 
     monkeypatch.setattr(components, "load", load)
-    monkeypatch.setattr(models_tab, "POLL", 0.01)
+    monkeypatch.setattr(models_tab, "POLL_SECONDS", 0.01)
     return models
 
 
@@ -68,7 +69,9 @@ def test_a_model_that_cannot_be_loaded_says_so(models):
 def test_the_table_says_of_every_model_whether_it_can_run_and_how_to_get_it(models, monkeypatch):
     monkeypatch.setattr(models_tab, "availability", lambda entry: f"state of {entry.name}")
     models._loaded["idefics2-tiny"] = object()
-    rows = {row[0]: dict(zip(HEADERS, row, strict=True)) for row in models_tab._table(models)}
+    with gr.Blocks():
+        tab = models_tab.ModelsTab(models, gr.Tab())
+    rows = {row[0]: dict(zip(HEADERS, row, strict=True)) for row in tab.rows()}
     assert list(rows) == list(zoo())
     assert rows["finedefics-tiny"]["state"] == "state of finedefics-tiny"
     assert rows["idefics2-tiny"]["state"] == "ready, loaded"
