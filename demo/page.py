@@ -22,6 +22,7 @@ from demo.tabs.models import ModelsTab
 from demo.tabs.study import StudyTab
 
 TITLE = "Finedefics: what is it, and how can you tell?"
+MAX_SESSIONS = 200  # whose states (photos, studies, maps) are kept in memory; the oldest are dropped
 STYLE = Path(__file__).parent / "assets" / "style.css"
 
 
@@ -69,6 +70,8 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
 
 def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
     """Serve the page. Uploads are limited to what `core.data.images` accepts, and no web address is ever fetched."""
+    # Gradio 6.31 fetches every web address that a client gives as a file, and has no setting against it: the transport
+    # of its HTTP client is replaced by one that answers 403.
     processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
     return page.launch(
         server_name=host,
@@ -78,6 +81,7 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
         show_error=True,
         footer_links=["api"],
         ssr_mode=False,
+        state_session_capacity=MAX_SESSIONS,
         app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
         theme=gr.themes.Soft(),
         head=map_view.head(),
