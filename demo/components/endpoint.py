@@ -17,7 +17,7 @@ ABOUT = (
 
 
 class EndpointPanel:
-    """The panel, laid out inside the current `gr.Blocks`, `page`; `settings` is the state with the `EndpointSettings`."""
+    """The panel, laid out inside the current `gr.Blocks`, `page`; the state `settings` has the `EndpointSettings`."""
 
     def __init__(self, page: gr.Blocks) -> None:
         self._page = page
