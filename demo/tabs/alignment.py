@@ -17,17 +17,18 @@ from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool, default_choice, ready_models
 
 INTRO = (
-    "Circles are photos, diamonds attribute descriptions, stars category names: points of one space. Where a model is "
-    "aligned, a photo lies near its name. Click a point for its photo and neighbours; draw a box or a lasso to "
-    "list photos; colours never change where a point lies."
+    "Circles are photos, diamonds attribute descriptions and stars category names, all in one embedding space. In an "
+    "aligned model, a photo lies near its name. Click a point to see its photo and neighbours; draw a box or a lasso "
+    "to list photos. Colours never change positions."
 )
 METRICS_NOTE = (
-    "The numbers are computed in the original space, of all its dimensions, never in the map; only trustworthiness is "
-    "about the map: it says how far to believe it. Distances between far groups of a t-SNE or UMAP map mean little."
+    "The numbers are computed in the space with all its dimensions, never in the map. Only trustworthiness is about "
+    "the map: it measures how far the map can be believed. Distances between distant groups of a t-SNE or UMAP map "
+    "mean little."
 )
 NO_PHOTOS = (
-    "The photos themselves are not part of this app (their licences), so that only their names are shown. Whoever "
-    "serves this page and has them can start it with `--photos FOLDER`; uploaded photos always show."
+    "For reasons of licence the photos are not part of this app, so only their names are shown. Whoever serves this "
+    "page and has the photos can start it with `--photos FOLDER`. Uploaded photos are always shown."
 )
 UPLOAD_HINT = (
     f"Up to {MAX_PHOTOS} photos, or one ZIP of them, with true names: class folders in the ZIP, or a CSV with the "

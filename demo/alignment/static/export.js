@@ -61,12 +61,12 @@ class MapExport {
 
   async save(format) {
     if (!this.drawing.about) return;
-    this.status.textContent = `Making the ${format.toUpperCase()} ...`;
+    this.status.textContent = `Exporting the ${format.toUpperCase()} ...`;
     await new Promise((done) => setTimeout(done));
     const figure = this.figure(), {width, height} = figure.layout;
     const options = {format, scale: format === 'png' ? 3 : 1, width, height, filename: this.drawing.about.file};
     await Plotly.downloadImage(figure, options);
     const isVector = this.drawing.isFlat || format === 'png';
-    this.status.textContent = isVector ? '' : 'A map in three dimensions is a picture inside the SVG.';
+    this.status.textContent = isVector ? '' : 'The SVG of a 3-D map contains a bitmap.';
   }
 }
