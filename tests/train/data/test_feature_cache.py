@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
+from core.models.base_models import open_base
 from core.models.vlm import VisionFeatures
-from train.data.feature_cache import cache_features
+from train.data.feature_cache import cache_features, mean_features
 from train.data.records import Record
 
 
@@ -64,3 +65,21 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(records, tmp_path, monke
     monkeypatch.setenv("FINEDEFICS_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written"):
         cache_features(Encoder(), records, 2, seed=0)
+
+
+def test_an_interrupted_computation_is_resumed(records, tmp_path):
+    model = Encoder()
+    whole = np.array(cache_features(model, records, 2, seed=0).array)
+    (path,) = (tmp_path / "cache/features").glob("*.npy")
+    cut = np.lib.format.open_memmap(path.rename(path.with_suffix(".part")), mode="r+")
+    cut[2:] = 0
+    cut.flush()
+    assert np.array_equal(cache_features(model, records, 2, seed=0).array, whole)
+    assert model.count == 4
+
+
+def test_mean_features_are_those_of_the_first_view(data, reduced_idefics2):
+    mllm = open_base(str(reduced_idefics2), dtype=torch.float32)
+    names = [category.name for category in data.categories]
+    cached = mean_features(mllm, data.records, data.features, names)
+    assert torch.allclose(cached, mean_features(mllm, data.records, None, names), atol=1e-3)

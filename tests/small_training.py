@@ -1,0 +1,40 @@
+"""A recipe of a few steps, and what tests do with the batches and losses of one."""
+
+import torch
+
+from train.data.collator import Collator
+from train.recipe import Adapter, Recipe, read_preset
+
+STAGE = {"steps": 4, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1, "save_every": 2}
+
+
+def small_recipe(base, **changes) -> Recipe:
+    """The preset of the embedded model in float32 for `base`, with few steps, photos and negatives."""
+    recipe = read_preset("tiny-cpu", base=str(base), precision="float32")
+    stages = {name: getattr(recipe, name).changed(**STAGE) for name in ("warmup", "align", "instruct")}
+    sizes = {"views": 2, "groups_per_batch": 2, "hard_negatives": 2}
+    shares = dict.fromkeys(("described_share", "closed_share", "rehearsed_share"), 0.34)
+    return recipe.changed(**{**stages, **sizes, **shares, **changes})
+
+
+def plain_recipe(base, **changes) -> Recipe:
+    """The same without cached features, warm-up and memory."""
+    fields = {"views": 0, "feature_dropout": 0.0, "warmup": None, "anchor": False}
+    fields |= {"adapter": Adapter(rank=2, alpha=4, dropout=0.0), "negatives_from_memory": False}
+    return small_recipe(base, **{**fields, **changes})
+
+
+def batch_of(stage, mllm, data, recipe, step=0, **options):
+    """The whole batch of a step."""
+    indices = [(step, position) for position in range(getattr(recipe, stage).photos)]
+    return Collator(stage, mllm, data, recipe, **options)(indices)["batch"]
+
+
+def total(losses) -> torch.Tensor:
+    """The sum of named losses."""
+    return torch.stack(list(losses.values())).sum()
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    """Copies of the gradients by the name of their parameter."""
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
