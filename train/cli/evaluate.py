@@ -11,6 +11,7 @@ from train.cli.arguments import add_data, natural
 if TYPE_CHECKING:
     from core.recognition.recogniser import Recogniser
     from train.cli.arguments import Commands
+    from train.data.records import Record
 
 
 def add_command(commands: "Commands") -> None:
@@ -57,11 +58,13 @@ def _answer_foci(options: argparse.Namespace) -> None:
 
 def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     from core.errors import UserError
+    from core.models.checkpoint import read_manifest
     from train.data.source import labelled
     from train.evaluation.accuracy import evaluate
     from train.publish.model_card import seen_photos, write_card
 
-    records = labelled(options.data, csv, "test")
+    given = labelled(options.data, csv, "test")
+    records, unknown = measurable(options.model, given, read_manifest(folder).categories)
     if seen := seen_photos(folder, records):
         warning = (
             f"{options.model} has seen {len(seen)} of these {len(records)} photos in training (for example "
@@ -70,7 +73,8 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
         if options.card:
             raise UserError(f"{warning} A model card reports unseen ones.")
         print(warning, file=sys.stderr)
-    results = {**evaluate(_merged(options.model), records, csv, options.seed), "seen": len(seen)}
+    measured = evaluate(_merged(options.model), records, csv, options.seed, among_all=len(unknown) < len(given))
+    results = {**measured, "seen": len(seen), "unknown_names": len(unknown)}
     if options.card:
         write_card(folder, results)
     if options.json:
@@ -80,6 +84,34 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
         print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+
+
+def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tuple[list[Record], list[Record]]":
+    """Return the photos to measure, and those whose true name the model was not trained on; say which these are.
+
+    Where it knows none of the names, all photos are measured, by the text side alone. Raises `UserError` if it knows
+    but one name of a data set.
+    """
+    from core.errors import UserError
+    from train.data.records import split_known
+
+    known, unknown = split_known(given, categories)
+    if not unknown:
+        return given, []
+    names = sorted({record.category for record in unknown})
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if not known:
+        print(f"{model} was trained on none of these names: it chooses among them zero-shot.", file=sys.stderr)
+        return given, unknown
+    print(
+        f"{len(unknown)} of {len(given)} photos are not counted: {model} was not trained on their names ({listed}).",
+        file=sys.stderr,
+    )
+    for data_set in sorted({record.data_set for record in known}):
+        left = {record.category for record in known if record.data_set == data_set}
+        if len(left) < 2:
+            raise UserError(f"{model} knows {left.pop()} alone of the names in {data_set}: at least two are needed.")
+    return known, unknown
 
 
 def _merged(model: str) -> "Recogniser":

@@ -55,6 +55,13 @@ def check_no_leakage(train: list[Record], test: list[Record]) -> None:
         )
 
 
+def split_known(records: list[Record], categories: list[str]) -> tuple[list[Record], list[Record]]:
+    """Return the records whose category is among `categories`, and the others."""
+    names = {name.casefold() for name in categories}
+    known = [record for record in records if record.category.casefold() in names]
+    return known, [record for record in records if record.category.casefold() not in names]
+
+
 def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:
     """Return (training part, calibration part): a fixed `share` of every category with at least `least` photos.
 
