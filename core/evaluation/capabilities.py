@@ -35,7 +35,7 @@ from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, W
 from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
 from core.models.checkpoint import read_manifest
 from core.models.scoring import pooled_features
-from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.models.vlm import VisionFeatures, VisionLanguageModel, eos_states
 from core.progress import Progress, count_progress, part
 from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import answered, names_category
@@ -173,8 +173,7 @@ def pooled_states(
     places = torch.arange(states.shape[1], device=states.device)
     between = (places >= 1) & (places < lengths[:, None] - 1)  # [B, T]
     average = (states * between[..., None]).sum(dim=1) / between.sum(dim=1, keepdim=True)
-    last = states[torch.arange(len(states), device=states.device), lengths - 1]
-    return F.normalize(last, dim=-1).cpu(), F.normalize(average, dim=-1).cpu()
+    return eos_states(states, sequences).cpu(), F.normalize(average, dim=-1).cpu()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a photo scores candidate names: by its image tokens, and by what the text model would answer."""
+"""Score candidate names for a photo: by its image tokens, and by the likelihood of the names as answers."""
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ CANDIDATES_PER_BATCH = 24
 def answer_log_likelihoods(
     mllm: VisionLanguageModel, prompt: list[int], image_tokens: Tensor, answers: list[str]
 ) -> Tensor:
-    """[N] float32: log p(answer, EOS | photo, question) of every answer, summed over its tokens.
+    """Return log p(answer, EOS | photo, question) [N] float32 of every answer, summed over its tokens.
 
     `image_tokens` [1, L, H] fill the prompt's placeholders. The key-value cache of the prompt is computed once and
-    branched for every batch of answers.
+    expanded for every batch of answers.
     """
     if not answers:
         raise ValueError("There are no answers to score.")
@@ -27,8 +27,8 @@ def answer_log_likelihoods(
     scores = []
     for start in range(0, len(sequences), CANDIDATES_PER_BATCH):
         batch = sequences[start : start + CANDIDATES_PER_BATCH]
-        branched = expand_kv_cache(mllm, cache, len(batch))
-        states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=branched)  # [n, T, H]
+        expanded = expand_kv_cache(mllm, cache, len(batch))
+        states = mllm.hidden_states([sequence[:-1] for sequence in batch], cache=expanded)  # [n, T, H]
         rows = torch.tensor([row for row, sequence in enumerate(batch) for _ in sequence[1:]], device=states.device)
         columns = [column for sequence in batch for column in range(len(sequence) - 1)]
         targets = torch.tensor([token for sequence in batch for token in sequence[1:]], device=states.device)
@@ -38,17 +38,17 @@ def answer_log_likelihoods(
 
 
 def expand_kv_cache(mllm: VisionLanguageModel, cache: DynamicCache, n: int) -> DynamicCache:
-    """The key-value cache of one sequence for `n` continuations of it; `cache` itself stays as it is."""
-    branched = DynamicCache(config=mllm.text_model.config)
+    """Return the key-value cache of one sequence expanded to `n` continuations of it; `cache` stays as it is."""
+    expanded = DynamicCache(config=mllm.text_model.config)
     for layer, entry in enumerate(cache.layers):
-        branched.update(entry.keys.expand(n, -1, -1, -1), entry.values.expand(n, -1, -1, -1), layer)
-    return branched
+        expanded.update(entry.keys.expand(n, -1, -1, -1), entry.values.expand(n, -1, -1, -1), layer)
+    return expanded
 
 
 def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tensor:
-    """[B, N] in [-1, 1]: mean cosine of image tokens [B, L, H] with the words [N, L, H] at their places.
+    """Return the mean cosine [B, N] of image tokens [B, L, H] with the words [N, L, H] at the same positions.
 
-    Both are taken relative to `centre` [H]. Places where `words` is zero hold no word and do not count.
+    Both are taken relative to `centre` [H]. Positions where `words` is zero hold no word and do not count.
     """
     present = words.abs().sum(dim=-1) > 0  # [N, L]
     directions = F.normalize(words - centre, dim=-1) * present[..., None]
@@ -57,11 +57,11 @@ def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tens
 
 
 def pooled_features(vision: VisionFeatures) -> Tensor:
-    """[B, D] float32, L2-normalised: the mean over the patches that are not padding."""
+    """Return the mean over the patches that are not padding: [B, D] float32, L2-normalised."""
     weights = vision.mask.float()[..., None]
     return F.normalize((vision.states.float() * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
 
 
 def log_probabilities(mllm: VisionLanguageModel, states: Tensor) -> Tensor:
-    """[..., V] float32 log-probabilities of the next token from last hidden states [..., H]."""
+    """Return the log-probabilities [..., V] float32 of the next token, from last hidden states [..., H]."""
     return mllm.model.lm_head(states).float().log_softmax(dim=-1)

@@ -1,14 +1,17 @@
-"""A multi-modal LLM of the Idefics2 kind, taken apart where the method needs it.
+"""A vision-language model of the Idefics2 or Idefics3 (SmolVLM) architecture, in the steps that the method needs.
 
-A photo goes through the frozen vision tower once (`VisionFeatures`, cacheable), through the connector (image
-tokens), and through the text model as often as there are texts to relate it to. Nothing here is particular to the
-embedded model: any Idefics2 will do, and any Idefics3 (SmolVLM), whose connector and prompt differ a little. A photo is
-one image: splitting into sub-images must be off.
+A photo goes through the frozen vision encoder once (`VisionFeatures`, cacheable), through the connector (image tokens),
+and through the text model once per text that is related to it. A photo is one image: splitting into sub-images must be
+off.
 """
 
 import copy
+import math
 import re
+import sys
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -23,15 +26,45 @@ from transformers import (
     Idefics3Processor,
 )
 
+MAX_GROWTH = 1.3  # of sequence lengths in a group: padding costs as much as words
 END_OF_UTTERANCE = "<end_of_utterance>"  # ends a turn in the chat templates of Idefics2-8B and SmolVLM
 
 
 @dataclass(frozen=True)
 class VisionFeatures:
-    """What the frozen tower says of B photos."""
+    """The output of the frozen vision encoder for B photos."""
 
     states: Tensor  # [B, P, D_vision]
     mask: Tensor  # [B, P] bool: False where a patch is padding
+
+
+Embeddable = TypeVar("Embeddable", bound=Sized)
+
+
+def eos_states(states: Tensor, sequences: Sequence[Sized]) -> Tensor:
+    """Return the last state of each right-padded sequence, from states [B, T, H]: [B, H] float32, L2-normalised."""
+    last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)
+    return F.normalize(states[torch.arange(len(sequences), device=states.device), last].float(), dim=-1)
+
+
+def embed_by_length(
+    items: Sequence[Embeddable],
+    embed: Callable[[list[Embeddable]], Tensor],
+    most: int = sys.maxsize,
+    growth: float = math.inf,
+) -> Tensor:
+    """Embed items in groups of similar length and return the rows in the order of the items.
+
+    A group has at most `most` items, of which none is longer than `growth` times the shortest, plus two.
+    """
+    order = sorted(range(len(items)), key=lambda i: len(items[i]))
+    groups: list[list[int]] = []
+    for i in order:
+        if not groups or len(groups[-1]) == most or len(items[i]) > growth * len(items[groups[-1][0]]) + 2:
+            groups.append([])
+        groups[-1].append(i)
+    rows = torch.cat([embed([items[i] for i in group]) for group in groups])
+    return rows[torch.tensor(order, device=rows.device).argsort()]
 
 
 class VisionLanguageModel:
@@ -58,20 +91,20 @@ class VisionLanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return the device of the weights."""
         return self.model.device
 
     def own_weights(self) -> None:
-        """Take copies of weights that are shared with other models, so that all of them can be trained."""
+        """Copy the weights that are shared with other models, so that all of them can be trained."""
         self.model = copy.deepcopy(self.model)
         self.text_model = self.model.model.text_model
 
     def escape(self, text: str) -> str:
-        """Text that cannot end a turn or stand for a photo: special tokens typed by a user are broken up."""
+        """Return the text with its special tokens broken up, so that it cannot end a turn or stand for a photo."""
         return self._special.sub(lambda match: match.group()[0] + " " + match.group()[1:], text)
 
     def pixels(self, photos: list[Image.Image]) -> tuple[Tensor, Tensor]:
-        """RGB photos as the tower takes them: pixel values [B, 3, H, W] and patch mask [B, H/p, W/p], on the CPU."""
+        """Return the encoder's input for RGB photos: pixels [B, 3, H, W] and patch mask [B, H/p, W/p], on the CPU."""
         inputs = self.processor.image_processor([[photo] for photo in photos], return_tensors="pt")
         pixels = inputs["pixel_values"][:, 0]
         pixel_mask = inputs.get("pixel_attention_mask")
@@ -83,7 +116,7 @@ class VisionLanguageModel:
 
     @torch.no_grad()
     def encode_vision(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
-        """The frozen vision tower on `pixels` (the first half of the model's `get_image_features`)."""
+        """Run the frozen vision encoder on `pixels` (the first half of the model's `get_image_features`)."""
         encoder = self.model.model.vision_model
         pixels = pixels.to(self.device, next(encoder.parameters()).dtype)
         patch_mask = patch_mask.to(self.device)
@@ -91,11 +124,11 @@ class VisionLanguageModel:
         return VisionFeatures(states, patch_mask.flatten(1))
 
     def vision_features(self, photos: list[Image.Image]) -> VisionFeatures:
-        """What the tower says of RGB photos."""
+        """Return the vision features of RGB photos."""
         return self.encode_vision(*self.pixels(photos))
 
     def image_tokens(self, vision: VisionFeatures) -> Tensor:
-        """The connector: -> [B, L, H], one row of L image tokens per photo."""
+        """Run the connector: return the image tokens [B, L, H] of the photos."""
         connector = self.model.model.connector
         states = vision.states.to(next(connector.parameters()).dtype)
         if isinstance(self.model, Idefics3ForConditionalGeneration):
@@ -103,19 +136,19 @@ class VisionLanguageModel:
         return connector(states, attention_mask=vision.mask)
 
     def text_ids(self, text: str) -> list[int]:
-        """`[BOS, text, EOS]`, the sequence whose EOS state embeds a text. Raises `ValueError` for an empty text."""
+        """Return `[BOS, text, EOS]`, whose EOS state embeds a text. Raises `ValueError` for an empty text."""
         words = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids
         if not words:
             raise ValueError("An empty text cannot be embedded.")
         return [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
 
     def object_ids(self) -> list[int]:
-        """`[BOS, image tokens, EOS]`, the sequence whose EOS state embeds a photo."""
+        """Return `[BOS, image tokens, EOS]`, whose EOS state embeds a photo."""
         images = [self.image_token] * self.processor.image_seq_len
         return [self.tokenizer.bos_token_id, *images, self.tokenizer.eos_token_id]
 
     def question_ids(self, question: str) -> list[int]:
-        """The chat prompt that asks `question` about one photo, up to where the answer starts."""
+        """Return the chat prompt that asks `question` about one photo, up to where the answer starts."""
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self.escape(question)}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
         if isinstance(self.processor, Idefics3Processor):  # it makes room for an image only when it is given one
@@ -124,11 +157,11 @@ class VisionLanguageModel:
         return self.processor(text=[prompt])["input_ids"][0]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """An answer as the model should write it: its tokens and the end of the turn."""
+        """Return the tokens of an answer and of the end of the turn."""
         return [*self.tokenizer(self.escape(answer), add_special_tokens=False).input_ids, self.answer_end]
 
     def input_embeddings(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Right-padded input embeddings [B, T, H] and attention mask [B, T] of token sequences.
+        """Return right-padded input embeddings [B, T, H] and attention mask [B, T] of token sequences.
 
         The image placeholders of all sequences, in order, are filled with the rows of `image_tokens` [B', L, H].
         Raises `ValueError` for an empty sequence or when placeholders and image tokens do not match in number.
@@ -151,7 +184,7 @@ class VisionLanguageModel:
     def hidden_states(
         self, sequences: list[list[int]], image_tokens: Tensor | None = None, cache: DynamicCache | None = None
     ) -> Tensor:
-        """Last hidden states [B, T, H] (after the final norm) of right-padded sequences."""
+        """Return the last hidden states [B, T, H] (after the final norm) of right-padded sequences."""
         embeddings, _ = self.input_embeddings(sequences, image_tokens)
         # No attention mask: padding is on the right, where a causal model's real tokens never look.
         return self.text_model(
@@ -159,43 +192,29 @@ class VisionLanguageModel:
         ).last_hidden_state
 
     def embed(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
-        """[B, H] float32, L2-normalised: the last hidden state at each sequence's EOS (o, a and c of the method).
+        """Return the last hidden state at each sequence's EOS (o, a and c of the method): [B, H] float32, L2-normalised.
 
-        Raises `ValueError` for a sequence that does not end in EOS: the position is taken from the length,
-        never found by searching for a token that padding may share.
+        Raises `ValueError` for a sequence that does not end in EOS: its position is taken from the length, since
+        padding may be the same token.
         """
         eos = self.tokenizer.eos_token_id
         if any(not sequence or sequence[-1] != eos for sequence in sequences):
             raise ValueError("A sequence to embed must end in the end-of-sequence token.")
         if image_tokens is not None:  # photos are all of one length
             return self.embed_batch(sequences, image_tokens)
-        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        groups: list[list[int]] = [[]]
-        for i in order:  # texts of like length go together: padding costs as much as words
-            if groups[-1] and len(sequences[i]) > 1.3 * len(sequences[groups[-1][0]]) + 2:
-                groups.append([])
-            groups[-1].append(i)
-        rows = torch.cat([self.embed_batch([sequences[i] for i in group]) for group in groups])
-        return rows[torch.tensor(order, device=rows.device).argsort()]
+        return embed_by_length(sequences, self.embed_batch, growth=MAX_GROWTH)
 
     def embed_batch(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
-        """`embed` in one pass, every sequence padded to the longest."""
-        states = self.hidden_states(sequences, image_tokens)
-        last = torch.tensor([len(sequence) - 1 for sequence in sequences], device=states.device)
-        return F.normalize(states[torch.arange(len(sequences)), last].float(), dim=-1)
+        """Run `embed` in one pass, every sequence padded to the longest."""
+        return eos_states(self.hidden_states(sequences, image_tokens), sequences)
 
     def embed_texts(self, texts: list[str], batch: int = 32) -> Tensor:
-        """[N, H] float32: the embeddings of texts (category names or descriptions), without gradients."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        """Return the embeddings [N, H] float32 of texts (category names or descriptions), without gradients."""
         with torch.no_grad():
-            rows = [
-                self.embed([self.text_ids(texts[i]) for i in order[start : start + batch]])
-                for start in range(0, len(order), batch)
-            ]
-        return torch.cat(rows)[torch.tensor(order).argsort()]
+            return embed_by_length(texts, lambda part: self.embed([self.text_ids(text) for text in part]), most=batch)
 
     def word_ids(self, texts: list[str]) -> Tensor:
-        """[N, L] ids of each text's first L tokens, L being the number of image tokens; -1 behind a shorter text."""
+        """Return the ids [N, L] of each text's first L tokens, L being the number of image tokens; -1 is padding."""
         rows = torch.full((len(texts), self.processor.image_seq_len), -1)
         for row, text in zip(rows, texts, strict=True):
             ids = self.tokenizer(self.escape(text), add_special_tokens=False).input_ids[: len(row)]
@@ -203,17 +222,17 @@ class VisionLanguageModel:
         return rows
 
     def word_embeddings(self, ids: Tensor) -> Tensor:
-        """[N, L, H] float32: input embeddings of the words given by `word_ids` [N, L], zeros where there is none."""
+        """Return the input embeddings [N, L, H] float32 of `word_ids` [N, L], zeros for padding."""
         ids = ids.to(self.device)
         table = self.model.get_input_embeddings().weight.detach()
         return table[ids.clamp(min=0)].float() * (ids >= 0)[..., None]
 
     def embed_photos(self, image_tokens: Tensor) -> Tensor:
-        """[B, H] float32: the object embeddings of photos given as image tokens [B, L, H]."""
+        """Return the object embeddings [B, H] float32 of photos given as image tokens [B, L, H]."""
         return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)
 
     def generation_loss(self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor) -> Tensor:
-        """L_gen: mean cross-entropy over the answers' tokens alone; prompts and image tokens carry no loss."""
+        """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss."""
         sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         states = self.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
         rows = [i for i, answer in enumerate(answers) for _ in answer]

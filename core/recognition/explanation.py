@@ -15,12 +15,11 @@ from statistics import mean
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import DynamicCache
 
 from core.errors import UserError
 from core.models.scoring import expand_kv_cache
-from core.models.vlm import VisionLanguageModel
+from core.models.vlm import VisionLanguageModel, embed_by_length, eos_states
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
@@ -193,12 +192,8 @@ def embed_with_shared_prefix(mllm: VisionLanguageModel, texts: list[str]) -> Ten
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, heads))
     cache = DynamicCache(config=mllm.text_model.config)
     mllm.hidden_states([sequences[0][:shared]], cache=cache)
-    order = sorted(range(len(texts)), key=lambda i: len(sequences[i]))  # like lengths go together
-    rows = []
-    for start in range(0, len(order), PHRASES_PER_BATCH):
-        batch = [sequences[i][shared:] for i in order[start : start + PHRASES_PER_BATCH]]
-        states = mllm.hidden_states(batch, cache=expand_kv_cache(mllm, cache, len(batch)))
-        ends = torch.tensor([len(sequence) - 1 for sequence in batch], device=states.device)
-        rows.append(F.normalize(states[torch.arange(len(batch)), ends].float(), dim=-1))
-    embedded = torch.cat(rows)
-    return embedded[torch.tensor(order, device=embedded.device).argsort()]
+
+    def embed(tails: list[list[int]]) -> Tensor:
+        return eos_states(mllm.hidden_states(tails, cache=expand_kv_cache(mllm, cache, len(tails))), tails)
+
+    return embed_by_length([sequence[shared:] for sequence in sequences], embed, most=PHRASES_PER_BATCH)
