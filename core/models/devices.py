@@ -7,13 +7,13 @@ import torch
 
 @cache
 def default_device() -> torch.device:
-    """A CUDA device if there is one, else the CPU."""
+    """Return a CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @cache
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on GPUs and on CPUs that multiply in it (AVX-512 BF16, AMX); float32 on others, where that is faster."""
+    """Return bfloat16 on GPUs and on CPUs that multiply in it (AVX-512 BF16, AMX), float32 on others."""
     if device.type == "cuda":
         return torch.bfloat16
     able = torch.cpu.get_capabilities()

@@ -1,4 +1,4 @@
-"""The small vision tower, and the Idefics2 that carries it.
+"""The small vision encoder, and the Idefics2 that contains it.
 
 `TinyIdefics2ForConditionalGeneration` is an `Idefics2ForConditionalGeneration` in every respect but one: its
 vision transformer is replaced by EfficientNet-Lite2 (ImageNet-1k), which a CPU runs in tens of milliseconds.
@@ -27,10 +27,10 @@ class EfficientNetTower(nn.Module):
     def forward(
         self, pixel_values: torch.Tensor, patch_attention_mask: torch.Tensor | None = None, **_: object
     ) -> BaseModelOutputWithPooling:
-        """pixel_values [B, 3, H, W] -> last_hidden_state [B, (H/32)*(W/32), 1280].
+        """Return last_hidden_state [B, (H/32)*(W/32), 1280] for pixel_values [B, 3, H, W].
 
-        `patch_attention_mask` is accepted for the interface; a convolution has no use for it, and the photos of
-        this model are resized to a square so that nothing is padded.
+        `patch_attention_mask` is accepted for the interface; convolutions do not use it, and the photos
+        of this model are resized to a square, so nothing is padded.
         """
         pixel_values = pixel_values.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         feature_map = self.network.extract_features(pixel_values)  # [B, 1280, H/32, W/32]

@@ -17,7 +17,7 @@ END_OF_CLAUSE = "."
 STREAM_TIMEOUT = 120  # seconds without a token after which the stream fails
 
 
-class _StopOnEvent(StoppingCriteria):
+class _StopOnEvent(StoppingCriteria):  # type: ignore[misc]  # mypy skips transformers
     def __init__(self, event: threading.Event) -> None:
         self.event = event
 
@@ -109,7 +109,8 @@ class TextWriter:
             try:
                 next(pieces)
             except StopIteration as finished:
-                return finished.value
+                values: dict[str, str] = finished.value
+                return values
 
     def _settings(self, limit: int, until: str = "") -> dict[str, Any]:
         ends = self._mllm.tokenizer(until, add_special_tokens=False).input_ids if until else []

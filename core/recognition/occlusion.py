@@ -1,7 +1,7 @@
-"""Where in a photo: what hiding a part of it takes away from a score.
+"""Occlusion sensitivity: how much a score drops when a part of the photo is covered.
 
-A square of the photo's mean colour covers one part after the other, before the vision tower. That takes as many looks
-as there are squares, but asks nothing of the tower: neither gradients nor a patch grid, and any aspect ratio will do.
+A square of the photo's mean colour covers one part after the other, before the vision encoder. That takes one encoding
+per square, but needs neither gradients nor a patch grid, and works for any aspect ratio.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,17 @@ from core.taxonomy.prompts import open_question
 
 SIDE = 256  # pixels of a map's longer side
 GRID = 6  # squares beside and above each other
-COVER = 2  # of the grid's steps that a square is wide: neighbours overlap
-BRIGHTEST = 0.98  # quantile of a map that is shown in full colour
+SQUARE_STEPS = 2  # a square's width in steps of the grid: neighbours overlap
+FULL_COLOUR_QUANTILE = 0.98  # quantile of a map that is shown in full colour
 COLOUR = (255, 64, 0)
 
-Score = Callable[[PhotoEncoding], Tensor]  # of a look with one view; a scalar
+Score = Callable[[PhotoEncoding], Tensor]  # of an encoding of one view; a scalar
 
 
 def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score:
-    """What puts a name first: the log-odds of the name by the similarities of the ranking.
+    """Return the score of a name: its log-odds by the similarities of the ranking.
 
-    Unlike the probability, they do not saturate. A checkpoint that ranks by likelihood alone: the name's.
+    Unlike the probability, they do not saturate. For a checkpoint that ranks by likelihood alone it is the likelihood.
     """
     mllm, index = recogniser.mllm, space.labels.index(name)
     prompt, answer = mllm.question_ids(open_question(space.group)), mllm.answer_ids(space.categories[index])
@@ -44,15 +44,15 @@ def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score
 
 
 def attribute_score(direction: Tensor) -> Score:
-    """How far the photo's embedding lies along `direction` [H], `Explainer.direction` of an attribute."""
+    """Return the score of an attribute: the photo's embedding along `direction` [H], see `Explainer.direction`."""
     return lambda encoding: encoding.embedding @ direction
 
 
 @torch.no_grad()
 def heat_map(recogniser: Recogniser, photo: Image.Image, score: Score) -> Iterator[Tensor]:
-    """[h, w] in the photo's aspect ratio: how much each place adds to the score; below zero, it takes away from it.
+    """Yield growing maps [h, w] in the photo's aspect ratio of how much each place adds to the score (or takes from it).
 
-    The map grows with every one of the `GRID` rows; stopping between two of them stops the work.
+    There is one after each of the `GRID` rows; closing the iterator stops the work.
     """
     scale = SIDE / max(photo.size)
     size = max(1, round(photo.height * scale)), max(1, round(photo.width * scale))
@@ -74,17 +74,17 @@ def heat_map(recogniser: Recogniser, photo: Image.Image, score: Score) -> Iterat
 
 
 def _square(row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of one square in a picture."""
-    edges = GRID + COVER - 1
-    top, bottom = (round(height * k / edges) for k in (row, row + COVER))
-    left, right = (round(width * k / edges) for k in (column, column + COVER))
+    """Return left, top, right and bottom of one square in a picture."""
+    edges = GRID + SQUARE_STEPS - 1
+    top, bottom = (round(height * k / edges) for k in (row, row + SQUARE_STEPS))
+    left, right = (round(width * k / edges) for k in (column, column + SQUARE_STEPS))
     return left, top, right, bottom
 
 
 def overlay(photo: Image.Image, heat: Tensor, opacity: float) -> Image.Image:
-    """The photo under a map, coloured where the map is above zero; `opacity` in [0, 1] is that of its hottest places."""
+    """Return the photo coloured where the map is above zero; `opacity` in [0, 1] is that of its highest values."""
     warm = heat.clamp(min=0)
-    brightest = warm.flatten().quantile(BRIGHTEST).clamp(min=1e-9)
+    brightest = warm.flatten().quantile(FULL_COLOUR_QUANTILE).clamp(min=1e-9)
     alpha = (255 * opacity * (warm / brightest).clamp(max=1)).round().byte()
     mask = Image.fromarray(alpha.numpy()).resize(photo.size, Image.Resampling.BICUBIC)
     return Image.composite(Image.new("RGB", photo.size, COLOUR), photo, mask)

@@ -1,6 +1,7 @@
 """What a model says of a photo, as plain records."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 MIN_DIFFERENCE = 0.04  # a smaller difference of similarities is right about as often as a coin
 MAX_LISTED = 3  # attributes that a sentence lists for, and at most for the other, name
@@ -80,7 +81,7 @@ class Explanation:
             )
         return " ".join(parts)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         evidence = [
             {"name": e.name, "attributes": [{**_rounded(asdict(a)), "verdict": a.verdict} for a in e.attributes]}
@@ -115,7 +116,7 @@ def _listed(items: list[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _rounded(values: dict) -> dict:
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
 
 
@@ -145,7 +146,7 @@ class Identification:
     explanation: Explanation | None = None
     calibrated: bool = True  # else the probabilities rank the names, and tell no more
 
-    def as_dict(self, photo: str) -> dict:
+    def as_dict(self, photo: str) -> dict[str, Any]:
         """Return the JSON form shared by the page and the command line."""
         return {
             "photo": photo,

@@ -1,6 +1,7 @@
-"""Models of the Hugging Face hub, too large to come along: what they need, whether that is here, and loading one.
+"""Models of the Hugging Face hub, which are too large to be bundled: what they need, their state, and loading one.
 
-Whether a model is here is read off the local cache: listing and loading touch no network and never begin a download.
+The state is read from the local cache: listing and loading touch no network and never begin a download. Heavy packages
+are imported in functions, so that listing stays quick.
 """
 
 import importlib.util
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 BF16, FOUR_BIT = "bf16", "4-bit"
 UNCALIBRATED = (
-    "A model of the hub has no checkpoint here: it ranks names by how likely it is to say them, its probabilities are "
-    "not calibrated, and it takes no photo for unknown."
+    "A model of the hub has no checkpoint here: it ranks names by their likelihood as answers, its probabilities are "
+    "not calibrated, and it never rejects a photo as unknown."
 )
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A model as the hub has it. Sizes are in GB (10^9 bytes); `memory` is what each precision needs, best first."""
+    """A model of the hub. Sizes are in GB (10^9 bytes); `memory` is what each precision needs, best first."""
 
     repository: str
     revision: str
@@ -36,17 +37,17 @@ class Hub:
 
     @property
     def command(self) -> str:
-        """What a person runs to have the model."""
+        """Return the command that downloads the model."""
         return f"HF_HUB_OFFLINE=0 .venv/bin/hf download {self.repository} --revision {self.revision}"
 
     @property
     def needs(self) -> str:
-        """The memory of every precision, for people."""
+        """Return the memory of every precision as text."""
         return " or ".join(f"{size:.1f} GB ({precision})" for precision, size in self.memory.items())
 
 
 def local_folder(hub: Hub) -> Path | None:
-    """Where the local cache has the model at its revision, whole; None if it has not."""
+    """Return the folder of the complete model in the local cache, at its revision; None if it is not there."""
     from huggingface_hub import snapshot_download
 
     from core.models.base_models import MODEL_FILES
@@ -63,7 +64,7 @@ def local_folder(hub: Hub) -> Path | None:
 
 
 def free_memory() -> tuple[bool, float]:
-    """Whether there is a GPU, and how much of its memory (without one: of main memory) can be had, in GB."""
+    """Return whether there is a GPU, and the free memory of it, or without one of the machine, in GB."""
     import torch
 
     if torch.cuda.is_available():
@@ -75,7 +76,7 @@ def free_memory() -> tuple[bool, float]:
 
 
 def best_precision(hub: Hub) -> str:
-    """The best precision that fits the free memory. Raises `UserError` with the reason if none does."""
+    """Return the best precision that fits the free memory. Raises `UserError` with the reason if none does."""
     gpu, free = free_memory()
     if not gpu:  # 4-bit arithmetic is made for GPUs
         if free < hub.memory[BF16]:
@@ -96,7 +97,7 @@ def best_precision(hub: Hub) -> str:
 
 
 def state(hub: Hub) -> str:
-    """ "ready", or one sentence that says what is missing here; memory first, since without it a download is idle."""
+    """Return "ready", or one sentence that says what is missing: memory first, without which a download is useless."""
     try:
         best_precision(hub)
     except UserError as error:
@@ -107,7 +108,7 @@ def state(hub: Hub) -> str:
 
 
 def load(name: str, hub: Hub, progress: Callable[[str], None]) -> "Recogniser":
-    """The model in the best precision that fits, over all categories of the tables.
+    """Load the model in the best precision that fits, with all categories of the tables.
 
     Between its steps it calls `progress`, which may raise to give up. Raises `UserError` if the model is not here,
     does not fit, or runs out of memory while it is loaded: nothing of it stays then.
@@ -141,9 +142,10 @@ def _open(name: str, folder: Path, precision: str, progress: Callable[[str], Non
 
 
 def table_labels(mllm: "VisionLanguageModel") -> "LabelBank":
-    """All categories of the tables for a model that learned none: names by its text side, as descriptions, too.
+    """Return the label bank of a model that was trained on no categories: all those of the tables.
 
-    The mean vision features are zeros, from which every photo is equally far.
+    The names' embeddings stand in place of descriptions, too (such a model explains nothing). The mean vision features
+    are zeros, from which every photo is equally far.
     """
     import torch
 

@@ -1,4 +1,7 @@
-"""The model zoo: which models there are, whether they can run here, and loading one by name."""
+"""The model zoo: the models, their state on this machine, and loading one by name.
+
+What imports torch is imported in functions, so that listing stays quick.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ class ModelEntry:
 
 
 def zoo() -> dict[str, ModelEntry]:
-    """The models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
+    """Return the models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
     table = yaml.safe_load((ASSETS / "models.yaml").read_text())
     entries = {}
     for name, row in table.items():
@@ -46,7 +49,7 @@ def zoo() -> dict[str, ModelEntry]:
 
 
 def find_entry(name: str) -> ModelEntry:
-    """The entry of a model. Raises `UserError` for a name that is not in the zoo."""
+    """Return the entry of a model. Raises `UserError` for a name that is not in the zoo."""
     entry = zoo().get(name)
     if entry is None:
         raise UserError(f"There is no model {name!r}: choose one of {', '.join(zoo())}.")
@@ -54,9 +57,9 @@ def find_entry(name: str) -> ModelEntry:
 
 
 def availability(entry: ModelEntry) -> str:
-    """ "ready", or one sentence that says why the model cannot be loaded here.
+    """Return "ready", or one sentence that says why the model cannot be loaded here.
 
-    Cheap enough to be asked at every look at a page: a file is hashed again only when it has changed.
+    Quick enough for every opening of a page: a file is hashed again only when it has changed.
     """
     from core.models.checkpoint import read_manifest
     from core.models.embedded import EMBEDDED, check_base
@@ -77,7 +80,7 @@ def available_models() -> list[str]:
 
 
 def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":
-    """The `Recogniser` of a model of the zoo. Raises `UserError` if it cannot be loaded; never another model.
+    """Load a model of the zoo. Raises `UserError` if it cannot be loaded; another model never takes its place.
 
     A model of the hub, which takes minutes, tells `progress` what it is doing; an error raised there gives it up.
     """
