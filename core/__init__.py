@@ -5,8 +5,8 @@
 >>> result = recogniser.identify("photo.jpg", super_category="cat", top=3)
 >>> result.model, len(result.species)
 ('finedefics-tiny', 3)
->>> sorted(result.attributes)[:2]
-['coat', 'colour']
+>>> list(result.attributes)[:2]
+['coat', 'pattern']
 
 `identify` takes a path, the bytes of a file or a PIL image. It returns an `Identification`, whose `as_dict` is the JSON
 of the command line. Whatever a user can mend raises `UserError`, one sentence. Nothing heavy is imported before a name

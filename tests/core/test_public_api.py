@@ -59,9 +59,9 @@ def test_a_path_bytes_and_a_picture_are_one_photo(photo, recogniser):
 
 
 def test_pictures_become_rgb_of_a_limited_size():
-    large = Image.new("RGBA", (2 * MAX_SIDE, 100), (255, 0, 0, 0))
+    large = Image.new("RGBA", (2 * MAX_SIDE, 400), (255, 0, 0, 0))
     image = load_photo(large).image
-    assert (image.mode, image.size) == ("RGB", (MAX_SIDE, 50))
+    assert (image.mode, image.size) == ("RGB", (MAX_SIDE, 200))
     assert image.getpixel((0, 0)) == (255, 255, 255)
     assert large.mode == "RGBA"
 

@@ -73,7 +73,7 @@ def test_a_photo_is_identified(client):
     assert len(attributes["data"]) == len(super_categories()["cat"].attributes)
     assert "explanation" in json.loads(Path(download["value"]).read_text())
     assert "of the ranking of" in reasons
-    assert reasons.count("bar seen") == 2 * len(super_categories()["cat"].attributes)
+    assert reasons.count("bar photo") == 2 * len(super_categories()["cat"].attributes)
 
 
 def test_no_photo_is_one_sentence(client):
