@@ -1,5 +1,8 @@
 """The page: a header and its tabs."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
@@ -73,17 +76,31 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
     # Gradio 6.31 fetches every web address that a client gives as a file, and has no setting against it: the transport
     # of its HTTP client is replaced by one that answers 403.
     processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
-    return page.launch(
-        server_name=host,
-        server_port=port,
-        max_file_size=MAX_BYTES,
-        prevent_thread_lock=not block,
-        show_error=True,
-        footer_links=["api"],
-        ssr_mode=False,
-        state_session_capacity=MAX_SESSIONS,
-        app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
-        theme=gr.themes.Soft(),
-        head=map_view.head(),
-        css_paths=STYLE,
-    )
+    with _without_proxies():
+        served = page.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=MAX_BYTES,
+            prevent_thread_lock=True,
+            show_error=True,
+            footer_links=["api"],
+            ssr_mode=False,
+            state_session_capacity=MAX_SESSIONS,
+            app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
+            theme=gr.themes.Soft(),
+            head=map_view.head(),
+            css_paths=STYLE,
+        )
+    if block:
+        page.block_thread()
+    return served
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Hide the proxies of the environment: as it starts, Gradio requests its own address, which a proxy cannot reach."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

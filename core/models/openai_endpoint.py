@@ -32,10 +32,7 @@ PRINTABLE = set(string.ascii_letters + string.digits + string.punctuation)
 
 
 class EndpointError(UserError):
-    """The endpoint gave no reply, after all retries.
-
-    `final` if other questions will fail as well; `unreachable` if there was no connection.
-    """
+    """No reply after all retries; `final` if other questions will fail as well, `unreachable` without a connection."""
 
     def __init__(self, sentence: str, *, final: bool = False, unreachable: bool = False) -> None:
         super().__init__(sentence)
