@@ -4,11 +4,14 @@ A step of such a computation is taken with `result = yield from other(...)`. Who
 `run`; whoever closes the generator stops the work.
 """
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
+
+LOG_SECONDS = 5.0  # between two lines of progress in a log
 
 Result = TypeVar("Result")
 
@@ -60,3 +63,16 @@ def part(
                 result: Result = stop.value
                 return result
             yield Progress(start + progress.fraction * (end - start), f"{prefix}{progress.message}")
+
+
+def log_progress(log: logging.Logger, prefix: str = "") -> Callable[[Progress], None]:
+    """Return a function that logs progress with a `prefix` at most every `LOG_SECONDS`."""
+    logged = float("-inf")
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal logged
+        if time.monotonic() - logged >= LOG_SECONDS:
+            logged = time.monotonic()
+            log.info("%s%s", prefix, progress.message)
+
+    return on_progress

@@ -3,8 +3,6 @@
 import argparse
 import json
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +10,8 @@ from core.cli.arguments import add_labelled_photos
 
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
-    from core.progress import Progress
 
 log = logging.getLogger(__name__)
-
-LOG_SECONDS = 5.0  # between two lines about the progress
 
 
 def add_command(commands: "Commands") -> None:
@@ -37,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from core.embeddings.compute import compute_embeddings
     from core.embeddings.metrics import alignment_numbers
     from core.errors import UserError
+    from core.progress import log_progress
     from core.progress import run as complete
     from core.storage.files import check_writable_file
     from core.zoo.registry import find_entry, load
@@ -51,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         bundle_folder(options.model)  # a model without one is refused
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
-        space = complete(compute_embeddings(options.model, items, name, load), _progress_logger())
+        space = complete(compute_embeddings(options.model, items, name, load), log_progress(log))
     if out:
         (space.save_parquet if out.suffix == ".parquet" else space.save)(out)
     if options.bundle:
@@ -59,16 +55,3 @@ def run(options: argparse.Namespace) -> int:
     numbers = {name: value if value is None else round(value, 4) for name, value in alignment_numbers(space).items()}
     print(json.dumps({"photos": len(space.photos), "categories": len(space.categories), **numbers}))
     return 0
-
-
-def _progress_logger() -> "Callable[[Progress], None]":
-    """Return a function that logs progress at most every `LOG_SECONDS`."""
-    logged = 0.0
-
-    def on_progress(progress: "Progress") -> None:
-        nonlocal logged
-        if time.monotonic() - logged >= LOG_SECONDS:
-            logged = time.monotonic()
-            log.info(progress.message)
-
-    return on_progress

@@ -14,11 +14,11 @@ Descriptions of one category share words, so the same probe on these words alone
 
 import hashlib
 import random
-import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations, cycle, islice
 
 import numpy as np
@@ -31,37 +31,32 @@ from core.embeddings.compute import Photo, readable
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
-from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
+from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, ProbeKey, Questions
 from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
+from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
 from core.models.checkpoint import read_manifest
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel, eos_states
-from core.progress import Progress, count_progress, part
+from core.progress import Progress, part
 from core.recognition.label_space import LabelSpace
-from core.recognition.multiple_choice import answered, names_category
+from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import Category, find_category
 from core.taxonomy.descriptions import WORDINGS, describe
-from core.taxonomy.prompts import open_question
-from core.taxonomy.similarity import most_similar
 from core.zoo.registry import zoo
 
-BATCH = 16  # free answers, and descriptions, that go through the model together
+BATCH = 16  # descriptions that go through the model together
 DESCRIPTIONS = 3 * WORDINGS  # of each category
 PHOTOS_SHARE = 0.6  # of the progress bar; the rest is for the probes
 
 
-@dataclass
-class Seen:
-    """What the model's parts say of one photo: rows of features, and whether questions are answered rightly."""
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """Features of one photo as it is, without its other views, from the parts of the model."""
 
     encoder: Tensor  # [D] mean over patches
     last: Tensor  # [H] LLM's state at EOS
     average: Tensor  # [H] mean of the LLM's states over the image tokens
-    closed: bool
-    letter: bool
-    options: int
-    open: bool = False
 
 
 def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[Progress, None, Diagnosis]:
@@ -83,31 +78,18 @@ def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) 
             f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
         )
     space = recogniser.label_space(sorted(set(truth)))
-    seen = yield from part(measure_photo(recogniser, photos, truth, space, seed), 0, PHOTOS_SHARE)
-    yield Progress(PHOTOS_SHARE, "Reading the descriptions ...")
-    features = {
-        (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in seen]),
-        (OBJECT, LLM, "Last"): _stacked([one.last for one in seen]),
-        (OBJECT, LLM, "Avg."): _stacked([one.average for one in seen]),
-    }
-    told = Descriptions.of(space.categories, seed)
-    if told:
-        features |= told.features(recogniser.mllm)
-    probes: dict[tuple[str, str, str], ProbeResult] = {}
-    for key, rows in features.items():
-        labels, groups = (told.categories, told.wordings) if told and key[0] == KNOWLEDGE else (truth, None)
-        done = PHOTOS_SHARE + (1 - PHOTOS_SHARE) * len(probes) / len(features)
-        what = f"Probing {key[0]} ({key[1]}, {key[2]}), {len(probes) + 1} of {len(features)} probes"
-        yield Progress(done, f"{what} ...")
-        steps = probe(rows, labels, seed=seed, groups=groups)
-        probes[key] = yield from part(steps, done, done + (1 - PHOTOS_SHARE) / len(features), f"{what}: ")
+    tested = [EvaluationPhoto(photo.open, name) for photo, name in zip(photos, truth, strict=True)]
+    measuring = measure(recogniser, tested, space, partial(photo_features, recogniser.mllm), seed)
+    outcomes = yield from part(measuring, 0, PHOTOS_SHARE)
+    features = [outcome.detail for outcome in outcomes]
+    probes = yield from part(_probe_all(recogniser.mllm, features, truth, space.categories, seed), PHOTOS_SHARE, 1)
     learned = photos_learned(recogniser.name)
     digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in photos)).encode()).hexdigest()
     return Diagnosis(
         recogniser.name,
         probes,
-        alignment_numbers(_space(recogniser, photos, truth, space, seen)),
-        _questions(seen),
+        alignment_numbers(_embedding_set(recogniser, photos, truth, space, features)),
+        _questions(outcomes),
         photos=len(photos),
         categories=len(space.labels),
         skipped=len(items) - len(found),
@@ -115,6 +97,31 @@ def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) 
         trained_on=sum(photo.sha256.startswith(learned) for photo in photos) if learned else 0,
         provenance={"seed": seed, "date": datetime.now(UTC).date().isoformat(), "photos_sha256": digest},
     )
+
+
+def _probe_all(
+    mllm: VisionLanguageModel, photos: list[PhotoFeatures], truth: list[str], categories: list[str], seed: int
+) -> Generator[Progress, None, dict[ProbeKey, ProbeResult]]:
+    """Return the probes on the features of photos and, where there are some, on those of category descriptions."""
+    yield Progress(0.0, "Reading the descriptions ...")
+    features = {
+        (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in photos]),
+        (OBJECT, LLM, "Last"): _stacked([one.last for one in photos]),
+        (OBJECT, LLM, "Avg."): _stacked([one.average for one in photos]),
+    }
+    descriptions = Descriptions.of(categories, seed)
+    if descriptions:
+        features |= descriptions.features(mllm)
+    results: dict[ProbeKey, ProbeResult] = {}
+    for i, (key, rows) in enumerate(features.items()):
+        labels, groups = truth, None
+        if descriptions and key[0] == KNOWLEDGE:
+            labels, groups = descriptions.categories, descriptions.wordings
+        start, end = i / len(features), (i + 1) / len(features)
+        what = f"Probing {key[0]} ({key[1]}, {key[2]}), {i + 1} of {len(features)} probes"
+        yield Progress(start, f"{what} ...")
+        results[key] = yield from part(probe(rows, labels, seed=seed, groups=groups), start, end, f"{what}: ")
+    return results
 
 
 def photos_learned(model: str) -> tuple[str, ...]:
@@ -125,34 +132,11 @@ def photos_learned(model: str) -> tuple[str, ...]:
     return tuple(read_manifest(entry.checkpoint).data.seen)
 
 
-def measure_photo(
-    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seed: int
-) -> Generator[Progress, None, list[Seen]]:
-    """Return what the model says of each photo, with progress after each.
-
-    Features are those of the photo as it is; questions are answered as the app does, from several views of it. The
-    free answers of `BATCH` photos are written together.
-    """
-    look_alikes, rng, started = most_similar(space.labels, 3), random.Random(seed), time.monotonic()
-    seen: list[Seen] = []
-    for start in range(0, len(photos), BATCH):
-        part, names = photos[start : start + BATCH], truth[start : start + BATCH]
-        tokens = []
-        for photo, name in zip(part, names, strict=True):
-            encoding = recogniser.encode(photo.open())
-            place = space.labels.index(name)
-            options = [space.labels[i] for i in (place, *look_alikes[place])]
-            rng.shuffle(options)
-            closed, letter = answered(recogniser, encoding, recogniser.score(encoding, space), space, options, name)
-            own = VisionFeatures(encoding.vision.states[:1], encoding.vision.mask[:1])
-            last, average = object_features(recogniser.mllm, encoding.tokens)
-            seen.append(Seen(pooled_features(own)[0].cpu(), last[0], average[0], closed, letter, len(options)))
-            tokens.append(encoding.tokens)
-            yield count_progress(len(seen), len(photos), started)
-        answers = recogniser.writer.answers(open_question(space.group), torch.cat(tokens))
-        for one, name, answer in zip(seen[start:], names, answers, strict=True):
-            one.open = names_category(answer, name)
-    return seen
+def photo_features(mllm: VisionLanguageModel, encoding: PhotoEncoding) -> PhotoFeatures:
+    """Return the features of an encoded photo."""
+    own = VisionFeatures(encoding.vision.states[:1], encoding.vision.mask[:1])
+    last, average = object_features(mllm, encoding.tokens)
+    return PhotoFeatures(pooled_features(own)[0].cpu(), last[0], average[0])
 
 
 def object_features(mllm: VisionLanguageModel, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +182,7 @@ class Descriptions:
         texts = [(text, c.name, wording) for c in known for text, wording in _partial_descriptions(c, seed)]
         return cls(*map(list, zip(*texts, strict=True)))
 
-    def features(self, mllm: VisionLanguageModel) -> dict[tuple[str, str, str], np.ndarray]:
+    def features(self, mllm: VisionLanguageModel) -> dict[ProbeKey, np.ndarray]:
         """What is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -227,15 +211,15 @@ def _stacked(rows: list[Tensor]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def _space(
-    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, seen: list[Seen]
+def _embedding_set(
+    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, features: list[PhotoFeatures]
 ) -> EmbeddingSet:
     """The photos ("Last") and the names in the LLM's space. Categories without field marks have no description."""
     known = [find_category(name) for name in space.categories]
     described = np.array([bool(category and category.values) for category in known])
     return EmbeddingSet(
-        objects=_stacked([one.last for one in seen]),
-        vision=_stacked([one.encoder for one in seen]),
+        objects=_stacked([one.last for one in features]),
+        vision=_stacked([one.encoder for one in features]),
         names=space.names.cpu().numpy(),
         descriptions=space.descriptions.cpu().numpy() * described[:, None],
         truth=np.array([space.labels.index(name) for name in truth]),
@@ -248,12 +232,12 @@ def _space(
     )
 
 
-def _questions(seen: list[Seen]) -> Questions:
-    n = len(seen)
+def _questions(outcomes: list[Outcome[PhotoFeatures]]) -> Questions:
+    n = len(outcomes)
     return Questions(
         photos=n,
-        closed=sum(one.closed for one in seen) / n,
-        letter=sum(one.letter for one in seen) / n,
-        open=sum(one.open for one in seen) / n,
-        chance=sum(1 / one.options for one in seen) / n,
+        closed=sum(one.closed for one in outcomes) / n,
+        letter=sum(one.letter for one in outcomes) / n,
+        open=sum(one.open for one in outcomes) / n,
+        chance=sum(1 / one.options for one in outcomes) / n,
     )

@@ -23,6 +23,8 @@ NO_TEXT_ENCODER = "none: the LLM is this model's only reader of text"
 NO_DESCRIPTIONS = "not measured: fewer than two of the categories have field marks in the tables"
 SHARES = ("retrieval_1", "retrieval_5")  # of `core.embeddings.metrics.EXPLAINED`, in [0, 1] and so with a chance
 
+ProbeKey = tuple[str, str, str]  # capability, part of the model, features
+
 # Strengths are shares of the way from chance (0) to faultless (1).
 THERE = 0.8  # a capability of at least this strength is there
 PARTLY = 0.4  # below it, a capability is missing
@@ -101,7 +103,7 @@ class Diagnosis:
     """The measurements of one model on one set of photos."""
 
     model: str
-    probes: dict[tuple[str, str, str], ProbeResult]  # by capability, part and features
+    probes: dict[ProbeKey, ProbeResult]
     alignment: dict[str, float | None]  # `core.embeddings.metrics.alignment_numbers`
     questions: Questions
     photos: int
@@ -132,7 +134,7 @@ class Diagnosis:
         ]
         return rows
 
-    def _probe_row(self, key: tuple[str, str, str]) -> Row:
+    def _probe_row(self, key: ProbeKey) -> Row:
         beside = published().get(key, (None, "", ""))
         result = self.probes.get(key)
         if result:
@@ -284,7 +286,7 @@ def _strength(value: float, chance: float) -> float:
 
 
 @cache
-def published() -> dict[tuple[str, str, str], tuple[float, str, str]]:
+def published() -> dict[ProbeKey, tuple[float, str, str]]:
     """(capability, part, features) -> (accuracy in [0, 1], model, source) of the published probes."""
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         rows = [[row[column] for column in PUBLISHED_COLUMNS] for row in csv.DictReader(file)]

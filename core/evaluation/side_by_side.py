@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
+from core.evaluation.outcomes import SharedVisionEncoder
 from core.models.openai_endpoint import Endpoint
-from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
-from core.recognition.photo_encoding import PhotoEncoding, tta_views
+from core.recognition.multiple_choice import distractors
+from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
 from core.recognition.results import Identification
 from core.taxonomy.categories import (
@@ -29,15 +30,7 @@ from core.taxonomy.categories import (
     shared_super_category,
 )
 from core.taxonomy.descriptions import clause_start
-from core.taxonomy.prompts import (
-    LETTER_ONLY,
-    LETTERS,
-    NAME_ONLY,
-    chosen_letter,
-    closed_question,
-    open_question,
-)
-from core.taxonomy.similarity import most_similar
+from core.taxonomy.prompts import LETTER_ONLY, LETTERS, NAME_ONLY, chosen_letter, closed_question, open_question
 
 log = logging.getLogger(__name__)
 
@@ -75,48 +68,26 @@ def column(model: str, error: str = "") -> Column:
     return Column(Identification(model, True, []), error=error)
 
 
-class SharedVisionEncoder:
-    """One photo through the vision towers that look at it, through each of them once.
-
-    Models on one base have their tower in common: the very same tensors.
-    """
-
-    def __init__(self, photo: Image.Image) -> None:
-        self.photo = photo
-        self._seen: dict[tuple[int, ...], VisionFeatures] = {}
-        self._lock = threading.Lock()
-
-    def vision(self, mllm: VisionLanguageModel) -> VisionFeatures:
-        """The vision features of the photo's views by the tower of a model."""
-        tower = tuple(id(weights) for weights in mllm.model.model.vision_model.parameters())
-        with self._lock:
-            if tower not in self._seen:
-                self._seen[tower] = mllm.vision_features(tta_views(self.photo))
-            return self._seen[tower]
-
-
 class Local:
     """A model of the zoo in front of a photo; `space` holds the names that it ranks."""
 
-    def __init__(self, recogniser: Recogniser, space: LabelSpace, eyes: SharedVisionEncoder) -> None:
+    def __init__(self, recogniser: Recogniser, space: LabelSpace, encoder: SharedVisionEncoder) -> None:
         self.name = recogniser.name
         self._recogniser = recogniser
         self._space = space
-        self._eyes = eyes
-        self._looked = 0.0  # seconds, those in which another one's look was waited for among them
+        self._encoder = encoder
+        self._encoding_seconds = 0.0
 
     @cached_property
     def encoding(self) -> PhotoEncoding:
-        """What it sees."""
-        started = time.perf_counter()
-        encoding = self._recogniser.encode_features(self._eyes.vision(self._recogniser.mllm))
-        self._looked = time.perf_counter() - started
+        """The photo as the model sees it."""
+        encoding, self._encoding_seconds = self._encoder.encode(self._recogniser)
         return encoding
 
     def identify(self, said: Column) -> Generator[Column, None, None]:
         """Species, answer and attributes, as they come; see `Recogniser.stream`."""
         for result in self._recogniser.stream(self.encoding, self._space):
-            seconds = {**result.seconds, "species": result.seconds["species"] + self._looked}
+            seconds = {**result.seconds, "species": result.seconds["species"] + self._encoding_seconds}
             yield replace(said, result=replace(result, seconds=seconds), tokens=self._written(result))
 
     def choose(self, said: Column, options: list[str]) -> Generator[Column, None, None]:
@@ -199,8 +170,8 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         last = said[place]
         try:
             if isinstance(side, Local):
-                _ = side.encoding  # with all cores: the first through a tower looks for all who share it
-                torch.set_num_threads(max(1, CORES // local))  # of this thread, and of those that it starts
+                _ = side.encoding  # with all cores, for the first model to use an encoder runs it for all
+                torch.set_num_threads(max(1, CORES // local))  # holds for this thread and for those that it starts
             with closing(ask(side, last)) as states:
                 while not stopped.is_set() and (state := next(states, None)):
                     last = state
@@ -229,8 +200,8 @@ def side_by_side(sides: Sequence[Side | None], columns: Sequence[Column], ask: A
         stopped.set()
         for thread in threads:
             thread.join()
-        # The number holds for the thread that sets it and for those that first use torch later: so it is set in a
-        # thread that ends, as it was in those above, and none that lives on is slowed down for ever.
+        # A number of threads set anywhere is also the default of every thread that uses torch for the first time
+        # later. The default is restored from a thread that ends, so that this one keeps the number that it has.
         restoring = threading.Thread(target=torch.set_num_threads, args=(CORES,))
         restoring.start()
         restoring.join()
@@ -258,8 +229,7 @@ def look_alikes(name: str) -> list[str]:
     if category is None:
         return []
     names = [other.name for other in in_super_category(category.super_category.name)]
-    nearest = most_similar(names, len(LETTERS) - 1)[names.index(category.name)]
-    return sorted([category.name, *(names[i] for i in nearest)])
+    return sorted([category.name, *distractors(category.name, names)])
 
 
 def verdict(columns: Sequence[Column], truth: str = "") -> str:

@@ -10,9 +10,9 @@ from PIL import Image
 from core.data.images import open_photo, to_jpeg
 from core.data.photo_sets import LabelledPhoto
 from core.errors import UserError
+from core.evaluation.outcomes import SharedVisionEncoder
 from core.progress import count_progress
 from core.recognition.label_space import LabelSpace
-from core.recognition.photo_encoding import tta_views
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import canonical_name, find_category, name_key, same_category
 from core.taxonomy.prompts import open_question
@@ -27,7 +27,7 @@ SHOWN_NAMES = 5  # of those that are not among the candidates
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one model says of one photo. `seconds` holds the vision tower's, also where models shared its work."""
+    """What one model says of one photo. `seconds` includes the vision encoder's, also where models share it."""
 
     species: str
     probability: float
@@ -165,19 +165,14 @@ def examine(items: list[LabelledPhoto], models: Sequence[tuple[Recogniser, Label
 def _verdicts(
     photo: Image.Image, models: Sequence[tuple[Recogniser, LabelSpace]], label: str, ask: bool
 ) -> Iterator[Verdict]:
-    tower = None
+    encoder = SharedVisionEncoder(photo)
     for recogniser, space in models:
-        weights = next(recogniser.mllm.model.model.vision_model.parameters())
-        if weights is not tower:  # models on one base share its frozen weights: what the tower sees is the same
-            started = time.perf_counter()
-            tower, vision = weights, recogniser.mllm.vision_features(tta_views(photo))
-            seeing = time.perf_counter() - started
+        encoding, encoding_seconds = encoder.encode(recogniser)
         started = time.perf_counter()
-        encoding = recogniser.encode_features(vision)
         result = next(recogniser.stream(encoding, space, top=1))
         first = result.species[0]
         answer = recogniser.writer.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
         possible = any(same_category(label, name) for name in space.categories)
         right = same_category(first.name, label) if label and possible else None
-        seconds = seeing + time.perf_counter() - started
+        seconds = encoding_seconds + time.perf_counter() - started
         yield Verdict(first.name, first.probability, result.known, right, answer, seconds)

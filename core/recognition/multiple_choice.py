@@ -1,21 +1,60 @@
-"""Whether a closed-set or an open-set question about a photo is answered rightly."""
+"""Multiple-choice questions about a photo: their options, and whether they are answered correctly."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import Tensor
 
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser, Scores
-from core.taxonomy.categories import same_category
+from core.taxonomy.prompts import LETTERS
+from core.taxonomy.similarity import most_similar
 
 
-def answered(
-    recogniser: Recogniser, encoding: PhotoEncoding, scores: Scores, space: LabelSpace, options: list[str], truth: str
+@dataclass(frozen=True)
+class Options:
+    """The options of a question in the order of their letters, and the row of the true one."""
+
+    names: list[str]
+    truth: int
+
+    @classmethod
+    def shuffled(cls, truth: str, names: Sequence[str], rng: random.Random) -> "Options":
+        """Return the names, the true one among them, in random order."""
+        options = list(names)
+        rng.shuffle(options)
+        return cls(options, options.index(truth))
+
+    @classmethod
+    def with_distractors(cls, truth: str, labels: Sequence[str], rng: random.Random) -> "Options":
+        """Return one of the labels and its `distractors` in random order."""
+        return cls.shuffled(truth, [truth, *distractors(truth, labels)], rng)
+
+    def is_correct(self, scores: Tensor) -> bool:
+        """Return True if the true option has the highest of the scores [K]."""
+        return int(scores.argmax()) == self.truth
+
+
+def distractors(truth: str, labels: Sequence[str]) -> list[str]:
+    """Return the labels, at most three, whose descriptions are most similar to that of the true one."""
+    return [labels[i] for i in _most_similar(tuple(labels))[labels.index(truth)]]
+
+
+@lru_cache(maxsize=32)
+def _most_similar(labels: tuple[str, ...]) -> list[list[int]]:
+    return most_similar(list(labels), len(LETTERS) - 1)
+
+
+def answers_correctly(
+    recogniser: Recogniser, encoding: PhotoEncoding, scores: Scores, space: LabelSpace, options: Options
 ) -> tuple[bool, bool]:
-    """Whether a closed-set question is answered rightly, and whether the letter alone would have answered it so."""
-    letters = recogniser.letter_scores(options, space.group, encoding.tokens)
-    chosen = recogniser.choose(scores, space, options, letters)
-    right = options.index(truth)
-    return int(chosen.argmax()) == right, int(letters.argmax()) == right
+    """Return whether a question is answered correctly, and whether the letter alone would have been correct.
 
-
-def names_category(answer: str, category: str) -> bool:
-    """Whether a free answer is the category's name or one of its aliases (capitals and punctuation aside)."""
-    return same_category(answer, category)
+    `scores` are those of the photo over `space`, which holds the options.
+    """
+    letters = recogniser.letter_scores(options.names, space.group, encoding.tokens)
+    chosen = recogniser.choose(scores, space, options.names, letters)
+    return options.is_correct(chosen), options.is_correct(letters)

@@ -2,44 +2,39 @@
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from core.data.images import read_photo
 from core.embeddings.metrics import modality_gap
 from core.errors import UserError
+from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
+from core.progress import log_progress, run
 from core.recognition.label_space import LabelSpace
-from core.recognition.multiple_choice import answered, names_category
+from core.recognition.multiple_choice import Options, answers_correctly
+from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser
-from core.taxonomy.prompts import open_question
-from core.taxonomy.similarity import most_similar
 from train.data.official import ClosedQuestion
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
 CALIBRATION_BINS = 15
-PHOTOS_PER_BATCH = 16  # of free answers
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What happened to one photo."""
+class Detail:
+    """What is measured of a photo beside its `Outcome`."""
 
-    rank: int  # of the truth in the ranking, 0 = first
-    confidence: float  # probability of the first name
-    closed: bool  # the closed-set question was answered rightly
-    letter: bool  # the letter alone would have answered it rightly
-    open: bool  # the free answer names the truth or an alias of it
-    known: bool
-    alone: tuple[bool, ...]  # each of `SCORES` alone would have ranked the truth first
-    auto: bool | None  # the truth is first among everything the model knows; None: not measured
-    auto_confidence: float  # probability of the first name there
-    embedding: torch.Tensor  # [H] of the photo
+    embedding: torch.Tensor  # [H]
+    auto: str | None  # the first name among everything the model knows; None: not measured
+    auto_confidence: float  # its probability
 
 
 def evaluate(
@@ -56,12 +51,10 @@ def evaluate(
     sets, everything = {}, []
     for name, records in by_set.items():
         space = recogniser.label_space(sorted({record.category for record in records}))
-        outcomes = []
-        for outcome in outcomes_of(recogniser, records, space, known, seed):
-            outcomes.append(outcome)
-            if len(outcomes) % 50 == 0:
-                log.info("%s: %d of %d photos", name, len(outcomes), len(records))
-        objects = F.normalize(torch.stack([outcome.embedding for outcome in outcomes]), dim=-1)
+        photos = [EvaluationPhoto(partial(_open, record), record.category) for record in records]
+        steps = measure(recogniser, photos, space, _inspector(recogniser, known), seed)
+        outcomes = run(steps, log_progress(log, f"{name}: "))
+        objects = F.normalize(torch.stack([outcome.detail.embedding for outcome in outcomes]), dim=-1)
         gap = modality_gap(objects.numpy(), space.names.numpy())
         sets[name] = {**summary(outcomes), "gap": gap}
         everything += outcomes
@@ -77,48 +70,24 @@ def evaluate(
     }
 
 
+def _open(record: Record) -> Image.Image:
+    return read_photo(record.image).image
+
+
 def _rounded(result: dict) -> dict:
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def outcomes_of(
-    recogniser: Recogniser, records: list[Record], space: LabelSpace, everything: LabelSpace | None, seed: int
-) -> Iterator[Outcome]:
-    """One outcome per record; `space` are the records' categories, `everything` (for `auto`) all that is known."""
-    labels = space.labels
-    look_alikes = most_similar(labels, 3)
-    rng = random.Random(seed)
-    for start in range(0, len(records), PHOTOS_PER_BATCH):
-        batch = records[start : start + PHOTOS_PER_BATCH]
-        looks = [recogniser.encode(read_photo(record.image).image) for record in batch]
-        answers = recogniser.writer.answers(
-            open_question(space.group), torch.cat([encoding.tokens for encoding in looks])
-        )
-        for record, encoding, answer in zip(batch, looks, answers, strict=True):
-            scores = recogniser.score(encoding, space)
-            auto: bool | None = None
-            auto_confidence = 0.0
-            if everything:
-                among = recogniser.logits(recogniser.score(encoding, everything)).softmax(dim=0)
-                auto = everything.labels[int(among.argmax())] == record.category
-                auto_confidence = among.max().item()
-            probabilities = recogniser.logits(scores).softmax(dim=0)
-            truth = labels.index(record.category)
-            options = [labels[i] for i in (truth, *look_alikes[truth])]
-            rng.shuffle(options)
-            closed, letter = answered(recogniser, encoding, scores, space, options, record.category)
-            yield Outcome(
-                rank=rank_of(recogniser.logits(scores), truth),
-                confidence=probabilities.max().item(),
-                closed=closed,
-                letter=letter,
-                open=names_category(answer, record.category),
-                known=recogniser.knows(scores),
-                alone=tuple(rank_of(row, truth) == 0 for row in scores.stack()),
-                auto=auto,
-                auto_confidence=auto_confidence,
-                embedding=encoding.embedding,
-            )
+def _inspector(recogniser: Recogniser, everything: LabelSpace | None) -> Callable[[PhotoEncoding], Detail]:
+    """Return what measures the `Detail` of an encoded photo, its ranking among `everything` if that is given."""
+
+    def inspect(encoding: PhotoEncoding) -> Detail:
+        if everything is None:
+            return Detail(encoding.embedding, None, 0.0)
+        among = recogniser.logits(recogniser.score(encoding, everything)).softmax(dim=0)
+        return Detail(encoding.embedding, everything.labels[int(among.argmax())], among.max().item())
+
+    return inspect
 
 
 def foci_accuracy(
@@ -135,25 +104,19 @@ def foci_accuracy(
     rng = random.Random(seed)
     rights = []
     for question in questions:
-        options = rng.sample(question.options, len(question.options))
+        names = rng.sample(question.options, len(question.options))
         if question.image not in photos:
             continue
-        encoding, space = recogniser.encode(read_photo(photos[question.image]).image), recogniser.label_space(options)
-        rights.append(answered(recogniser, encoding, recogniser.score(encoding, space), space, options, question.answer))
+        encoding, space = recogniser.encode(read_photo(photos[question.image]).image), recogniser.label_space(names)
+        options, scores = Options(names, names.index(question.answer)), recogniser.score(encoding, space)
+        rights.append(answers_correctly(recogniser, encoding, scores, space, options))
     if not rights:
         raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
     closed, letter = (sum(column) / len(rights) for column in zip(*rights, strict=True))
     return _rounded({"n": len(rights), "closed4": closed, "closed4_letter_alone": letter})
 
 
-def rank_of(scores: torch.Tensor, truth: int) -> int:
-    """Rank of the truth, 0 = first; ties count against it. Raises `ValueError` if a score is not finite."""
-    if not scores.isfinite().all():
-        raise ValueError("A score is not finite.")
-    return int((scores >= scores[truth]).sum()) - 1
-
-
-def summary(outcomes: list[Outcome]) -> dict[str, float]:
+def summary(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
     """Shares of right answers and the calibration error of one data set."""
     n = len(outcomes)
     return {
@@ -163,18 +126,22 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
         "closed4": sum(o.closed for o in outcomes) / n,
         "closed4_letter_alone": sum(o.letter for o in outcomes) / n,
         "open": sum(o.open for o in outcomes) / n,
-        **({} if outcomes[0].auto is None else {"top1_auto": sum(bool(o.auto) for o in outcomes) / n}),
+        **({} if outcomes[0].detail.auto is None else {"top1_auto": sum(_auto_correct(o) for o in outcomes) / n}),
         "refused": sum(not o.known for o in outcomes) / n,
         **calibration_errors(outcomes),
         **{f"top1_{score}_alone": sum(o.alone[i] for o in outcomes) / n for i, score in enumerate(SCORES)},
     }
 
 
-def calibration_errors(outcomes: list[Outcome]) -> dict[str, float]:
+def _auto_correct(outcome: Outcome[Detail]) -> bool:
+    return outcome.detail.auto == outcome.truth
+
+
+def calibration_errors(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
     """The calibration error within the data set's categories and, if measured, among everything the model knows."""
     errors = {"ece": expected_calibration_error([o.confidence for o in outcomes], [o.rank == 0 for o in outcomes])}
-    if outcomes[0].auto is not None:
-        confidences, rights = [o.auto_confidence for o in outcomes], [bool(o.auto) for o in outcomes]
+    if outcomes[0].detail.auto is not None:
+        confidences, rights = [o.detail.auto_confidence for o in outcomes], [_auto_correct(o) for o in outcomes]
         errors["ece_auto"] = expected_calibration_error(confidences, rights)
     return errors
 

@@ -13,11 +13,11 @@ from core.data.images import read_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
 from core.recognition.label_space import LabelSpace
+from core.recognition.multiple_choice import Options
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe, words_of
-from core.taxonomy.similarity import most_similar
 from train.data.feature_cache import FeatureCache, mean_features
 from train.data.records import Record
 
@@ -66,42 +66,38 @@ def calibrate(
     recogniser = Recogniser(model, mllm, labels, Calibration())
     rng = random.Random(seed)
     spaces: dict[str | None, LabelSpace] = {}
-    near: dict[str | None, list[list[int]]] = {}
     sizes = Counter(c.super_category.name for c in map(find_category, labels.categories) if c)
-    seen: list[CalibrationExample] = []
-    asked: list[tuple[list[int], Tensor]] = []  # (options as label indices, the truth first), letters' scores
+    examples: list[CalibrationExample] = []
+    questions: list[tuple[Options, Tensor]] = []  # with the scores of the letters
     for record in held:
         category = find_category(record.category)
         kind = category.super_category.name if category else ""
         group = kind if sizes[kind] > 1 else None
         if group not in spaces:
             spaces[group] = recogniser.label_space(super_category=group)
-            near[group] = most_similar(spaces[group].labels, 3)
         space = spaces[group]
         truth = space.labels.index(record.category)
         encoding = recogniser.encode(read_photo(record.image).image)
-        seen.append(CalibrationExample(encoding, space, truth))
-        options = [truth, *near[group][truth]]
-        order = rng.sample(range(len(options)), len(options))
-        letters = recogniser.letter_scores([space.labels[options[i]] for i in order], space.group, encoding.tokens)
-        asked.append((options, letters[torch.tensor(order).argsort()]))
-    compared = [(recogniser.compare(h.encoding, h.space).stack()[:-1], h.truth) for h in seen]
+        examples.append(CalibrationExample(encoding, space, truth))
+        options = Options.with_distractors(record.category, space.labels, rng)
+        questions.append((options, recogniser.letter_scores(options.names, space.group, encoding.tokens)))
+    compared = [(recogniser.compare(h.encoding, h.space).stack()[:-1], h.truth) for h in examples]
     similarities = fit_weights(compared, START[:-1])
     recogniser.calibration = replace(
         _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
     )
     log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
     everything = recogniser.label_space()
-    within = [(recogniser.score(h.encoding, h.space), h.truth) for h in seen]
+    within = [(recogniser.score(h.encoding, h.space), h.truth) for h in examples]
     among_all = [
-        (recogniser.score(h.encoding, everything), everything.labels.index(h.space.labels[h.truth])) for h in seen
+        (recogniser.score(h.encoding, everything), everything.labels.index(h.space.labels[h.truth])) for h in examples
     ]
     weights = fit_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]], START)
-    ranked = [weights @ scores.stack() for scores, _ in within]
-    letter_weight = fit_weights(
-        [(torch.stack([r[options], letters]), 0) for r, (options, letters) in zip(ranked, asked, strict=True)],
-        [1.0, 0.5],
-    )
+    by_options = []
+    for example, (scores, _), (options, letters) in zip(examples, within, questions, strict=True):
+        rows = [example.space.labels.index(name) for name in options.names]
+        by_options.append((torch.stack([(weights @ scores.stack())[rows], letters]), options.truth))
+    letter_weight = fit_weights(by_options, [1.0, 0.5])
     distances = torch.tensor([scores.distance for scores, _ in among_all])
     return replace(
         _ranking(weights),

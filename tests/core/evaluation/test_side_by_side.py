@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,7 +200,7 @@ class Oracle:
         self.replies = list(replies)
         self.asked = []
 
-    def ask(self, question, photo):
+    def stream_reply(self, question, photo):
         self.asked.append(question)
         text = self.replies.pop(0)
         yield Reply()
@@ -274,9 +275,9 @@ def test_models_on_different_bases_look_for_themselves(recogniser, cat):
 
     Other.model.model = torch.nn.Module()
     Other.model.model.vision_model = torch.nn.Linear(2, 2)
-    eyes = SharedVisionEncoder(cat)
-    assert eyes.vision(Other) == 4
-    assert eyes.vision(recogniser.mllm).states.shape[0] == 4
+    encoder = SharedVisionEncoder(cat)
+    assert encoder.encode(SimpleNamespace(mllm=Other, encode_features=lambda views: views))[0] == 4
+    assert encoder.encode(recogniser)[0].vision.states.shape[0] == 4
 
 
 def test_closing_stops_the_writing_of_both(recogniser, baseline, cat):

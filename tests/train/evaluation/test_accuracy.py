@@ -1,44 +1,30 @@
 import pytest
 import torch
 
-from core.recognition.multiple_choice import names_category
+from core.evaluation.outcomes import Outcome
 from train.evaluation.ablation import COLUMNS, table
-from train.evaluation.accuracy import Outcome, expected_calibration_error, rank_of, summary
+from train.evaluation.accuracy import Detail, expected_calibration_error, summary
 from train.loop.calibration import fit_weights
 
 
 def outcome(rank=0, confidence=0.9):
     return Outcome(
+        "Cedar Waxwing",
         rank,
         confidence,
+        known=True,
+        alone=(True, rank == 0, False, False),
+        options=4,
         closed=rank == 0,
         letter=False,
         open=False,
-        known=True,
-        alone=(True, rank == 0, False, False),
-        auto=False,
-        auto_confidence=0.5,
-        embedding=torch.ones(4),
+        detail=Detail(torch.ones(4), "another", 0.5),
     )
-
-
-def test_free_answers_count_with_their_aliases():
-    assert names_category("cedar waxwing.", "Cedar Waxwing")
-    assert names_category("Cairn", "Cairn Terrier")
-    assert not names_category("Waxwing", "Cedar Waxwing")
-    assert not names_category("", "Cedar Waxwing")
 
 
 def test_calibration_error_by_hand():
     confidences, rights = [0.95] * 4 + [0.31] * 4, [True] * 3 + [False] * 5
     assert expected_calibration_error(confidences, rights) == pytest.approx((4 * 0.2 + 4 * 0.31) / 8, abs=1e-6)
-
-
-def test_ties_count_against_the_truth_and_nothing_passes_for_a_score():
-    assert rank_of(torch.tensor([0.5, 0.9, 0.1]), 0) == 1
-    assert rank_of(torch.tensor([0.5, 0.5, 0.5]), 1) == 2
-    with pytest.raises(ValueError, match="not finite"):
-        rank_of(torch.tensor([torch.nan, 1.0]), 0)
 
 
 def test_summary_counts():
