@@ -107,7 +107,7 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _photos(options: argparse.Namespace) -> "list[Record]":
-    """The photos of the super-category: those of its categories, and of categories that no table knows."""
+    """Return the photos of the super-category: those of its categories, and of categories in no knowledge table."""
     from core.errors import UserError
     from core.taxonomy.categories import find_category
     from train.data.source import labelled

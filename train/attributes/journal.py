@@ -30,7 +30,7 @@ class Journal:
             self.entries.append(entry)
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write an object and see it to the disk. Raises `UserError` if it cannot be written."""
+        """Write an object and flush it to disk. Raises `UserError` if it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()

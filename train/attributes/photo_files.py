@@ -1,4 +1,4 @@
-"""Values and descriptions of photos for which no model is asked: from files, the knowledge tables, the template."""
+"""Attribute values and descriptions that need no model: from files, the knowledge tables and the template."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class PhotoValues(BaseModel):
-    """One line of `values.jsonl`: what extraction read off a photo."""
+    """One line of `values.jsonl`: the attribute values that extraction found in a photo."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -42,7 +42,7 @@ def write_lines(path: Path, lines: Sequence[PhotoValues]) -> None:
 
 
 def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
-    """The photos of `values.jsonl` or `descriptions.jsonl`. Raises `UserError` naming the first bad line."""
+    """Return the photos of `values.jsonl` or `descriptions.jsonl`. Raises `UserError` naming the first bad line."""
     lines: dict[str, Line] = {}
     try:
         texts = path.read_text(encoding="utf-8").split("\n")
@@ -66,7 +66,7 @@ def read_lines(path: Path, line_type: type[Line]) -> list[Line]:
 
 
 def load_descriptions(path: Path) -> dict[str, str]:
-    """Photo SHA-256 -> attribute description, from the `descriptions.jsonl` that `summarise` writes.
+    """Return photo SHA-256 -> attribute description from the `descriptions.jsonl` that `summarise` writes.
 
     Raises `UserError` with the line if the file is missing, malformed, lists a photo twice, or if a description is
     over-long or names its category.
@@ -81,7 +81,7 @@ def load_descriptions(path: Path) -> dict[str, str]:
 
 
 def known_values(record: Record, group: SuperCategory) -> PhotoValues:
-    """What the knowledge tables say of a photo's category. Raises `UserError` if they lack it or an attribute."""
+    """Return the values that the knowledge tables have for a photo's category. Raises `UserError` if they lack one."""
     category = find_category(record.category)
     if category is None or not set(group.attributes) <= set(category.values):
         names = ", ".join(group.attributes)
@@ -91,7 +91,7 @@ def known_values(record: Record, group: SuperCategory) -> PhotoValues:
 
 
 def in_template(photo: PhotoValues, group: SuperCategory) -> PhotoDescription:
-    """A photo's values in the first wording of `core.taxonomy.descriptions.describe`, without what is not visible."""
+    """Return a photo with its visible values in the first wording of `core.taxonomy.descriptions.describe`."""
     seen = {attribute: value for attribute, value in photo.attributes.items() if value != NOT_VISIBLE}
     category = Category(photo.category, replace(group, attributes=tuple(seen)), (), seen)
     return PhotoDescription(**photo.model_dump(), description=describe(category))

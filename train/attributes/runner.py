@@ -62,16 +62,16 @@ class Run:
         self.given_up = {entry["key"] for entry in self._quarantine.entries}
 
     def key(self, item: Item) -> str:
-        """The content that an answer depends on, as a hash."""
+        """Return a hash of what an answer depends on."""
         parts = [self.step, self.model, item.subject, item.prompt]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def answer(self, item: Item) -> dict[str, Any] | None:
-        """The answer to an item, if there is one."""
+        """Return the answer to an item, None if there is none."""
         return self.answers.get(self.key(item))
 
     def left(self, items: list[Item]) -> list[Item]:
-        """The items that were neither answered nor given up."""
+        """Return the items that were neither answered nor given up."""
         return [item for item in items if (key := self.key(item)) not in self.answers and key not in self.given_up]
 
     def perform(self, items: list[Item], ask: Ask, concurrency: int) -> None:
@@ -153,7 +153,7 @@ class Run:
 
 
 def estimate(items: list[Item], output_tokens: int, price_in: float, price_out: float) -> str:
-    """What items will take: calls, tokens and, where the prices of a million tokens are known, money."""
+    """Return an estimate of calls, tokens and, where the prices of a million tokens are known, cost."""
     characters = sum(len(item.prompt) for item in items)
     tokens_in = characters // CHARACTERS_PER_TOKEN + PHOTO_TOKENS * sum(item.photo is not None for item in items)
     tokens_out = output_tokens * len(items)

@@ -57,7 +57,7 @@ GROUP_FILE, VALUES_FILE, DESCRIPTIONS_FILE = "super_category.yaml", "values.json
 
 
 def find_group(folder: Path, name: str) -> SuperCategory:
-    """The super-category of `super_category.yaml`, or else of the knowledge tables. Raises `UserError`."""
+    """Return the super-category of `super_category.yaml`, or else of the knowledge tables. Raises `UserError`."""
     path = folder / GROUP_FILE
     if not path.exists():
         if name in super_categories():

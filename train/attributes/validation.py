@@ -1,4 +1,4 @@
-"""What counts as an answer. Text that a model wrote is untrusted: it is cleaned, bounded and checked here."""
+"""Check the answers of models: their text is untrusted, so it is cleaned, bounded and checked."""
 
 import re
 import unicodedata
@@ -30,19 +30,19 @@ class InvalidAnswer(Exception):
 
 
 def clean(text: str) -> str:
-    """One line without control, formatting and unassigned characters, with plain apostrophes."""
+    """Return one line without control, formatting and unassigned characters, with plain apostrophes."""
     text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
 
 
 def spellings(label: str) -> tuple[str, ...]:
-    """The names under which a category must not appear in its own description."""
+    """Return the names under which a category must not appear in its own description."""
     category = find_category(label)
     return (category.name, *category.aliases) if category else (label,)
 
 
 def named(text: str, names: tuple[str, ...]) -> str | None:
-    """The first of `names` that a text contains, in any capitals, punctuation, or in the plural."""
+    """Return the first of `names` that a text contains, in any case, punctuation, or in the plural; None if none."""
     words = f" {normalise(text)} "
     for name in names:
         plain = normalise(name)
@@ -80,7 +80,7 @@ class Discovery(BaseModel):
 
 
 def values_model(group: SuperCategory) -> type[BaseModel]:
-    """The answer of step 2: a value for each of the attributes, and nothing else."""
+    """Return the form of the answer of step 2: a value for each of the attributes, and nothing else."""
     fields: dict[str, Any] = {  # aliases: an attribute's name may not be a Python name
         f"attribute_{i}": (Annotated[str, AfterValidator(_value)], Field(alias=attribute))
         for i, attribute in enumerate(group.attributes)
@@ -89,13 +89,13 @@ def values_model(group: SuperCategory) -> type[BaseModel]:
 
 
 def response_format(model: type[BaseModel]) -> dict[str, Any]:
-    """The request for JSON of a model's form, as chat completions take it."""
+    """Return the `response_format` of chat completions that asks for JSON of a model's form."""
     schema = {"name": model.__name__, "strict": True, "schema": model.model_json_schema()}
     return {"type": "json_schema", "json_schema": schema}
 
 
 def read_json(text: str, model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON object in an answer, which may stand in a code block. Raises `InvalidAnswer` with what is wrong."""
+    """Return the JSON object in an answer, which may be in a code block. Raises `InvalidAnswer` with what is wrong."""
     text = _THOUGHTS.sub("", text)
     first, last = text.find("{"), text.rfind("}")
     if first < 0 or last < first:
@@ -108,7 +108,7 @@ def read_json(text: str, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> dict[str, str]:
-    """The attribute values in an answer of step 2. Raises `InvalidAnswer`, also where nothing was visible."""
+    """Return the attribute values in an answer of step 2. Raises `InvalidAnswer`, also if nothing was visible."""
     values = read_json(text, model)
     for value in values.values():
         if name := named(value, names):
@@ -119,7 +119,7 @@ def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> di
 
 
 def read_description(text: str, names: tuple[str, ...]) -> dict[str, str]:
-    """The description in an answer of step 3. Raises `InvalidAnswer`."""
+    """Return the description in an answer of step 3. Raises `InvalidAnswer`."""
     text = _THOUGHTS.sub("", text).strip().strip('"')
     description = clean(text)
     if not description:
@@ -136,7 +136,7 @@ def read_description(text: str, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def check_description(description: str, names: tuple[str, ...]) -> None:
-    """Raises `InvalidAnswer` for a description that is too long or names the category."""
+    """Raise `InvalidAnswer` for a description that is too long or names the category."""
     if len(description) > MAX_DESCRIPTION:
         raise InvalidAnswer(f"it is longer than {MAX_DESCRIPTION} characters")
     if name := named(description, names):
