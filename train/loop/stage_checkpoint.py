@@ -33,13 +33,13 @@ def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> No
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Record the hashes of a checkpoint's files: from now on it counts."""
+    """Record the hashes of a checkpoint's files, which marks it as complete."""
     hashes = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir()) if path.name != COMPLETE}
     write_atomically(checkpoint / COMPLETE, json.dumps(hashes, indent=1).encode())
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; one that was cut off or damaged is passed over."""
+    """Return the newest complete checkpoint; damaged and unfinished ones are logged and skipped."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
             hashes = json.loads((checkpoint / COMPLETE).read_text())

@@ -12,7 +12,7 @@ ADAPTED = "q|k|v|o|gate|up|down"  # projections that get an adapter
 
 
 def dtype_of(recipe: Recipe) -> torch.dtype:
-    """The number format of the text model and of autocast."""
+    """Return the number format of the text model and of autocast."""
     return fast_dtype(default_device()) if recipe.precision == "auto" else getattr(torch, recipe.precision)
 
 
@@ -38,9 +38,9 @@ def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
 
 
 def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
-    """Freeze everything but what the recipe trains in that stage, which is kept in float32; -> it by name.
+    """Freeze everything but what the recipe trains in that stage, and return these parameters, in float32, by name.
 
-    That is the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
+    These are the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
     connector alone.
     """
     mllm.model.requires_grad_(False)

@@ -39,7 +39,7 @@ PARAMETERS = "trained.safetensors"
 
 
 class StageTrainer(Trainer):
-    """Trains a `StageModel`; what a step computes depends on the seed and the step alone, also after a resumption."""
+    """Trains a `StageModel`; what a step computes depends only on the seed and the step, also after resuming."""
 
     optimizer: Any
 
@@ -90,10 +90,10 @@ class StageTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # the plan is shuffled already
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # the sampler shuffles
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate for the connector and one for the rest (the temperature decays to nothing else)."""
+        """Return AdamW with learning rates for the connector and the rest; the temperature has no weight decay."""
         if self.optimizer is None:
             connector = [p for n, p in self.trained.items() if ".connector." in n]
             temperature = [p for n, p in self.trained.items() if n.startswith("temperature")]
@@ -109,7 +109,7 @@ class StageTrainer(Trainer):
     # One step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One pass and its gradients: in one piece, or in stage I in chunks where the recipe says so."""
+        """Compute the loss and gradients of one pass, in chunks in stage I where the recipe says so."""
         batch: Batch = inputs["batch"]
         inner, first_pass = self.stage_model, batch.photos[0]
         if inner.stage == "align" and inner.recipe.has_memory and batch.step % self.stage.save_every == 0:
@@ -123,7 +123,7 @@ class StageTrainer(Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
-        """The sum of the named losses. Raises `UserError` if it is not finite, naming the photos."""
+        """Return the sum of the named losses. Raises `UserError` if it is not finite, naming the photos."""
         return self._total(inputs["batch"], model(inputs["batch"]))
 
     def _total(self, batch: Batch, losses: dict[str, Tensor]) -> Tensor:
@@ -179,7 +179,7 @@ class StageTrainer(Trainer):
     # Checkpoints --------------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the named losses (on the first process) to what is logged."""
+        """Add the named losses (on the first process) to what is logged."""
         super().log({**logs, **self.losses}, *args, **kwargs)
         self.losses = {}
 

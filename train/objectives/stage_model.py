@@ -30,7 +30,7 @@ LABEL_SMOOTHING = 0.1
 
 
 def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
-    """A fresh connector whose latents differ (Idefics2 starts them all equal) and speak at the words' loudness.
+    """Initialise the connector: latents that differ (Idefics2 starts them equal), outputs as long as word embeddings.
 
     Raises `UserError` if the base has a connector of another kind.
     """
@@ -48,7 +48,7 @@ def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
 
 
 def processes() -> PartialState:
-    """This process and those that train with it (started by `torchrun` or `accelerate launch`)."""
+    """Return the state of this process among those of the run (see `torchrun` and `accelerate launch`)."""
     return PartialState(cpu=not torch.cuda.is_available())
 
 
@@ -61,7 +61,7 @@ class Part:
 
 
 def parts_of(batch: Batch, chunk: int) -> list[Part]:
-    """A batch in chunks: texts, then photos (the last one is of photos: it reaches all that is trained)."""
+    """Cut a batch into chunks: texts, then photos (the last chunk reaches every trained parameter)."""
 
     def chunks(kind: str, count: int) -> Iterator[Part]:
         for start in range(0, count, chunk):
@@ -88,16 +88,16 @@ class StageModel(nn.Module):
         self.centre = self.words.mean(dim=(0, 1))
 
     def train(self, mode: bool = True) -> "StageModel":
-        """Training mode for all but the frozen tower."""
+        """Set training mode for everything except the frozen vision encoder."""
         super().train(mode)
         self.network.model.vision_model.eval()
         return self
 
     def forward(self, batch: Batch, part: Part | None = None, gradients: Tensor | None = None) -> dict[str, Tensor]:
-        """The named losses of a batch.
+        """Return the named losses of a batch.
 
-        In stage I, with a `part` and the `gradients` of the alignment loss by that part's embeddings, instead: what
-        has the part's share of the whole batch's gradient (gradient caching), the photos' other losses included.
+        Gradient caching in stage I passes a `part` and the `gradients` of the alignment loss by its embeddings; the
+        losses returned then have the part's share of the whole batch's gradient.
         """
         if part is not None and gradients is not None:
             return self._share(batch, part, gradients)
@@ -113,7 +113,7 @@ class StageModel(nn.Module):
     # Photos -------------------------------------------------------------------------------------------------------
 
     def _image_tokens(self, batch: Batch) -> Tensor:
-        """[b, L, H] from kept features or from pixels, with features dropped."""
+        """Return image tokens [b, L, H] from cached features or from pixels, with feature dropout."""
         vision = (
             self.mllm.encode_vision(batch.states, batch.mask)
             if batch.is_pixels
@@ -123,14 +123,14 @@ class StageModel(nn.Module):
         return self.mllm.image_tokens(VisionFeatures(states, vision.mask))
 
     def _word_similarity(self, image_tokens: Tensor) -> Tensor:
-        """[b, C] logits of image tokens [b, L, H] over the categories' words."""
+        """Return the logits [b, C] of image tokens [b, L, H] over the categories' words."""
         return word_similarity(image_tokens, self.words, self.centre) / self.recipe.temperature
 
     def _warm_up(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """The connector alone, without the text model.
+        """Return the losses of the connector alone, without the text model.
 
-        Of a photo mixed from the patches of two, both are the truth, in proportion: without that the connector learns
-        the photos by heart.
+        A photo mixed from the patches of two has both categories as its target, in proportion, which keeps the
+        connector from memorising the photos.
         """
         if batch.second is None or batch.share is None:
             return self._anchor(tokens, batch.categories)
@@ -142,45 +142,45 @@ class StageModel(nn.Module):
         return {"mixed_naming": (batch.share * first + (1 - batch.share) * second).mean()}
 
     def _anchor(self, tokens: Tensor, categories: Tensor) -> dict[str, Tensor]:
-        """Image tokens are drawn to their category's words, in direction and length, away from every other's."""
+        """Return losses that pull image tokens to their category's word embeddings and away from those of others."""
         naming = F.cross_entropy(self._word_similarity(tokens), categories, label_smoothing=LABEL_SMOOTHING)
         apart = (tokens.float() - self.words[categories]).pow(2).sum(-1).mean()
         return {"naming": naming, "distance": apart / self.words.pow(2).sum(-1).mean()}
 
     def _anchored(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """The warm-up's losses in stage I: without them the connector forgets while the adapter is still learning."""
+        """Return the warm-up's losses in stage I, which keep the connector from forgetting, if the recipe has them."""
         return self._anchor(tokens, batch.categories) if self.recipe.anchor else {}
 
     # Answers ------------------------------------------------------------------------------------------------------
 
     def _answers(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """L_gen by kind of question: the mean over the tokens of all answers of the step."""
+        """Return L_gen by kind of question: the mean over the tokens of all answers of the step."""
         losses = {}
         for kind in dict.fromkeys(question.kind for question in batch.questions):
-            asked = [q for q in batch.questions if q.kind == kind]
+            questions = [q for q in batch.questions if q.kind == kind]
             mean = self.mllm.generation_loss(
-                [q.prompt for q in asked], [q.answer for q in asked], tokens[[q.photo for q in asked]]
+                [q.prompt for q in questions], [q.answer for q in questions], tokens[[q.photo for q in questions]]
             )
             weight = self.recipe.generation_weight if self.stage == "align" else 1.0
-            losses[kind] = weight * mean * sum(len(q.answer) for q in asked) / batch.answer_tokens[kind]
+            losses[kind] = weight * mean * sum(len(q.answer) for q in questions) / batch.answer_tokens[kind]
         return losses
 
     # Alignment ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def refresh_memory(self) -> None:
-        """Encode every category's description anew, without dropout: hard negatives that cost no gradients.
+        """Encode every category's description again, without dropout, as hard negatives without gradients.
 
-        `alignment` replaces those that its batch encodes; doing this now and then keeps the others from growing stale.
+        `alignment` updates those that its batch encodes; a refresh every few steps keeps the others current.
         """
         mode = self.training
         self.eval()
-        told = [self.data.description(i, rows[0]) for i, rows in enumerate(self.data.members)]
-        self.memory = self.mllm.embed_texts(told)
+        descriptions = [self.data.description(i, rows[0]) for i, rows in enumerate(self.data.members)]
+        self.memory = self.mllm.embed_texts(descriptions)
         self.train(mode)
 
     def alignment(self, batch: Batch, embeddings: Tensor, temperature: Tensor) -> dict[str, Tensor]:
-        """(L_OAC + L_ACC + L_CCC) / 2, each weighted by the recipe, from embeddings of all texts, then all photos."""
+        """Return the weighted terms of (L_OAC + L_ACC + L_CCC) / 2, from embeddings of all texts, then all photos."""
         texts, objects = embeddings[: len(batch.texts)], embeddings[len(batch.texts) :]
         assert batch.descriptions is not None
         assert batch.names is not None
@@ -211,7 +211,7 @@ class StageModel(nn.Module):
         return {loss.__name__: w * loss(triples, temperature) / 2 for loss, w in weighted.items() if w}
 
     def encode(self, batch: Batch, part: Part) -> Tensor:
-        """[n, H] the embeddings of a part's texts or photos."""
+        """Return the embeddings [n, H] of a part's texts or photos."""
         if part.kind == "texts":
             return self.mllm.embed(batch.texts[part.rows])
         return self.mllm.embed_photos(self._image_tokens(batch.photo_part(part.rows)))
