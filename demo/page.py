@@ -1,5 +1,6 @@
 """The page: a header and its tabs."""
 
+import html
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.data.images import MAX_BYTES
+from core.taxonomy.categories import table_errors
 from demo.alignment import map_view
 from demo.components.models import ModelPool
 from demo.history_store import History
@@ -53,6 +55,8 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
+        if errors := table_errors():
+            gr.Markdown("\n\n".join(map(html.escape, errors)))
         key = browser_key(page)
         with gr.Tab("Identify"):
             IdentifyTab(models, history, key, page)

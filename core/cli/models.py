@@ -15,9 +15,11 @@ def add_command(commands: "Commands") -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Print every model of the zoo: name, size, and "ready" or why it is not available here and how to get it."""
+    from core.taxonomy.categories import table_errors
     from core.zoo.hub import UNCALIBRATED
     from core.zoo.registry import availability, zoo
 
+    table_errors()  # reads the tables, which warns of those that are left out
     for entry in zoo().values():
         state = availability(entry)
         print(f"{entry.name:18} {entry.size:28} {state}")

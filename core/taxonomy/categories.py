@@ -1,15 +1,17 @@
 """Categories and super-categories: the tables of `assets/attributes`, and how names are looked up in them."""
 
+import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from core.errors import UserError
 from core.taxonomy.names import normalise, strip_class_number
+from core.taxonomy.tables import read_attribute_table
+
+log = logging.getLogger(__name__)
 
 ATTRIBUTES_FOLDER = Path(__file__).parents[2] / "assets" / "attributes"
 
@@ -34,36 +36,73 @@ class Category:
     values: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Tables:
+    categories: dict[str, Category]
+    by_spelling: dict[str, Category]
+    errors: list[str]
+
+
 @cache
-def categories() -> dict[str, Category]:
-    """Every known category by display name, in the order of the files."""
-    known: dict[str, Category] = {}
+def _tables() -> _Tables:
+    """Read every table; one with a mistake is left out, with one sentence in the log."""
+    tables = _Tables({}, {}, [])
+    groups: dict[str, SuperCategory] = {}
     for path in sorted(ATTRIBUTES_FOLDER.glob("*.yaml")):
-        table = yaml.safe_load(path.read_text())
-        group = SuperCategory(table["super_category"], table["noun"], table["rank"], tuple(table["attributes"]))
-        for name, entry in table["categories"].items():
-            known[name] = Category(name, group, tuple(entry.get("aliases", [])), entry["values"])
-    return known
+        try:
+            group, found = _read(path)
+            if groups.get(group.name, group) != group:
+                raise UserError(f"{path.name}: another file describes the super-category {group.name!r} otherwise.")
+            spellings = _spellings(path, found, tables.by_spelling)
+        except UserError as error:
+            tables.errors.append(f"The table of attributes {error} Until then the table is not used.")
+            log.warning("%s", tables.errors[-1])
+            continue
+        groups[group.name] = group
+        tables.categories.update((category.name, category) for category in found)
+        tables.by_spelling.update(spellings)
+    return tables
+
+
+def _read(path: Path) -> tuple[SuperCategory, list[Category]]:
+    table = read_attribute_table(path)
+    group = SuperCategory(table.super_category, table.noun, table.rank, tuple(table.attributes))
+    return group, [Category(name, group, tuple(entry.aliases), entry.values) for name, entry in table.categories.items()]
+
+
+def _spellings(path: Path, found: list[Category], taken: Mapping[str, Category]) -> dict[str, Category]:
+    """Return normalised spelling -> category. Raises `UserError` if a spelling is already another category's."""
+    spellings: dict[str, Category] = {}
+    for category in found:
+        for spelling in (category.name, *category.aliases):
+            key = normalise(spelling)
+            other = taken.get(key) or spellings.setdefault(key, category)
+            if other is not category:
+                raise UserError(
+                    f"{path.name}: {spelling!r} is a name of {category.name!r} and of {other.name!r}: keep one of them."
+                )
+    return spellings
+
+
+def categories() -> dict[str, Category]:
+    """Return every known category by display name, in the order of the files."""
+    return _tables().categories
+
+
+def table_errors() -> list[str]:
+    """Return one sentence for each table of attributes that is left out because of a mistake in it."""
+    return _tables().errors
 
 
 @cache
 def super_categories() -> dict[str, SuperCategory]:
-    """Every super-category by name."""
+    """Return every super-category by name."""
     return {category.super_category.name: category.super_category for category in categories().values()}
-
-
-@cache
-def _by_spelling() -> dict[str, Category]:
-    return {
-        normalise(spelling): category
-        for category in categories().values()
-        for spelling in (category.name, *category.aliases)
-    }
 
 
 def find_category(label: str) -> Category | None:
     """Return the category that a label (a folder name, an alias, any letter case or punctuation) names, if known."""
-    return _by_spelling().get(normalise(label))
+    return _tables().by_spelling.get(normalise(label))
 
 
 def canonical_name(label: str) -> str:
@@ -116,13 +155,13 @@ def dropped_sentence(dropped: Mapping[str, str]) -> str:
 
 
 def shared_super_category(names: list[str]) -> SuperCategory | None:
-    """The super-category that all names share, if they do."""
+    """Return the super-category that all names share, if they do."""
     groups = {category.super_category if category else None for category in map(find_category, names)}
     return groups.pop() if len(groups) == 1 else None
 
 
 def in_super_category(name: str) -> list[Category]:
-    """The categories of one super-category. Raises `UserError` for an unknown one."""
+    """Return the categories of one super-category. Raises `UserError` for an unknown one."""
     if name not in super_categories():
         raise UserError(f"Unknown super-category {name!r}: choose one of {', '.join(super_categories())}.")
     return [category for category in categories().values() if category.super_category.name == name]

@@ -16,7 +16,7 @@ WORDINGS = 4
 
 @cache
 def _word_counts(group: SuperCategory) -> Counter[str]:
-    """In how many categories of a super-category a word is part of the name, or of the values."""
+    """Return in how many categories of a super-category a word is part of the name or of the values."""
     return Counter(word for category in in_super_category(group.name) for word in set(chain(*_words(category))))
 
 
@@ -25,7 +25,7 @@ def _words(category: Category) -> tuple[list[str], list[str]]:
 
 
 def words_of(label: str) -> str:
-    """The words that image tokens are compared with: what tells a category from its look-alikes comes first.
+    """Return the words that image tokens are compared with: what tells a category from its look-alikes comes first.
 
     These are the two rarest words of the name (within its super-category), then the words of its values from the
     rarest on, then the rest of the name. Only the first few count, and in order of their writing those would be the
@@ -40,12 +40,12 @@ def words_of(label: str) -> str:
 
 
 def clause_start(attribute: str) -> str:
-    """How wording 0 of a description begins the clause of an attribute: "Crown is", "Wings are"."""
+    """Return how wording 0 of a description begins the clause of an attribute: "Crown is", "Wings are"."""
     return f"{attribute.capitalize()} {'are' if attribute.endswith('s') else 'is'}"
 
 
 def describe(category: Category, wording: int = 0) -> str:
-    """The attribute description of a category, 35-60 words, in one of `WORDINGS` wordings; empty without values.
+    """Return the attribute description of a category, 35-60 words, in one of `WORDINGS` wordings; empty without values.
 
     Wording 0 is the one that the model is taught to write; the others keep training from memorising one
     sentence: they change the clause form and start at another attribute.
@@ -65,7 +65,7 @@ def describe(category: Category, wording: int = 0) -> str:
 
 
 def parse_description(text: str, group: SuperCategory) -> dict[str, str]:
-    """Attribute -> value, read from a description in any wording; attributes that it does not name are left out."""
+    """Return attribute -> value from a description in any wording, without attributes that it does not name."""
     names = "|".join(re.escape(a) for a in sorted(group.attributes, key=len, reverse=True))
     clause = re.compile(
         rf"(?:^|[.;:,]\s*)({names}):? (?:(?:is|are)\b ?)?(?!(?:is|are)\b)([^\s.;,:][^.;,:]*)", re.IGNORECASE

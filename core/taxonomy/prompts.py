@@ -2,7 +2,7 @@
 
 import re
 
-from core.taxonomy.categories import SuperCategory, canonical_name
+from core.taxonomy.categories import SuperCategory, same_category
 
 LETTERS = "ABCD"
 NAME_ONLY = "Answer with the name only."
@@ -11,19 +11,24 @@ OPEN_ANY = "What is the name of the animal, plant or vehicle shown in the image?
 
 
 def open_question(group: SuperCategory | None) -> str:
-    """The open-set question; a general one where the super-category is not known."""
+    """Return the open-set question; a general one where the super-category is not known."""
     return f"What is the {group.rank} of the {group.noun} shown in the image?" if group else OPEN_ANY
 
 
 def closed_question(group: SuperCategory | None, options: list[str]) -> str:
-    """The closed-set question over options that are answered by letter."""
+    """Return the closed-set question over at most four options, which are answered by letter.
+
+    Raises `ValueError` for more: there is no letter for a fifth.
+    """
+    if len(options) > len(LETTERS):
+        raise ValueError(f"{len(options)} options: there are letters for {len(LETTERS)}")
     noun = group.noun if group else "object"
-    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS[: len(options)], options, strict=True))
     return f"Which of these is the {noun} shown in the image?{listed}"
 
 
 def description_question(group: SuperCategory) -> str:
-    """The question that the attribute description answers."""
+    """Return the question that the attribute description answers."""
     return f"Describe the {group.noun} in the image."
 
 
@@ -34,4 +39,4 @@ def chosen_letter(reply: str, options: list[str]) -> str | None:
         return None
     letter, rest = match[1].upper(), match[2].strip(" .")
     option = options[LETTERS.index(letter)]
-    return letter if not rest or canonical_name(rest).casefold() == canonical_name(option).casefold() else None
+    return letter if not rest or same_category(rest, option) else None

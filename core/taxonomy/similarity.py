@@ -1,4 +1,4 @@
-"""Which categories look alike."""
+"""Measure which categories look alike by their descriptions."""
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -8,13 +8,14 @@ from core.taxonomy.names import normalise
 
 
 def description_similarity(names: list[str]) -> np.ndarray:
-    """[N, N] cosine similarity in [0, 1] of categories by their attribute values (TF-IDF over attribute-value words).
+    """Return the [N, N] cosine similarity in [0, 1] of categories by their attribute values (TF-IDF over words).
 
     Categories of one super-category share the vocabulary of its attributes; those of different super-categories
     share nothing. A category without known attributes is compared by the words of its name.
     """
     matrix = TfidfVectorizer(analyzer=str.split, sublinear_tf=True).fit_transform([_terms(name) for name in names])
-    return (matrix @ matrix.T).toarray()
+    similarities: np.ndarray = (matrix @ matrix.T).toarray()
+    return similarities
 
 
 def _terms(name: str) -> str:
@@ -30,9 +31,9 @@ def _terms(name: str) -> str:
 
 
 def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[int]]:
-    """For each of N categories, the indices of its (at most) k most similar others of the same group, best first.
+    """Return, for each of N categories, the indices of its at most k most similar others of the same group.
 
-    Ties are in list order. Raises `ValueError` for k < 1.
+    The best comes first, ties are in list order. Raises `ValueError` for k < 1.
     """
     if k < 1:
         raise ValueError(f"k={k}")
@@ -44,5 +45,5 @@ def nearest(similarities: np.ndarray, groups: list[str], k: int) -> list[list[in
 
 
 def most_similar(names: list[str], k: int) -> list[list[int]]:
-    """`nearest` of all names by their descriptions."""
+    """Return, for each name, the indices of its k most similar others by their descriptions, best first."""
     return nearest(description_similarity(names), [""] * len(names), k)

@@ -3,19 +3,24 @@
 What imports torch is imported in functions, so that listing stays quick.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from core.errors import UserError
+from core.storage.tables import Text, read_table
 from core.zoo import hub
 from core.zoo.hub import Hub
 
 if TYPE_CHECKING:
     from core.recognition.recogniser import Recogniser
+
+log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parents[2] / "assets"
 CHECKPOINTS = ASSETS / "checkpoints"
@@ -33,14 +38,37 @@ class ModelEntry:
     hub: Hub | None = None
 
 
+class _ModelRow(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint: Text = ""
+    size: Text = ""
+    hub: Hub | None = None
+
+
+_FORM = TypeAdapter(dict[Text, _ModelRow])
+
+
+def _listed_models() -> dict[str, _ModelRow]:
+    """Return the rows of `assets/models.yaml`; if it has a mistake, none, with one sentence in the log."""
+    try:
+        return read_table(ASSETS / "models.yaml", _FORM)
+    except UserError as error:
+        _warn_once(f"The table of models {error} Until then only the models in {CHECKPOINTS.name}/ are listed.")
+        return {}
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    log.warning("%s", sentence)
+
+
 def zoo() -> dict[str, ModelEntry]:
     """Return the models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
-    table = yaml.safe_load((ASSETS / "models.yaml").read_text())
     entries = {}
-    for name, row in table.items():
-        hub = Hub(**row["hub"]) if "hub" in row else None
-        size = f"{hub.download:.1f} GB of the hub" if hub else row["size"]
-        entries[name] = ModelEntry(name, CHECKPOINTS / row.get("checkpoint", name), size, hub)
+    for name, row in _listed_models().items():
+        size = f"{row.hub.download:.1f} GB of the hub" if row.hub else row.size
+        entries[name] = ModelEntry(name, CHECKPOINTS / (row.checkpoint or name), size, row.hub)
     for manifest in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
         folder = manifest.parent
         size = f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB, trained here"

@@ -11,15 +11,16 @@ import logging
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from PIL import Image
+from pydantic import ConfigDict, TypeAdapter
 
 from core.data.images import FORMATS
 from core.errors import UserError
 from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
+from core.storage.tables import Text, check_table, read_table
 from core.taxonomy.categories import canonical_name
 from core.taxonomy.names import normalise
 from core.zoo.registry import ASSETS
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """One row of `assets/datasets.yaml`. `train` and `test` are the official numbers of photos."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     id: str
     title: str
@@ -57,9 +60,10 @@ class DataSet:
 
 @cache
 def data_sets() -> dict[str, DataSet]:
-    """The data sets by id, in the order of `assets/datasets.yaml`."""
-    table = yaml.safe_load((ASSETS / "datasets.yaml").read_text(encoding="utf-8"))
-    return {name: DataSet(id=name, **row) for name, row in table.items()}
+    """The data sets by id, in the order of `assets/datasets.yaml`. Raises `UserError` for a mistake in the file."""
+    file = ASSETS / "datasets.yaml"
+    rows = read_table(file, TypeAdapter(dict[Text, dict[str, Any]]))
+    return check_table(file, {name: {"id": name, **row} for name, row in rows.items()}, TypeAdapter(dict[str, DataSet]))
 
 
 def display_name(class_name: str) -> str:

@@ -53,7 +53,7 @@ def test_three_steps_and_a_table_that_the_app_understands(server, photos, tmp_pa
 
     step("table", work, "--out", tmp_path / "tables" / "mushroom.yaml")
     monkeypatch.setattr(knowledge, "ATTRIBUTES_FOLDER", tmp_path / "tables")
-    caches = (knowledge.categories, knowledge.super_categories, knowledge._by_spelling)
+    caches = (knowledge._tables, knowledge.super_categories)
     for cached in caches:
         cached.cache_clear()
     try:

@@ -1,0 +1,47 @@
+"""The form of the tables in `assets/attributes`, which people also write by hand."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from core.errors import UserError
+from core.storage.tables import Text, read_table
+
+
+class CategoryEntry(BaseModel):
+    """What a table says of one category."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    aliases: list[Text] = []
+    values: dict[Text, Text]  # attribute -> value
+
+
+class AttributeTable(BaseModel):
+    """One file: a super-category and its categories, each with a value for every attribute."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    super_category: Text
+    noun: Text
+    rank: Text
+    attributes: list[Text] = Field(min_length=1)
+    categories: dict[Text, CategoryEntry]
+
+
+_FORM = TypeAdapter(AttributeTable)
+
+
+def read_attribute_table(path: Path) -> AttributeTable:
+    """Return the table of a file. Raises `UserError` that names the file, the place and the remedy."""
+    table = read_table(path, _FORM)
+    if len(set(table.attributes)) < len(table.attributes):
+        raise UserError(f"{path.name}, attributes: one is there twice: remove it.")
+    for name, entry in table.categories.items():
+        if missing := [attribute for attribute in table.attributes if attribute not in entry.values]:
+            raise UserError(f"{path.name}, {name}: there is no value for {', '.join(missing)}: add it.")
+        if unknown := [attribute for attribute in entry.values if attribute not in table.attributes]:
+            raise UserError(
+                f"{path.name}, {name}: {', '.join(unknown)} is not among the attributes: add it there or remove it."
+            )
+    return table
