@@ -121,7 +121,7 @@ def test_stop_stops_the_writing(client):
 
 
 def writers():
-    return [thread for thread in threading.enumerate() if thread.name == "writing"]
+    return [thread for thread in threading.enumerate() if thread.name == "generation"]
 
 
 def test_two_people_get_their_own_results(address):

@@ -111,14 +111,14 @@ def test_stop_stops_both(address):
     client = Client(address, verbose=False)
     job = client.submit(handle_file(CAT), "cat", *TINY, "", "", "", "", "", api_name="/compare")
     deadline = time.monotonic() + 60
-    while len(threads("writing")) < 2 and time.monotonic() < deadline:
+    while len(threads("generation")) < 2 and time.monotonic() < deadline:
         time.sleep(0.002)
     assert threads("column")
     job.cancel()
     stopped = time.monotonic() + 2
-    while threads("writing", "column") and time.monotonic() < stopped:
+    while threads("generation", "column") and time.monotonic() < stopped:
         time.sleep(0.01)
-    assert not threads("writing", "column")
+    assert not threads("generation", "column")
 
 
 def threads(*names):
