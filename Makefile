@@ -1,13 +1,16 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-DATA ?= ../shared/data/fgvr-mini
 export HF_HUB_OFFLINE = 1
 export GRADIO_ANALYTICS_ENABLED = False
 # Threads that spin while they wait are ruinous on a busy machine.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test e2e lint train-tiny ablation bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test e2e lint train-tiny ablation bench clean data
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-12s%s\n", $$1, $$2 }'
 
 demo: $(VENV)/runtime ## open the app on http://127.0.0.1:7860
 	$(BIN)/python app.py
@@ -18,23 +21,28 @@ test: $(VENV)/dev ## all tests but those in a browser
 e2e: $(VENV)/dev ## the browser tests; they need Chromium
 	$(BIN)/python -m pytest tests/e2e
 
-lint: $(VENV)/dev
+lint: $(VENV)/dev ## style, types, layers of imports, declared packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
-train-tiny: $(VENV)/runtime ## train the embedded checkpoints (resumes): make train-tiny DATA=folder
+train-tiny: $(VENV)/runtime data ## train the embedded checkpoints (resumes): make train-tiny DATA=folder
 	$(BIN)/python -m train run --data $(DATA) --name finedefics-tiny
 	$(BIN)/python -m train run --data $(DATA) --name idefics2-tiny --variant finetune
 	$(BIN)/python -m train run --data $(DATA) --name object-category-tiny --variant object-category --preset tiny-cpu-short
 
-ablation: $(VENV)/runtime ## train and measure the variants with two seeds each (resumes, hours): make ablation DATA=folder
+ablation: $(VENV)/runtime data ## train and measure the variants with two seeds each (resumes, hours): make ablation DATA=folder
 	$(BIN)/python -m train ablation --data $(DATA)
 
-bench: $(VENV)/runtime ## speed of answers and of training, memory, and pictures of other things
+bench: $(VENV)/dev ## measure speed, memory, and what becomes of pictures of other things
 	$(BIN)/python -m train bench
 
-clean:
+data:
+	@test -n "$(DATA)" || { echo "Name the folder of labelled photos: make ... DATA=folder"; exit 2; }
+
+clean: ## remove the virtual environment and the tools' caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/runtime: requirements.txt requirements-weights.txt
