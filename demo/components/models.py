@@ -10,6 +10,7 @@ from core.recognition.label_space import LabelSpace
 from core.recognition.recogniser import Recogniser
 from core.zoo.registry import DEFAULT, availability, load, zoo
 
+EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 AUTO = "auto"  # the choice of no particular kind of thing
 
 
@@ -50,15 +51,10 @@ class ModelPool:
 
 
 def example_photos() -> list[str]:
-    """Photos that come with installed packages."""
-    wanted = (("sklearn", "datasets/images/flower.jpg"), ("skimage", "data/chelsea.png"))
-    found = []
-    for module, file in wanted:
-        spec = importlib.util.find_spec(module)
-        path = Path(spec.origin).parent / file if spec and spec.origin else None
-        if path and path.is_file():
-            found.append(str(path))
-    return found
+    """Return the paths of the example photos: those of `assets/examples`, and a flower that comes with scikit-learn."""
+    spec = importlib.util.find_spec("sklearn")
+    flower = Path(spec.origin).parent / "datasets/images/flower.jpg" if spec and spec.origin else None
+    return [str(path) for path in (*sorted(EXAMPLES.glob("*.jpg")), flower) if path and path.is_file()]
 
 
 def ready_models() -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import gradio as gr
 from gradio.blocks import Block
-from markupsafe import Markup
 
 from core.data.images import MAX_BYTES
 from core.data.photo_sets import MAX_PHOTOS, open_photo_set
@@ -178,4 +177,4 @@ def page_of(study: Study | None, only: str, number: float | None) -> str:
 
 
 def _page_html(heading: str, table: str = "") -> str:
-    return render("study_page.html", heading=heading, table=Markup(table))  # noqa: S704 - a template made the table
+    return render("study_page.html", heading=heading, table=table)
