@@ -1,4 +1,4 @@
-"""What answers the questions: a model behind an endpoint, or a model of the zoo."""
+"""Answer queries with a model behind an endpoint or with a model of the zoo."""
 
 import json
 import logging
@@ -15,8 +15,8 @@ from core.storage.cache import sha256_of
 from core.taxonomy.categories import SuperCategory
 from core.zoo.registry import find_entry, load
 from train.attributes.prompts import correction
-from train.attributes.runner import Ask, Item
-from train.attributes.validation import InvalidAnswer
+from train.attributes.runner import Answerer, Query
+from train.attributes.validation import InvalidAnswerError
 
 log = logging.getLogger(__name__)
 
@@ -25,30 +25,30 @@ MAX_REPLY_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class RequestSettings:
-    """How an endpoint is asked; the command line has the defaults."""
+    """Settings of requests to an endpoint; the command line has the defaults."""
 
     concurrency: int
-    tries: int  # for an answer that can be used
+    tries: int  # per query, until an answer can be used
     retries: int  # by the client, after 429, 5xx, time-outs and dropped connections
     timeout: float  # seconds
-    max_tokens: int  # of an answer, including what the model thinks before it
+    max_tokens: int  # of an answer, including the model's reasoning
     price_in: float  # of a million tokens, for the estimate
     price_out: float
     dry_run: bool
 
 
 class EndpointAnswerer:
-    """Asks a model of the environment's endpoint, `tries` times for an answer that can be used.
+    """Answers queries with a model of the endpoint that the environment names, in up to `tries` attempts each.
 
-    Safe to share between threads. Raises `UserError` if the environment names no endpoint.
+    Thread-safe. Raises `UserError` if the environment names no endpoint.
     """
 
     def __init__(self, model: str, request: RequestSettings) -> None:
         settings = EndpointSettings.from_environment(model)
         if settings is None:
             raise UserError(
-                "This step asks a model over the network: set OPENAI_API_KEY, and OPENAI_BASE_URL to the address of any "
-                "endpoint of that protocol other than OpenAI's own."
+                "This step needs a model behind an endpoint: set OPENAI_API_KEY, and OPENAI_BASE_URL to its "
+                "address unless it is OpenAI's own."
             )
         limits = Limits(
             retries=request.retries,
@@ -63,34 +63,34 @@ class EndpointAnswerer:
         self._tokens_in = self._tokens_out = 0
 
     def usage(self) -> str:
-        """Return the number of tokens that the endpoint says it used."""
+        """Return the number of tokens used, as the endpoint reports it."""
         return f"{self._tokens_in:,} tokens in, {self._tokens_out:,} out"
 
-    def ask(self, item: Item) -> dict[str, Any]:
-        """Return the answer to an item.
+    def answer(self, query: Query) -> dict[str, Any]:
+        """Return the answer to a query.
 
-        Raises `InvalidAnswer` when no reply can be used, `UserError` for a photo that cannot be read, and
+        Raises `InvalidAnswerError` when no reply can be used, `UserError` for a photo that cannot be read, and
         `EndpointError` when the endpoint does not answer. None of their messages contains the key.
         """
-        question = user_message(item.prompt, read_photo(item.photo).image if item.photo else None)
+        question = user_message(query.prompt, read_photo(query.photo).image if query.photo else None)
         messages = [question]
         for _ in range(self._tries):
             reply = ""
             try:
-                reply = self._complete(messages, item.response_format)
-                return item.read(reply)
-            except InvalidAnswer as error:
+                reply = self._complete(messages, query.response_format)
+                return query.read(reply)
+            except InvalidAnswerError as error:
                 last = error
                 messages = [question]
-                if reply:  # the model sees it, and the reason why it cannot be used
+                if reply:  # send it back with the reason why it cannot be used
                     messages += [{"role": "assistant", "content": reply}, user_message(correction(str(error)))]
-        raise InvalidAnswer(f"after {self._tries} tries: {last}")
+        raise InvalidAnswerError(f"after {self._tries} tries: {last}")
 
     def _complete(self, messages: list[dict[str, Any]], response_format: dict[str, Any] | None) -> str:
         try:
             reply = self._endpoint.complete(messages, response_format)
         except ReplyError as error:
-            raise InvalidAnswer(str(error)) from None
+            raise InvalidAnswerError(str(error)) from None
         with self._lock:
             self._tokens_in += reply.prompt_tokens
             self._tokens_out += reply.tokens
@@ -98,37 +98,39 @@ class EndpointAnswerer:
 
 
 @contextmanager
-def endpoint_answerer(model: str, request: RequestSettings) -> Iterator[Ask]:
-    """Yield a function that asks the endpoint of the environment; log the tokens used at the end."""
+def endpoint_answerer(model: str, request: RequestSettings) -> Iterator[Answerer]:
+    """Yield a function that answers queries with the endpoint; log the tokens used at the end."""
     answerer = EndpointAnswerer(model, request)
     try:
-        yield answerer.ask
+        yield answerer.answer
     finally:
         log.info("%s used %s", answerer.name, answerer.usage())
 
 
 def zoo_version(name: str) -> str:
-    """Return a zoo model's name with a hash of its checkpoint, which training may replace. Raises `UserError`."""
+    """Return a zoo model's name with a hash of its checkpoint, which training may replace.
+
+    Raises `UserError` if the model has no checkpoint.
+    """
     card = find_entry(name).checkpoint / "checkpoint.json"
     if not card.is_file():
-        raise UserError(f"The model {name} has no checkpoint here: `python -m core models` says why.")
+        raise UserError(f"The model {name} has no checkpoint here: `python -m core models` shows why.")
     return f"zoo:{name}@{sha256_of(card)[:12]}"
 
 
 @contextmanager
-def zoo_answerer(name: str, group: SuperCategory) -> Iterator[Ask]:
-    """Yield a function that asks a model of the zoo in this process, one item at a time.
+def zoo_answerer(name: str, group: SuperCategory) -> Iterator[Answerer]:
+    """Yield a function that answers queries with a model of the zoo in this process, one at a time.
 
-    Raises `UserError` if it cannot be loaded.
-
-    As in identification the beginning of every clause is given ("Crown is") and the model writes the value.
+    As in identification, the beginning of every clause is fixed ("Crown is") and the model writes the value. Raises
+    `UserError` if the model cannot be loaded.
     """
     recogniser = load(name)
 
-    def ask(item: Item) -> dict[str, Any]:
-        assert item.photo
-        tokens = recogniser.encode(read_photo(item.photo).image).tokens
-        values = recogniser.writer.attribute_values(item.prompt, group.attributes, tokens)
-        return item.read(json.dumps(values))
+    def answer(query: Query) -> dict[str, Any]:
+        assert query.photo
+        tokens = recogniser.encode(read_photo(query.photo).image).tokens
+        values = recogniser.writer.attribute_values(query.prompt, group.attributes, tokens)
+        return query.read(json.dumps(values))
 
-    yield ask
+    yield answer

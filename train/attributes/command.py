@@ -1,4 +1,4 @@
-"""`python -m train attributes discover|extract|summarise|table`: the arguments, and what each command reads."""
+"""Define and run the commands `python -m train attributes discover|extract|summarise|table`."""
 
 import argparse
 import json
@@ -21,57 +21,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--super-category", required=True, help="the kind of object, such as bird, or one of your own")
-    common.add_argument("--work", type=Path, default=Path("runs/attributes"), help="a folder in it keeps the answers")
+    common.add_argument(
+        "--work",
+        type=Path,
+        default=Path("runs/attributes"),
+        help="folder for the answers, in one folder per super-category",
+    )
 
-    asking = argparse.ArgumentParser(add_help=False)
-    asking.add_argument("--concurrency", type=_positive, default=4, help="questions under way at a time")
-    asking.add_argument("--tries", type=_positive, default=3, help="for an answer that can be used")
-    asking.add_argument("--retries", type=_natural, default=5, help="after 429, 5xx, time-outs and dropped connections")
-    asking.add_argument("--timeout", type=float, default=120.0, help="seconds for one answer")
-    asking.add_argument("--max-tokens", type=_positive, default=1000, help="of one answer")
-    asking.add_argument("--price-in", type=float, default=0.0, help="of a million tokens sent, for the estimate")
-    asking.add_argument("--price-out", type=float, default=0.0, help="of a million tokens received")
-    asking.add_argument("--dry-run", action="store_true", help="print the estimate and one prompt; ask nothing")
+    requests = argparse.ArgumentParser(add_help=False)
+    requests.add_argument("--concurrency", type=_positive, default=4, help="requests sent at the same time")
+    requests.add_argument("--tries", type=_positive, default=3, help="attempts per question until an answer can be used")
+    requests.add_argument(
+        "--retries", type=_natural, default=5, help="after 429, 5xx, time-outs and dropped connections"
+    )
+    requests.add_argument("--timeout", type=float, default=120.0, help="seconds for one answer")
+    requests.add_argument("--max-tokens", type=_positive, default=1000, help="of one answer")
+    requests.add_argument("--price-in", type=float, default=0.0, help="of a million tokens sent, for the estimate")
+    requests.add_argument("--price-out", type=float, default=0.0, help="of a million tokens received")
+    requests.add_argument("--dry-run", action="store_true", help="print the estimate and one prompt; send nothing")
 
-    discover = steps.add_parser("discover", parents=[common, asking], help="which attributes tell categories apart")
+    discover = steps.add_parser(
+        "discover", parents=[common, requests], help="find the attributes that distinguish the categories"
+    )
     discover.add_argument("--llm-model", required=True, help="a model of the endpoint")
-    discover.add_argument("--noun", help="what one calls such an object (default: the super-category)")
-    discover.add_argument("--rank", help="what one asks for: species, breed, model, ... (default: kind)")
+    discover.add_argument("--noun", help="the word for such an object (default: the super-category)")
+    discover.add_argument("--rank", help="the word for its category: species, breed, model, ... (default: kind)")
     discover.add_argument("--force", action="store_true", help="replace super_category.yaml")
 
-    extract = steps.add_parser("extract", parents=[common, asking], help="their values in every photo")
+    extract = steps.add_parser("extract", parents=[common, requests], help="read the attribute values off every photo")
     extract.add_argument("--vlm-model", required=True, help="a model of the endpoint, zoo:NAME, or knowledge")
     extract.add_argument("--data", required=True, help="labelled photos, as for `python -m train run`")
     extract.add_argument("--csv", default="train.csv", help="name of the CSV files that list the photos")
-    extract.add_argument("--limit", type=_positive, help="only the first so many photos of each category")
+    extract.add_argument("--limit", type=_positive, help="largest number of photos per category")
 
-    summarise = steps.add_parser("summarise", parents=[common, asking], help="a description of every photo")
+    summarise = steps.add_parser("summarise", parents=[common, requests], help="write a description of every photo")
     summarise.add_argument("--llm-model", required=True, help="a model of the endpoint, or template")
 
-    table = steps.add_parser("table", parents=[common], help="a knowledge table from the values of all photos")
+    table = steps.add_parser("table", parents=[common], help="make a knowledge table from the values of all photos")
     table.add_argument("--out", type=Path, required=True, help="YAML file, in assets/attributes for the app to read it")
     table.add_argument("--force", action="store_true", help="replace the file")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run one of the commands. Raises `UserError` if nothing came of it, or if another one is at work there."""
+    """Run one of the commands. Raises `UserError` if it has no result, or if another command is using the folder."""
     from filelock import FileLock, Timeout
 
     from core.errors import UserError
 
     if not re.fullmatch(r"\w[\w -]*", options.super_category):  # it names a folder
-        raise UserError("The super-category's name may have letters, digits, spaces, - and _ alone.")
+        raise UserError("The super-category's name may contain only letters, digits, spaces, - and _.")
     folder = options.work / options.super_category
     for name in ("httpx", "httpx2"):  # a line for every request
         logging.getLogger(name).setLevel(logging.WARNING)
-    if options.step != "table" and options.dry_run:  # writes nothing, the lock included
+    if options.step != "table" and options.dry_run:  # writes nothing, not even the lock
         _run_step(folder, options)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
-        raise UserError(f"Another command is at work in {folder}: wait for it.") from None
+        raise UserError(f"Another command is using {folder}: wait for it.") from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
     with lock:
@@ -84,8 +93,11 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
     from train.attributes.answerers import RequestSettings
     from train.attributes.steps import discover, extract, find_group, summarise, write_table
 
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    settings = {name: value if isinstance(value, int | float) else str(value) for name, value in given.items()}
+    settings = {
+        name: value if isinstance(value, int | float) else str(value)
+        for name, value in vars(options).items()
+        if value is not None
+    }
     log.info("settings: %s", settings)
     if options.step == "table":
         write_table(folder, find_group(folder, options.super_category), options.out, options.force)
@@ -107,7 +119,7 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _photos(options: argparse.Namespace) -> "list[Record]":
-    """Return the photos of the super-category: those of its categories, and of categories in no knowledge table."""
+    """Return the photos whose category belongs to the super-category or to no knowledge table."""
     from core.errors import UserError
     from core.taxonomy.categories import find_category
     from train.data.source import labelled

@@ -1,4 +1,4 @@
-"""A file of answers that survives being killed, or a full disk, in the middle of a write."""
+"""Record answers in a file that stays valid when a write is interrupted or the disk is full."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from core.errors import UserError
 
 
 class Journal:
-    """An append-only file of JSON objects, one per line, that survives being killed in the middle of a write.
+    """An append-only file of JSON objects, one per line, that stays valid when a write is interrupted.
 
-    Every object has a `key` and the field named `value`; `entries` are those that were there when it was opened.
-    Raises `UserError` for a complete line that is no such object.
+    Every object has a `key` and the field named `value`; `entries` are the objects in the file when it was opened.
+    Raises `UserError` for a complete line that is not such an object.
     """
 
     def __init__(self, path: Path, value: str) -> None:
         self.path = path
         data = path.read_bytes() if path.exists() else b""
-        self._end = data.rfind(b"\n") + 1  # what follows was cut off: it is overwritten
+        self._end = data.rfind(b"\n") + 1  # an incomplete last line is overwritten
         self.entries: list[dict[str, Any]] = []
         for number, line in enumerate(data[: self._end].splitlines(), start=1):
             try:
@@ -26,7 +26,7 @@ class Journal:
             except ValueError:
                 entry = None
             if not isinstance(entry, dict) or not {"key", value} <= set(entry):
-                raise UserError(f"{path}, line {number} is damaged: delete that line, and it is asked again.")
+                raise UserError(f"{path}, line {number} is damaged: delete that line, and its question is sent again.")
             self.entries.append(entry)
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -42,4 +42,6 @@ class Journal:
                 os.fsync(file.fileno())
                 self._end = file.tell()
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({error.strerror}): what was answered is kept.") from error
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}): the answers so far are saved."
+            ) from error

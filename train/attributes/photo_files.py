@@ -1,4 +1,4 @@
-"""Attribute values and descriptions that need no model: from files, the knowledge tables and the template."""
+"""Read and write photos' attribute values and descriptions; make them without a model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from core.storage.files import write_atomically
 from core.taxonomy.categories import Category, SuperCategory, find_category
 from core.taxonomy.descriptions import describe
 from train.attributes.prompts import NOT_VISIBLE
-from train.attributes.validation import InvalidAnswer, check_description, spellings
+from train.attributes.validation import InvalidAnswerError, check_description, spellings
 from train.data.records import Record
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -28,7 +28,7 @@ class PhotoValues(BaseModel):
 
 
 class PhotoDescription(PhotoValues):
-    """One line of `descriptions.jsonl`."""
+    """One line of `descriptions.jsonl`: a photo's attribute values and its description."""
 
     description: Text
 
@@ -69,29 +69,33 @@ def load_descriptions(path: Path) -> dict[str, str]:
     """Return photo SHA-256 -> attribute description from the `descriptions.jsonl` that `summarise` writes.
 
     Raises `UserError` with the line if the file is missing, malformed, lists a photo twice, or if a description is
-    over-long or names its category.
+    too long or names its category.
     """
     photos = read_lines(path, PhotoDescription)
     for photo in photos:
         try:
             check_description(photo.description, spellings(photo.category))
-        except InvalidAnswer as error:
-            raise UserError(f"{path}: the description of the photo {photo.sha256[:12]} is unfit: {error}.") from None
+        except InvalidAnswerError as error:
+            raise UserError(
+                f"{path}: the description of the photo {photo.sha256[:12]} cannot be used: {error}."
+            ) from None
     return {photo.sha256: photo.description for photo in photos}
 
 
 def known_values(record: Record, group: SuperCategory) -> PhotoValues:
-    """Return the values that the knowledge tables have for a photo's category. Raises `UserError` if they lack one."""
+    """Return the knowledge tables' values for a photo's category. Raises `UserError` if one is missing."""
     category = find_category(record.category)
     if category is None or not set(group.attributes) <= set(category.values):
         names = ", ".join(group.attributes)
-        raise UserError(f"The tables of assets/attributes do not tell these attributes of {record.category}: {names}.")
+        raise UserError(
+            f"The tables of assets/attributes have no values of {record.category} for these attributes: {names}."
+        )
     values = {attribute: category.values[attribute] for attribute in group.attributes}
     return PhotoValues(sha256=record.sha256, category=record.category, attributes=values)
 
 
 def in_template(photo: PhotoValues, group: SuperCategory) -> PhotoDescription:
-    """Return a photo with its visible values in the first wording of `core.taxonomy.descriptions.describe`."""
-    seen = {attribute: value for attribute, value in photo.attributes.items() if value != NOT_VISIBLE}
-    category = Category(photo.category, replace(group, attributes=tuple(seen)), (), seen)
+    """Return a photo with a description of its visible values, in the first wording of `describe`."""
+    visible = {attribute: value for attribute, value in photo.attributes.items() if value != NOT_VISIBLE}
+    category = Category(photo.category, replace(group, attributes=tuple(visible)), (), visible)
     return PhotoDescription(**photo.model_dump(), description=describe(category))

@@ -1,6 +1,6 @@
-"""The steps: what each asks about, and the file it writes from the answers.
+"""Run the steps: build the queries of each, and write its result from the answers.
 
-A super-category has a folder with super_category.yaml (discover), values.jsonl (extract) and descriptions.jsonl
+Every super-category has a folder with super_category.yaml (discover), values.jsonl (extract) and descriptions.jsonl
 (summarise) beside the journals of the answers.
 """
 
@@ -35,7 +35,7 @@ from train.attributes.prompts import (
     extraction_prompt,
     summary_prompt,
 )
-from train.attributes.runner import Ask, Item, Run, estimate
+from train.attributes.runner import Answerer, Query, Run, estimate
 from train.attributes.validation import (
     Discovery,
     read_description,
@@ -49,9 +49,9 @@ from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
-ZOO = "zoo:"  # before the name of a model of the zoo, which is asked in this process
-KNOWLEDGE = "knowledge"  # in place of a model: the values of the knowledge tables
-TEMPLATE = "template"  # in place of a model: the values in a fixed wording
+ZOO = "zoo:"  # prefix of a model of the zoo, which runs in this process
+KNOWLEDGE = "knowledge"  # instead of a model: the values of the knowledge tables
+TEMPLATE = "template"  # instead of a model: the values in a fixed wording
 
 GROUP_FILE, VALUES_FILE, DESCRIPTIONS_FILE = "super_category.yaml", "values.jsonl", "descriptions.jsonl"
 
@@ -81,10 +81,10 @@ def discover(
         log.info("%s is there already: give --force to replace it", path)
         return
     read = partial(read_json, model=Discovery)
-    item = Item({"super_category": name}, discovery_prompt(noun, rank), read, response_format(Discovery))
+    query = Query({"super_category": name}, discovery_prompt(noun, rank), read, response_format(Discovery))
     run = Run("discover", model, folder)
-    if _perform(run, [item], request, endpoint_answerer(model, request), output_tokens=100):
-        attributes = run.answers[run.key(item)]["attributes"]
+    if _perform(run, [query], request, endpoint_answerer(model, request), output_tokens=100):
+        attributes = run.answers[run.key(query)]["attributes"]
         write_atomically(path, _yaml({"super_category": name, "noun": noun, "rank": rank, "attributes": attributes}))
         log.info("%s: %s", path, ", ".join(attributes))
 
@@ -92,7 +92,7 @@ def discover(
 def extract(folder: Path, group: SuperCategory, records: list[Record], model: str, request: RequestSettings) -> None:
     """Step 2: write every photo's attribute values to `values.jsonl`.
 
-    `model` is one of the endpoint, `zoo:NAME`, or `knowledge` for what the tables say of the photo's category.
+    `model` is a model of the endpoint, `zoo:NAME`, or `knowledge` for the values of the knowledge tables.
     """
     records = list({record.sha256: record for record in records}.values())
     if model == KNOWLEDGE:
@@ -102,10 +102,10 @@ def extract(folder: Path, group: SuperCategory, records: list[Record], model: st
     if model.startswith(ZOO):
         name = model.removeprefix(ZOO)
         source, version, prompt = zoo_answerer(name, group), zoo_version(name), description_question(group)
-        request = replace(request, concurrency=1)  # it uses all cores as it is
+        request = replace(request, concurrency=1)  # one query uses all cores
     form = values_model(group)
-    items = [
-        Item(
+    queries = [
+        Query(
             {"sha256": record.sha256, "category": record.category},
             prompt,
             partial(read_values, model=form, names=spellings(record.category)),
@@ -115,22 +115,22 @@ def extract(folder: Path, group: SuperCategory, records: list[Record], model: st
         for record in records
     ]
     run = Run("extract", version, folder)
-    if _perform(run, items, request, source, output_tokens=10 + 12 * len(group.attributes)):
-        values = [PhotoValues(**item.subject, attributes=answer) for item in items if (answer := run.answer(item))]
+    if _perform(run, queries, request, source, output_tokens=10 + 12 * len(group.attributes)):
+        values = [PhotoValues(**query.subject, attributes=answer) for query in queries if (answer := run.answer(query))]
         write_lines(folder / VALUES_FILE, values)
 
 
 def summarise(folder: Path, group: SuperCategory, model: str, request: RequestSettings) -> None:
     """Step 3: write every photo's description to `descriptions.jsonl`.
 
-    `model` is one of the endpoint, or `template` for the first wording of `core.taxonomy.descriptions.describe`.
+    `model` is a model of the endpoint, or `template` for the first wording of `core.taxonomy.descriptions.describe`.
     """
     photos = read_lines(folder / VALUES_FILE, PhotoValues)
     if model == TEMPLATE:
         _write_without_model(folder / DESCRIPTIONS_FILE, [in_template(photo, group) for photo in photos], request)
         return
-    items = [
-        Item(
+    queries = [
+        Query(
             {"sha256": photo.sha256, "category": photo.category},
             summary_prompt(group, photo.attributes),
             partial(read_description, names=spellings(photo.category)),
@@ -138,11 +138,11 @@ def summarise(folder: Path, group: SuperCategory, model: str, request: RequestSe
         for photo in photos
     ]
     run = Run("summarise", model, folder)
-    if _perform(run, items, request, endpoint_answerer(model, request), output_tokens=150):
+    if _perform(run, queries, request, endpoint_answerer(model, request), output_tokens=150):
         described = [
             PhotoDescription(**photo.model_dump(), **answer)
-            for photo, item in zip(photos, items, strict=True)
-            if (answer := run.answer(item))
+            for photo, query in zip(photos, queries, strict=True)
+            if (answer := run.answer(query))
         ]
         write_lines(folder / DESCRIPTIONS_FILE, described)
 
@@ -150,45 +150,49 @@ def summarise(folder: Path, group: SuperCategory, model: str, request: RequestSe
 def write_table(folder: Path, group: SuperCategory, out: Path, force: bool = False) -> None:
     """Write the most frequent values of every category as a knowledge table in the form of `assets/attributes`.
 
-    Of equally frequent values the first in the alphabet is taken, and "not visible" only where there is no other.
-    Raises `UserError` if `out` exists (without `force`) or the values are of other attributes.
+    Ties go to the alphabetically first value; "not visible" is written only if there is no other value. Raises
+    `UserError` if `out` exists (without `force`) or if the values belong to other attributes.
     """
     if out.exists() and not force:
         raise UserError(f"{out} exists already: give --force to replace it.")
-    seen: dict[str, dict[str, Counter[str]]] = {}
+    counts: dict[str, dict[str, Counter[str]]] = {}
     for photo in read_lines(folder / VALUES_FILE, PhotoValues):
         if set(photo.attributes) != set(group.attributes):
             raise UserError("The photos' values are of other attributes than the super-category's: run extract again.")
-        counters = seen.setdefault(photo.category, {attribute: Counter() for attribute in group.attributes})
+        counters = counts.setdefault(photo.category, {attribute: Counter() for attribute in group.attributes})
         for attribute, value in photo.attributes.items():
             counters[attribute][value] += value != NOT_VISIBLE
     categories: dict[str, dict[str, Any]] = {}
-    for name, counters in sorted(seen.items()):
+    for name, counters in sorted(counts.items()):
         values = {a: min(counter, key=lambda v: (-counter[v], v)) for a, counter in counters.items()}
         known = find_category(name)
         categories[name] = {"aliases": list(known.aliases)} if known and known.aliases else {}
         categories[name]["values"] = values
         if missing := [attribute for attribute, value in values.items() if value == NOT_VISIBLE]:
-            log.warning("%s: no photo shows its %s: fill in what is known", name, ", ".join(missing))
+            log.warning("%s: no photo shows its %s: fill it in by hand", name, ", ".join(missing))
     header = {"super_category": group.name, "noun": group.noun, "rank": group.rank, "attributes": list(group.attributes)}
     write_atomically(out, _yaml({**header, "categories": categories}))
     log.info("%s: %d categories", out, len(categories))
 
 
 def _perform(
-    run: Run, items: list[Item], request: RequestSettings, source: AbstractContextManager[Ask], output_tokens: int
+    run: Run,
+    queries: list[Query],
+    request: RequestSettings,
+    source: AbstractContextManager[Answerer],
+    output_tokens: int,
 ) -> bool:
-    """Print the estimate and ask about the items that are left; after a dry run, which only shows a prompt, False."""
-    left = run.left(items)
-    print(f"{run.step} with {run.model}: {estimate(left, output_tokens, request.price_in, request.price_out)}")
+    """Print the estimate, answer the pending queries and return True; in a dry run print a prompt and return False."""
+    pending = run.pending(queries)
+    print(f"{run.step} with {run.model}: {estimate(pending, output_tokens, request.price_in, request.price_out)}")
     if request.dry_run:
-        for item in left[:1]:
-            print(f"\nThe first prompt{f', with the photo {item.photo}' if item.photo else ''}:\n\n{item.prompt}")
+        for query in pending[:1]:
+            print(f"\nThe first prompt{f', with the photo {query.photo}' if query.photo else ''}:\n\n{query.prompt}")
         return False
-    if left:
-        with source as ask:
-            run.perform(left, ask, request.concurrency)
-    run.report(items)
+    if pending:
+        with source as answerer:
+            run.perform(pending, answerer, request.concurrency)
+    run.report(queries)
     return True
 
 

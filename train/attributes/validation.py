@@ -1,4 +1,4 @@
-"""Check the answers of models: their text is untrusted, so it is cleaned, bounded and checked."""
+"""Clean and check the answers of models, whose text is untrusted."""
 
 import re
 import unicodedata
@@ -16,14 +16,16 @@ MAX_VALUE = 80
 MAX_DESCRIPTION = 1500
 FEWEST_SENTENCES, MOST_SENTENCES = 3, 8  # "about five"
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)  # reasoning models served without a parser for it
+_THOUGHTS = re.compile(
+    r"<think>.*?</think>", re.DOTALL
+)  # the output of reasoning models whose server does not remove it
 _LIST_OR_TITLE = re.compile(r"^\s*(?:[-*#•]|\d+[.)])\s", re.MULTILINE)
 _REFUSAL = re.compile(r"(?:i'?m |i am )?(?:sorry|unable to|not able to)\b|i can(?:'?t|not)\b|as an ai\b", re.IGNORECASE)
-_UNSEEN = re.compile(r"(?:not (?:\w+ )?visible|unknown|n/a)\b")
+_NOT_VISIBLE = re.compile(r"(?:not (?:\w+ )?visible|unknown|n/a)\b")
 
 
-class InvalidAnswer(Exception):
-    """An answer that cannot be used; the message says why, on one bounded line."""
+class InvalidAnswerError(Exception):
+    """An answer cannot be used; the message gives the reason, on one line of limited length."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(clean(reason)[:MAX_REASON])
@@ -36,7 +38,7 @@ def clean(text: str) -> str:
 
 
 def spellings(label: str) -> tuple[str, ...]:
-    """Return the names under which a category must not appear in its own description."""
+    """Return a category's name and aliases, which must not appear in its own description."""
     category = find_category(label)
     return (category.name, *category.aliases) if category else (label,)
 
@@ -63,24 +65,24 @@ def _attribute_names(names: list[str]) -> list[str]:
 
 
 def _value(text: str) -> str:
-    phrase = clean(re.sub(r"[^\w\s'()/%&+-]+", " ", clean(text))).lower()  # what ends a clause ends the value
+    phrase = clean(re.sub(r"[^\w\s'()/%&+-]+", " ", clean(text))).lower()  # drop punctuation that would end a clause
     phrase = re.sub(r"^(?:(?:is|are)\b ?)+", "", phrase)
     if not phrase:
         raise ValueError("the value is empty")
     if len(phrase) > MAX_VALUE:
         raise ValueError(f"the value is longer than {MAX_VALUE} characters")
-    return NOT_VISIBLE if _UNSEEN.match(phrase) else phrase
+    return NOT_VISIBLE if _NOT_VISIBLE.match(phrase) else phrase
 
 
 class Discovery(BaseModel):
-    """The answer of step 1."""
+    """The answer of step 1: the attributes of a super-category."""
 
     model_config = ConfigDict(extra="forbid")
     attributes: Annotated[list[str], AfterValidator(_attribute_names)]
 
 
 def values_model(group: SuperCategory) -> type[BaseModel]:
-    """Return the form of the answer of step 2: a value for each of the attributes, and nothing else."""
+    """Return the schema of the answer of step 2: a value for each attribute, and no other field."""
     fields: dict[str, Any] = {  # aliases: an attribute's name may not be a Python name
         f"attribute_{i}": (Annotated[str, AfterValidator(_value)], Field(alias=attribute))
         for i, attribute in enumerate(group.attributes)
@@ -89,55 +91,55 @@ def values_model(group: SuperCategory) -> type[BaseModel]:
 
 
 def response_format(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the `response_format` of chat completions that asks for JSON of a model's form."""
+    """Return the `response_format` of chat completions for JSON that follows a model's schema."""
     schema = {"name": model.__name__, "strict": True, "schema": model.model_json_schema()}
     return {"type": "json_schema", "json_schema": schema}
 
 
 def read_json(text: str, model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON object in an answer, which may be in a code block. Raises `InvalidAnswer` with what is wrong."""
+    """Return the JSON object in an answer, which may be in a code block. Raises `InvalidAnswerError`."""
     text = _THOUGHTS.sub("", text)
     first, last = text.find("{"), text.rfind("}")
     if first < 0 or last < first:
-        raise InvalidAnswer(f"it holds no JSON object ({clean(text)[:60]!r})")
+        raise InvalidAnswerError(f"it contains no JSON object ({clean(text)[:60]!r})")
     try:
         return model.model_validate_json(text[first : last + 1]).model_dump(by_alias=True)
     except ValidationError as error:
         parts = [f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors(include_url=False)[:3]]
-        raise InvalidAnswer("; ".join(parts)) from None
+        raise InvalidAnswerError("; ".join(parts)) from None
 
 
 def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> dict[str, str]:
-    """Return the attribute values in an answer of step 2. Raises `InvalidAnswer`, also if nothing was visible."""
+    """Return the attribute values in an answer of step 2. Raises `InvalidAnswerError`, also if nothing was visible."""
     values = read_json(text, model)
     for value in values.values():
         if name := named(value, names):
-            raise InvalidAnswer(f"a value names the {name}")
+            raise InvalidAnswerError(f"a value names the {name}")
     if set(values.values()) == {NOT_VISIBLE}:
-        raise InvalidAnswer("none of the attributes is visible")
+        raise InvalidAnswerError("none of the attributes is visible")
     return values
 
 
 def read_description(text: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the description in an answer of step 3. Raises `InvalidAnswer`."""
+    """Return the description in an answer of step 3. Raises `InvalidAnswerError`."""
     text = _THOUGHTS.sub("", text).strip().strip('"')
     description = clean(text)
     if not description:
-        raise InvalidAnswer("it is empty")
+        raise InvalidAnswerError("it is empty")
     if _REFUSAL.match(description):
-        raise InvalidAnswer(f"it refuses ({description[:60]!r})")
+        raise InvalidAnswerError(f"it refuses ({description[:60]!r})")
     if _LIST_OR_TITLE.search(text):
-        raise InvalidAnswer("it holds a list or a title instead of sentences alone")
+        raise InvalidAnswerError("it contains a list or a title instead of sentences alone")
     check_description(description, names)
     sentences = len(re.findall(r"[.!?](?=\s|$)", description))
     if not FEWEST_SENTENCES <= sentences <= MOST_SENTENCES:
-        raise InvalidAnswer(f"it has {sentences} complete sentences instead of about five")
+        raise InvalidAnswerError(f"it has {sentences} complete sentences instead of about five")
     return {"description": description}
 
 
 def check_description(description: str, names: tuple[str, ...]) -> None:
-    """Raise `InvalidAnswer` for a description that is too long or names the category."""
+    """Raise `InvalidAnswerError` for a description that is too long or names the category."""
     if len(description) > MAX_DESCRIPTION:
-        raise InvalidAnswer(f"it is longer than {MAX_DESCRIPTION} characters")
+        raise InvalidAnswerError(f"it is longer than {MAX_DESCRIPTION} characters")
     if name := named(description, names):
-        raise InvalidAnswer(f"it names the {name}")
+        raise InvalidAnswerError(f"it names the {name}")

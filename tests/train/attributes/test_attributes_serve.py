@@ -58,7 +58,7 @@ def test_values_that_are_no_json_are_quarantined_and_not_asked_for_again(
     arguments = ["--data", str(tmp_path / "photos"), "--vlm-model", text_model, "--max-tokens", "25", "--tries", "2"]
     assert run("extract", work, *arguments) == 1
     assert "None of 2 answers can be used" in capsys.readouterr().err
-    assert all(entry["reason"].startswith("after 2 tries: it ") for entry in lines(work / "quarantine.jsonl"))
+    assert all(entry["reason"].startswith("after 2 tries: ") for entry in lines(work / "quarantine.jsonl"))
 
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://{free_address()}/v1")  # where nobody could be asked
     assert run("extract", work, *arguments) == 1

@@ -45,7 +45,7 @@ def test_backoff_after_429_500_timeout_and_a_dropped_connection(server, photos, 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (said("Here you are: cap red"), "it holds no JSON object ('Here you are: cap red')"),
+        (said("Here you are: cap red"), "it contains no JSON object ('Here you are: cap red')"),
         (said('{"cap": "red",}'), "JSON: Invalid JSON"),
         (said(json.dumps({**VALUES, "hat": "red"})), "hat: Extra inputs are not permitted"),
         (said(json.dumps({"cap": "red"})), "gills: Field required"),
@@ -229,7 +229,7 @@ def test_when_no_answer_can_be_used_the_exit_status_says_so(server, photos, work
 
 
 def test_a_model_that_cannot_do_it_is_not_asked_for_ever(server, photos, work, monkeypatch):
-    monkeypatch.setattr("train.attributes.runner.UNUSABLE_ITEMS", 3)
+    monkeypatch.setattr("train.attributes.runner.MAX_UNUSABLE", 3)
     server.reply = lambda request: said("no")
     with pytest.raises(UserError, match="None of the first 3 answers"):
         extract(work, photos, "--tries", 1, "--concurrency", 1)

@@ -87,7 +87,7 @@ def test_a_dry_run_shows_the_prompt_and_the_estimate_and_asks_nothing(
 def test_two_commands_do_not_ask_the_same_at_once(server, photos, work):
     from filelock import FileLock
 
-    with FileLock(work / ".lock"), pytest.raises(UserError, match="Another command is at work"):
+    with FileLock(work / ".lock"), pytest.raises(UserError, match="Another command is using"):
         extract(work, photos)
     assert not server.requests
 

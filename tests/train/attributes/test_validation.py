@@ -10,7 +10,7 @@ from attribute_server import (
 from core.errors import UserError
 from core.taxonomy.categories import SuperCategory
 from train.attributes.photo_files import load_descriptions
-from train.attributes.validation import InvalidAnswer, clean, read_description, read_values, values_model
+from train.attributes.validation import InvalidAnswerError, clean, read_description, read_values, values_model
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from train.attributes.validation import InvalidAnswer, clean, read_description, 
     ],
 )
 def test_descriptions_that_are_none(text, reason):
-    with pytest.raises(InvalidAnswer, match=reason):
+    with pytest.raises(InvalidAnswerError, match=reason):
         read_description(text, ("Death Cap", "Amanita phalloides"))
 
 
@@ -46,7 +46,7 @@ def test_text_of_a_model_is_cleaned(work):
         ({"attributes": {}}, "line 2: attributes: "),
         ({"price": 1}, "line 2: price: "),
         ({"sha256": "0" * 64}, "line 2: the photo 000000000000 is listed twice"),
-        ({"description": "A Death Cap."}, "the photo 111111111111 is unfit: it names the Death Cap"),
+        ({"description": "A Death Cap."}, "the photo 111111111111 cannot be used: it names the Death Cap"),
     ],
 )
 def test_a_bad_line_of_descriptions_is_named(tmp_path, change, message):
