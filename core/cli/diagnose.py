@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from core.data.photo_sets import open_photo_set
     from core.errors import UserError
     from core.evaluation.capabilities import diagnose as measure
+    from core.evaluation.capability_report import as_dict, as_text
     from core.models.checkpoint import merge_adapter
     from core.progress import run as complete
     from core.storage.files import check_writable_file, write_atomically
@@ -44,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
         recogniser = load(options.model, log.info)
         merge_adapter(recogniser.mllm)  # takes half as long then
         diagnosis = complete(measure(items, recogniser), lambda progress: print(progress.message, file=sys.stderr))
-    text = json.dumps(diagnosis.as_dict(), indent=1, ensure_ascii=False)
+    text = json.dumps(as_dict(diagnosis), indent=1, ensure_ascii=False)
     if out:
         write_atomically(out, text.encode())
-    print(text if options.json else diagnosis.as_text())
+    print(text if options.json else as_text(diagnosis))
     return int(diagnosis.skipped > 0)

@@ -31,7 +31,7 @@ from core.embeddings.compute import Photo, readable
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
-from core.evaluation.capability_report import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, ProbeKey, Questions
+from core.evaluation.diagnosis import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, ProbeKey, Questions
 from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
 from core.models.checkpoint import read_manifest

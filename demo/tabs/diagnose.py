@@ -11,7 +11,8 @@ from core.data.images import MAX_BYTES
 from core.data.photo_sets import MAX_PHOTOS, open_photo_set
 from core.errors import UserError
 from core.evaluation.capabilities import diagnose
-from core.evaluation.capability_report import Diagnosis
+from core.evaluation.capability_report import as_csv, as_dict, provenance, reading, table
+from core.evaluation.diagnosis import Diagnosis
 from core.evaluation.linear_probe import FOLDS
 from core.progress import Progress
 from core.storage.files import write_atomically
@@ -108,13 +109,20 @@ class DiagnoseTab:
 
 def diagnosis_html(diagnosis: Diagnosis) -> str:
     """Return the reading of a diagnosis and its table."""
-    return render("diagnosis.html", diagnosis=diagnosis, head=HEAD, caution=CAUTION)
+    return render(
+        "diagnosis.html",
+        reading=reading(diagnosis),
+        rows=table(diagnosis),
+        provenance=provenance(diagnosis),
+        head=HEAD,
+        caution=CAUTION,
+    )
 
 
 def _saved(diagnosis: Diagnosis, folder: Path) -> list[str]:
     content = {
-        "diagnosis.json": json.dumps(diagnosis.as_dict(), indent=1, ensure_ascii=False),
-        "diagnosis.csv": diagnosis.as_csv(),
+        "diagnosis.json": json.dumps(as_dict(diagnosis), indent=1, ensure_ascii=False),
+        "diagnosis.csv": as_csv(diagnosis),
     }
     for name, text in content.items():
         write_atomically(folder / name, text.encode())

@@ -16,17 +16,8 @@ from core.data.photo_sets import LabelledPhoto, open_photo_set
 from core.embeddings.metrics import EXPLAINED
 from core.errors import UserError
 from core.evaluation.capabilities import Descriptions, diagnose, object_features, photos_learned, pooled_states
-from core.evaluation.capability_report import (
-    ALIGNMENT,
-    ENCODER,
-    KNOWLEDGE,
-    LLM,
-    OBJECT,
-    WORDS,
-    Diagnosis,
-    Questions,
-    published,
-)
+from core.evaluation.capability_report import as_csv, as_dict, published, reading
+from core.evaluation.diagnosis import ALIGNMENT, ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Questions
 from core.evaluation.linear_probe import ProbeResult
 from core.models.scoring import pooled_features
 from core.progress import Progress, run
@@ -100,14 +91,14 @@ def test_ten_pictures_are_diagnosed(packed, recogniser):
     assert probes[KNOWLEDGE, LLM, "Avg."].folds == WORDINGS
     assert diagnosis.alignment["retrieval_1"] >= 0.9
     assert 0.25 < diagnosis.questions.chance == 0.5
-    data = json.loads(json.dumps(diagnosis.as_dict()))
+    data = json.loads(json.dumps(as_dict(diagnosis)))
     assert data["model"] == "finedefics-tiny"
     assert len(data["photos_sha256"]) == 64
     rows = {(row["capability"], row["part"], row["measure"]): row for row in data["rows"]}
     assert "no CLS token" in rows[OBJECT, ENCODER, "CLS"]["note"]
     assert rows[KNOWLEDGE, "text encoder", "Avg."]["note"].startswith("none")
     assert rows[OBJECT, LLM, "Last"]["published"] == pytest.approx(0.9499)
-    lines = list(csv.DictReader(io.StringIO(diagnosis.as_csv())))
+    lines = list(csv.DictReader(io.StringIO(as_csv(diagnosis))))
     assert len(lines) == len(data["rows"])
     assert {line["diagnosed"] for line in lines} == {"finedefics-tiny"}
 
@@ -125,7 +116,7 @@ def test_models_of_the_hub_are_diagnosed(packed, folder, request):
     _, diagnosis = measured(packed, recogniser)
     assert len(diagnosis.probes) == 6
     assert all(0 <= probed.mean <= 1 for probed in diagnosis.probes.values())
-    assert diagnosis.reading()
+    assert reading(diagnosis)
 
 
 def test_features_are_those_of_the_object_sequence(mllm):
@@ -168,8 +159,8 @@ def test_no_description_is_tested_whose_clauses_were_fitted_to():
 def test_photos_that_were_trained_on_are_told():
     assert len(photos_learned("finedefics-tiny")) > 1000
     assert photos_learned("idefics2-8b") == photos_learned("unheard of") == ()
-    assert "trained on 150 of these 200 photos" in made_up(trained_on=150).reading()
-    assert "trained on" not in made_up().reading()
+    assert "trained on 150 of these 200 photos" in reading(made_up(trained_on=150))
+    assert "trained on" not in reading(made_up())
 
 
 def test_too_few_photos_are_one_sentence_before_any_work():
@@ -208,37 +199,37 @@ def test_closing_the_iterator_stops_the_work(packed, recogniser, monkeypatch):
 
 
 def test_the_reading_names_the_bottleneck():
-    aligned = made_up(nearest=0.04).reading()
+    aligned = reading(made_up(nearest=0.04))
     assert "Object-category alignment is missing: a photo's nearest name is right for 4%" in aligned
     assert "The bottleneck is object-category alignment" in aligned
     assert "0.82 apart" in aligned
-    lost = made_up(llm=0.5).reading()
+    lost = reading(made_up(llm=0.5))
     assert "Object information is there in part" in lost
     assert "loses some" in lost
     assert "The bottleneck is object information" in lost
-    assert "The bottleneck is category knowledge" in made_up(knowledge=0.3).reading()
+    assert "The bottleneck is category knowledge" in reading(made_up(knowledge=0.3))
 
 
 def test_the_reading_says_that_none_stands_out():
-    assert "None of them stands out as the bottleneck (" in made_up().reading()
-    assert "for all are missing" in made_up(encoder=0.3, llm=0.3, knowledge=0.3, nearest=0.3).reading()
+    assert "None of them stands out as the bottleneck (" in reading(made_up())
+    assert "for all are missing" in reading(made_up(encoder=0.3, llm=0.3, knowledge=0.3, nearest=0.3))
     unsure = made_up(llm=0.7, nearest=0.98, spread=0.5)
     assert unsure.weakest() is None  # the folds differ more than the capabilities
     assert made_up(llm=0.7, nearest=0.98).weakest().capability == OBJECT
 
 
 def test_the_reading_tells_the_encoder_from_the_llm():
-    assert "its vision encoder tells no more" in made_up(encoder=0.62, llm=0.61).reading()
-    assert "better behind the LLM than before it" in made_up(encoder=0.7, llm=0.9).reading()
-    assert "loses little of what" in made_up().reading()
-    assert "though it is there" in made_up(llm=0.98, knowledge=0.99 + 0.01, encoder=0.98, nearest=0.83).reading()
+    assert "its vision encoder tells no more" in reading(made_up(encoder=0.62, llm=0.61))
+    assert "better behind the LLM than before it" in reading(made_up(encoder=0.7, llm=0.9))
+    assert "loses little of what" in reading(made_up())
+    assert "though it is there" in reading(made_up(llm=0.98, knowledge=0.99 + 0.01, encoder=0.98, nearest=0.83))
 
 
 def test_without_descriptions_knowledge_is_not_read():
     diagnosis = made_up(knowledge=None, nearest=0.04)
-    assert "Category knowledge was not measured: fewer than two" in diagnosis.reading()
+    assert "Category knowledge was not measured: fewer than two" in reading(diagnosis)
     assert [strength.capability for strength in diagnosis.strengths()] == [OBJECT, ALIGNMENT]
-    assert "The bottleneck is object-category alignment" in diagnosis.reading()
+    assert "The bottleneck is object-category alignment" in reading(diagnosis)
 
 
 def test_published_numbers_are_those_of_the_paper():
@@ -263,7 +254,7 @@ def test_the_command_prints_a_table_or_json(monkeypatch, capsys, tmp_path, packe
     captured = capsys.readouterr()
     assert "1 of 2 photos" in captured.err
     assert "published: Idefics2 94.99%" in captured.out
-    assert captured.out.rstrip().endswith(made_up().reading())
+    assert captured.out.rstrip().endswith(reading(made_up()))
     assert main(["diagnose", str(packed), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out.json").read_text())
     assert main(["diagnose", str(tmp_path / "none.zip")]) == 1

@@ -14,7 +14,8 @@ from served_tab import ServedTab, text_of
 
 from core.embeddings.metrics import EXPLAINED
 from core.evaluation.capabilities import diagnose as real
-from core.evaluation.capability_report import ENCODER, LLM, OBJECT, Diagnosis, Questions
+from core.evaluation.capability_report import reading
+from core.evaluation.diagnosis import ENCODER, LLM, OBJECT, Diagnosis, Questions
 from core.evaluation.linear_probe import ProbeResult
 from core.progress import Progress
 from demo.tabs import diagnose as diagnose_tab
@@ -95,7 +96,7 @@ def test_photos_become_a_table_a_reading_and_two_files(served, archive):
     paths = text_of(done[tab.files])
     assert [Path(path).name for path in paths] == ["diagnosis.json", "diagnosis.csv"]
     data = json.loads(Path(paths[0]).read_text())
-    assert data["reading"] == made_up().reading()
+    assert data["reading"] == reading(made_up())
     assert len(Path(paths[1]).read_text().splitlines()) == len(data["rows"]) + 1
     said = [served.outputs(tab.start, output)[tab.status] for output in job.outputs()]
     assert said[0] == "Loading the model ..."
