@@ -20,6 +20,8 @@ from core.zoo.registry import EMBEDDINGS, find_entry, zoo
 MAP = "map.npz"  # beside `EMBEDDINGS`
 DEFAULT_MAP = ProjectionConfig()  # the settings of that map
 
+FORMER_NAMES = {"recall_at_1": "retrieval_1", "recall_at_5": "retrieval_5"}  # of numbers in maps written earlier
+
 Numbers = dict[str, float | None]
 
 
@@ -52,7 +54,7 @@ def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projec
         coordinates, said = read_map(path)
         if said.pop("points") != _digest(space):
             return None  # another set of photos
-        numbers = {name: said["numbers"][name] for name in EXPLAINED}
+        numbers = {name: _number(said["numbers"], name) for name in EXPLAINED}
         return restore(coordinates, said["projection"], settings, len(space.points.kinds)), numbers
     except FileNotFoundError:
         return None
@@ -79,6 +81,10 @@ def bundle(space: EmbeddingSet) -> None:
     made = run(project(space.points.matrix, DEFAULT_MAP))
     said = {"points": _digest(space), "projection": made.facts(), "numbers": alignment_numbers(space)}
     write_map(folder / MAP, made.coordinates, said)
+
+
+def _number(numbers: Numbers, name: str) -> float | None:
+    return numbers[name if name in numbers else FORMER_NAMES.get(name, name)]
 
 
 def _digest(space: EmbeddingSet) -> str:

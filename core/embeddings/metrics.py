@@ -8,8 +8,8 @@ SILHOUETTE_PHOTOS = 5_000  # more are sampled: every pair is compared
 EXPLAINED = {
     "gap": "modality gap: distance of the centroids of photos and names (0: none)",
     "attribute_gap": "the same, of photos and attribute descriptions",
-    "retrieval_1": "photos whose own name is the nearest of all names",
-    "retrieval_5": "photos whose own name is among the five nearest",
+    "recall_at_1": "photos whose own name is the nearest of all names",
+    "recall_at_5": "photos whose own name is among the five nearest",
     "mrr": "mean reciprocal rank of the own name",
     "alignment": "mean squared distance of a photo and its name (less is closer)",
     "uniformity": "log of the mean Gaussian potential between photos (less is more evenly spread)",
@@ -34,7 +34,7 @@ def alignment_numbers(space: EmbeddingSet) -> dict[str, float | None]:
     similarities = objects @ space.names.T  # [N, C]
     own = similarities[np.arange(len(truth)), truth]
     ranks = (similarities >= own[:, None]).sum(axis=1)  # 1: first
-    numbers["retrieval_1"], numbers["retrieval_5"] = float((ranks <= 1).mean()), float((ranks <= 5).mean())
+    numbers["recall_at_1"], numbers["recall_at_5"] = float((ranks <= 1).mean()), float((ranks <= 5).mean())
     numbers["mrr"] = float((1 / ranks).mean())
     numbers["alignment"] = float((2 - 2 * own).mean())
     if len(objects) > 1:

@@ -28,7 +28,7 @@ TEXT_ENCODER = "text encoder"  # a part that the published models have, and thos
 NO_CLS = "none: this vision encoder has no CLS token"
 NO_TEXT_ENCODER = "none: the LLM is this model's only reader of text"
 NO_DESCRIPTIONS = "not measured: fewer than two of the categories have field marks in the tables"
-SHARES = ("retrieval_1", "retrieval_5")  # of `core.embeddings.metrics.EXPLAINED`: shown in per cent
+SHARES = ("recall_at_1", "recall_at_5")  # of `core.embeddings.metrics.EXPLAINED`: shown in per cent
 KEPT = 0.95  # of the vision encoder's strength: an LLM with less has lost some object information
 
 
@@ -103,7 +103,7 @@ def _probe_row(diagnosis: Diagnosis, key: ProbeKey) -> CapabilityRow:
 
 def _alignment_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
     n, c = diagnosis.photos, diagnosis.categories
-    chances = {"retrieval_1": 1 / c, "retrieval_5": min(5, c) / c, "mrr": sum(1 / k for k in range(1, c + 1)) / c}
+    chances = {"recall_at_1": 1 / c, "recall_at_5": min(5, c) / c, "mrr": sum(1 / k for k in range(1, c + 1)) / c}
     rows = []
     for name, value in diagnosis.alignment.items():
         note = "" if value is not None else "nothing to measure"
@@ -230,7 +230,7 @@ def _read_alignment(diagnosis: Diagnosis, strength: Strength) -> str:
     numbers, questions = diagnosis.alignment, diagnosis.questions
     return (
         f"Object-category alignment is {strength.state}: a photo's nearest name is right for "
-        f"{numbers['retrieval_1']:.0%} (chance {1 / diagnosis.categories:.0%}), and the centroids of photos and names "
+        f"{numbers['recall_at_1']:.0%} (chance {1 / diagnosis.categories:.0%}), and the centroids of photos and names "
         f"are {numbers['gap']:.2f} apart; the model answers {questions.closed:.0%} of the questions with options "
         f"correctly (chance {questions.chance:.0%}) and {questions.open:.0%} of the free ones."
     )

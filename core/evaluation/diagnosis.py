@@ -73,7 +73,7 @@ class Diagnosis:
             if result := self.best(capability):
                 error = result.spread / sqrt(result.folds) / (1 - result.chance)
                 found.append(Strength(capability, above_chance(result.mean, result.chance), error))
-        recall, chance = self.alignment["retrieval_1"], 1 / self.categories
+        recall, chance = self.alignment["recall_at_1"], 1 / self.categories
         assert recall is not None  # every photo here has a label
         error = sqrt(recall * (1 - recall) / self.photos) / (1 - chance)
         return [*found, Strength(ALIGNMENT, above_chance(recall, chance), error)]

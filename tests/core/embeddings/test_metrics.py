@@ -28,7 +28,7 @@ def space(objects, names, truth, descriptions=None):
 def test_photos_on_their_names_are_perfectly_aligned():
     numbers = alignment_numbers(space([[1, 0], [1, 0], [0, 1], [0, 1]], [[1, 0], [0, 1]], [0, 0, 1, 1]))
     assert numbers["gap"] == numbers["alignment"] == 0
-    assert numbers["retrieval_1"] == numbers["retrieval_5"] == numbers["mrr"] == numbers["silhouette"] == 1
+    assert numbers["recall_at_1"] == numbers["recall_at_5"] == numbers["mrr"] == numbers["silhouette"] == 1
     assert numbers["attribute_gap"] is None
     pairs = [1, math.exp(-4), math.exp(-4), math.exp(-4), math.exp(-4), 1]  # squared distances 0 and 2
     assert numbers["uniformity"] == pytest.approx(math.log(sum(pairs) / 6))
@@ -41,7 +41,7 @@ def test_opposite_clouds_have_the_largest_gap():
 def test_ranks_count_ties_against_the_truth():
     names = [[1, 0], [1, 0], [0, 1]]
     numbers = alignment_numbers(space([[1, 0], [0, 1]], names, [0, 2]))
-    assert numbers["retrieval_1"] == 0.5  # the first photo's name ties with another
+    assert numbers["recall_at_1"] == 0.5  # the first photo's name ties with another
     assert numbers["mrr"] == pytest.approx((1 / 2 + 1) / 2)
 
 
@@ -60,6 +60,6 @@ def test_photos_without_a_label_do_not_count():
 
 def test_one_photo_is_measured_as_far_as_it_goes():
     numbers = alignment_numbers(space([[1, 0]], [[1, 0], [0, 1]], [0]))
-    assert numbers["retrieval_1"] == 1
+    assert numbers["recall_at_1"] == 1
     assert numbers["uniformity"] is None
     assert numbers["silhouette"] is None

@@ -42,7 +42,7 @@ def made_up(encoder=0.95, llm=0.94, knowledge=0.97, nearest=0.9, trained_on=0, s
     return Diagnosis(
         "made-up",
         probes,
-        {**dict.fromkeys(EXPLAINED, 0.5), "retrieval_1": nearest, "gap": 0.82, "attribute_gap": None},
+        {**dict.fromkeys(EXPLAINED, 0.5), "recall_at_1": nearest, "gap": 0.82, "attribute_gap": None},
         Questions(200, 0.6, 0.4, 0.1, 0.25),
         photos=200,
         categories=10,
@@ -89,7 +89,7 @@ def test_ten_pictures_are_diagnosed(packed, recogniser):
     assert probes[OBJECT, ENCODER, "Avg."].mean == probes[OBJECT, LLM, "Last"].mean == 1.0  # a cat is no flower
     assert probes[KNOWLEDGE, LLM, "Avg."].samples == 24
     assert probes[KNOWLEDGE, LLM, "Avg."].folds == WORDINGS
-    assert diagnosis.alignment["retrieval_1"] >= 0.9
+    assert diagnosis.alignment["recall_at_1"] >= 0.9
     assert 0.25 < diagnosis.questions.chance == 0.5
     data = json.loads(json.dumps(as_dict(diagnosis)))
     assert data["model"] == "finedefics-tiny"

@@ -15,7 +15,7 @@ from demo.alignment.view_model import MapView, place_photo
 
 def test_maps_are_laid_over_the_first_and_other_photos_refused():
     one, two = projected(random_set(), random_set(seed=1))
-    assert one.numbers["retrieval_1"] is not None
+    assert one.numbers["recall_at_1"] is not None
     moved = [two.as_shown(place) for place in two.projection.coordinates[:3]]
     np.testing.assert_allclose(moved, two.coordinates[:3], atol=1e-3)
     with pytest.raises(UserError, match="different photos"):
