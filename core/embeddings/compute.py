@@ -1,10 +1,9 @@
 """From labelled photos to their `EmbeddingSet`: computed once for a model and a set of photos, then cached."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from core.errors import UserError
 from core.models.checkpoint import read_manifest
 from core.progress import Progress, count_progress
 from core.storage.cache import cached_steps, entry_path, fingerprint
-from core.taxonomy.categories import canonical_name, find_category, first_spellings, same_category
+from core.taxonomy.categories import find_category, first_spellings, same_category
 from core.taxonomy.descriptions import describe
 from core.zoo.registry import find_entry
 
@@ -32,19 +31,6 @@ log = logging.getLogger(__name__)
 BATCH = 8  # photos that go through the model together
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One readable photo of a set."""
-
-    item: LabelledPhoto
-    sha256: str
-    category: str  # canonical name, "" without a label
-
-    def open(self) -> "Image.Image":
-        """The pixels."""
-        return open_photo(self.item.read()).image
-
-
 def model_id(name: str) -> str:
     """Return the fingerprint of a model's weights. Raises `UserError` for an unknown or damaged model."""
     entry = find_entry(name)
@@ -54,42 +40,43 @@ def model_id(name: str) -> str:
     return fingerprint(manifest.base_id, manifest.files)[:16]
 
 
-def readable(items: list[LabelledPhoto]) -> list[Photo]:
-    """The photos of a set that can be opened, each once; the others are named in the log.
+def readable_photos(photos: list[LabelledPhoto]) -> list[LabelledPhoto]:
+    """Return the photos that can be opened, each once, with one spelling per category; log the others.
 
     Raises `UserError` if there are none, or if one photo has two labels.
     """
-    found: dict[str, Photo] = {}
-    for item in items:
+    found: dict[str, LabelledPhoto] = {}
+    for photo in photos:
         try:
-            data = item.read()
-            open_photo(data)
+            open_photo(photo.read())
+            first = found.setdefault(photo.sha256, photo)
         except UserError as error:
-            log.warning("%s is left out: %s", item.name, error)
+            log.warning("%s is left out: %s", photo.name, error)
             continue
-        photo = Photo(item, hashlib.sha256(data).hexdigest(), canonical_name(item.label))
-        first = found.setdefault(photo.sha256, photo)
         if not same_category(first.category, photo.category):
-            raise UserError(f"{item.name} is the same photo as {first.item.name}, under another label.")
+            raise UserError(f"{photo.name} is the same photo as {first.name}, under another label.")
     if not found:
         raise UserError("None of the files can be read as a photo.")
     spellings = first_spellings([photo.category for photo in found.values()])
-    return [replace(photo, category=name) for photo, name in zip(found.values(), spellings, strict=True)]
+    return [
+        photo if photo.category == name else replace(photo, label=name)
+        for photo, name in zip(found.values(), spellings, strict=True)
+    ]
 
 
 def compute_embeddings(
-    model: str, items: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]
+    model: str, photos: list[LabelledPhoto], set_name: str, load: Callable[[str], "Recogniser"]
 ) -> Generator[Progress, None, EmbeddingSet]:
     """Return the `EmbeddingSet` of a set of photos, from the cache if it was computed before.
 
-    Objects are of the photo as it is (one view). `load` gives the model where the cache does not have the result.
+    Objects are of the photo as it is (one view). `load` gives the model where the result is not cached.
     Raises `UserError` if no photo can be read or none has a label.
     """
-    photos = readable(items)
-    names = sorted({photo.category for photo in photos if photo.category})
+    readable = readable_photos(photos)
+    names = sorted({photo.category for photo in readable if photo.category})
     if not names:
         raise UserError("None of the photos has a label: give a CSV of labels, or class folders.")
-    listed = [[photo.sha256, photo.category, photo.item.name, photo.item.dataset] for photo in photos]
+    listed = [[photo.sha256, photo.category, photo.name, photo.dataset] for photo in readable]
     texts = [_description(name) for name in names]
     facts = {
         "model": model,
@@ -99,10 +86,10 @@ def compute_embeddings(
     }
 
     def compute() -> Generator[Progress, None, EmbeddingSet]:
-        embedded = yield from _embed(load(model), photos, names, texts)
+        embedded = yield from _embed(load(model), readable, names, texts)
         provenance = {
             **facts,
-            "left_out": len(items) - len(photos),
+            "left_out": len(photos) - len(readable),
             "date": datetime.now(UTC).date().isoformat(),
             **{package: version(package) for package in ("torch", "transformers")},
         }
@@ -114,13 +101,13 @@ def compute_embeddings(
 
 
 def _embed(
-    recogniser: "Recogniser", photos: list[Photo], names: list[str], texts: list[str]
+    recogniser: "Recogniser", photos: list[LabelledPhoto], names: list[str], texts: list[str]
 ) -> Generator[Progress, None, EmbeddingSet]:
     """Return the embeddings of photos, of the categories `names` and of their descriptions ("" where there is none)."""
     objects, vision, started = [], [], time.monotonic()
     for start in range(0, len(photos), BATCH):
         part = photos[start : start + BATCH]
-        part_objects, part_vision = embed_photos(recogniser, [photo.open() for photo in part])
+        part_objects, part_vision = embed_photos(recogniser, [open_photo(photo.read()).image for photo in part])
         objects.append(part_objects)
         vision.append(part_vision)
         yield count_progress(start + len(part), len(photos), started)
@@ -137,15 +124,15 @@ def _embed(
         truth=np.array([names.index(photo.category) if photo.category else -1 for photo in photos]),
         categories=names,
         groups=[category.super_category.name if category else "" for category in categories],
-        photos=[photo.item.name for photo in photos],
+        photos=[photo.name for photo in photos],
         hashes=[photo.sha256 for photo in photos],
-        data_sets=[photo.item.dataset for photo in photos],
+        data_sets=[photo.dataset for photo in photos],
         provenance={},
     )
 
 
 def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
-    """Object embeddings [B, H] and pooled vision features [B, D] of B photos, as in an `EmbeddingSet`."""
+    """Return the object embeddings [B, H] and pooled vision features [B, D] of B photos, as in an `EmbeddingSet`."""
     import torch
 
     from core.models.scoring import pooled_features

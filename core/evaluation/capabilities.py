@@ -23,11 +23,13 @@ from itertools import combinations, cycle, islice
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.data.images import open_photo
 from core.data.photo_sets import LabelledPhoto
-from core.embeddings.compute import Photo, readable
+from core.embeddings.compute import readable_photos
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
@@ -59,44 +61,48 @@ class PhotoFeatures:
     average: Tensor  # [H] mean of the LLM's states over the image tokens
 
 
-def diagnose(items: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[Progress, None, Diagnosis]:
+def diagnose(photos: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[Progress, None, Diagnosis]:
     """Return the `Diagnosis` of a model on the labelled photos of a set.
 
     Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the generator stops
     the work after the current photo, or the current fold of a probe. Raises `UserError` if there are too few labelled
     photos.
     """
-    if not any(item.label for item in items):
+    if not any(photo.label for photo in photos):
         raise UserError("The photos have no true names: put them into class folders, or add a CSV of labels.")
     yield Progress(0.0, "Opening the photos ...")
-    found = readable(items)
-    photos = [photo for photo in found if photo.category]
-    truth = [photo.category for photo in photos]
+    readable = readable_photos(photos)
+    labelled = [photo for photo in readable if photo.category]
+    truth = [photo.category for photo in labelled]
     large = [name for name, count in Counter(truth).items() if count >= FOLDS]
     if len(large) < 2:
         raise UserError(
             f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
         )
     space = recogniser.label_space(sorted(set(truth)))
-    tested = [EvaluationPhoto(photo.open, name) for photo, name in zip(photos, truth, strict=True)]
+    tested = [EvaluationPhoto(partial(_open, photo), photo.category) for photo in labelled]
     measuring = measure(recogniser, tested, space, partial(photo_features, recogniser.mllm), seed)
     outcomes = yield from part(measuring, 0, PHOTOS_SHARE)
     features = [outcome.detail for outcome in outcomes]
     probes = yield from part(_probe_all(recogniser.mllm, features, truth, space.categories, seed), PHOTOS_SHARE, 1)
     learned = photos_learned(recogniser.name)
-    digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in photos)).encode()).hexdigest()
+    digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in labelled)).encode()).hexdigest()
     return Diagnosis(
         recogniser.name,
         probes,
-        alignment_numbers(_embedding_set(recogniser, photos, truth, space, features)),
+        alignment_numbers(_embedding_set(recogniser, labelled, truth, space, features)),
         _questions(outcomes),
-        photos=len(photos),
+        photos=len(labelled),
         categories=len(space.labels),
-        skipped=len(items) - len(found),
-        without_label=len(found) - len(photos),
-        trained_on=sum(photo.sha256.startswith(learned) for photo in photos) if learned else 0,
+        skipped=len(photos) - len(readable),
+        without_label=len(readable) - len(labelled),
+        trained_on=sum(photo.sha256.startswith(learned) for photo in labelled) if learned else 0,
         provenance={"seed": seed, "date": datetime.now(UTC).date().isoformat(), "photos_sha256": digest},
     )
+
+
+def _open(photo: LabelledPhoto) -> Image.Image:
+    return open_photo(photo.read()).image
 
 
 def _probe_all(
@@ -212,7 +218,11 @@ def _stacked(rows: list[Tensor]) -> np.ndarray:
 
 
 def _embedding_set(
-    recogniser: Recogniser, photos: list[Photo], truth: list[str], space: LabelSpace, features: list[PhotoFeatures]
+    recogniser: Recogniser,
+    photos: list[LabelledPhoto],
+    truth: list[str],
+    space: LabelSpace,
+    features: list[PhotoFeatures],
 ) -> EmbeddingSet:
     """The photos ("Last") and the names in the LLM's space. Categories without field marks have no description."""
     known = [find_category(name) for name in space.categories]
@@ -225,9 +235,9 @@ def _embedding_set(
         truth=np.array([space.labels.index(name) for name in truth]),
         categories=space.labels,
         groups=[category.super_category.name if category else "" for category in known],
-        photos=[photo.item.name for photo in photos],
+        photos=[photo.name for photo in photos],
         hashes=[photo.sha256 for photo in photos],
-        data_sets=[photo.item.dataset for photo in photos],
+        data_sets=[photo.dataset for photo in photos],
         provenance={"model": recogniser.name},
     )
 

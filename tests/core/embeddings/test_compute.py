@@ -8,7 +8,7 @@ from PIL import Image
 
 from core.cli import main
 from core.data.photo_sets import open_photo_set
-from core.embeddings.compute import compute_embeddings, embed_photos, readable
+from core.embeddings.compute import compute_embeddings, embed_photos, readable_photos
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
 from core.progress import Progress, run
@@ -131,4 +131,4 @@ def test_labels_that_differ_in_case_alone_are_one_category(tmp_path):
         path.parent.mkdir()
         Image.new("RGB", (64, 64), (shade, 0, 0)).save(path)
     with open_photo_set([tmp_path]) as items:
-        assert [photo.category for photo in readable(items)] == ["Fly Agaric", "Fly Agaric"]
+        assert [photo.category for photo in readable_photos(items)] == ["Fly Agaric", "Fly Agaric"]
