@@ -1,6 +1,6 @@
-"""What a checkpoint's folder may hold for its map: embeddings of some photos, and their default map with its numbers.
+"""Embeddings that come with a checkpoint, and their default map with its alignment numbers.
 
-The map is kept beside the embeddings so that it is there at once on a machine where nothing was computed yet.
+The map lies beside the embeddings so that it can be shown at once, before anything was computed on a machine.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ Numbers = dict[str, float | None]
 
 
 def with_embeddings() -> list[str]:
-    """The models of the zoo whose checkpoints come with embeddings."""
+    """Return the models of the zoo whose checkpoints come with embeddings."""
     return [name for name, entry in zoo().items() if not entry.hub and (entry.checkpoint / EMBEDDINGS).is_file()]
 
 
 def bundled_embeddings(model: str) -> EmbeddingSet:
-    """The embeddings that come with a model. Raises `UserError` if there are none, or not of these weights."""
+    """Return the embeddings that come with a model. Raises `UserError` if there are none, or for other weights."""
     entry = find_entry(model)
     if entry.hub or not (entry.checkpoint / EMBEDDINGS).is_file():
         raise UserError(f"{model} comes without embeddings: choose photos of your own.")
@@ -42,7 +42,7 @@ def bundled_embeddings(model: str) -> EmbeddingSet:
 
 
 def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projection, Numbers] | None:
-    """The map that ships with just these embeddings and its alignment numbers; `None` where there is none.
+    """Return the map that comes with these very embeddings, and its alignment numbers; `None` without one.
 
     Raises `UserError` if the file is damaged.
     """
@@ -51,11 +51,11 @@ def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projec
         return None
     path = entry.checkpoint / MAP
     try:
-        coordinates, said = read_map(path)
-        if said.pop("points") != _digest(space):
+        coordinates, facts = read_map(path)
+        if facts.pop("points") != _digest(space):
             return None  # another set of photos
-        numbers = {name: _number(said["numbers"], name) for name in EXPLAINED}
-        return restore(coordinates, said["projection"], settings, len(space.points.kinds)), numbers
+        numbers = {name: _number(facts["numbers"], name) for name in EXPLAINED}
+        return restore(coordinates, facts["projection"], settings, len(space.points.kinds)), numbers
     except FileNotFoundError:
         return None
     except DAMAGE as error:
@@ -78,9 +78,9 @@ def bundle(space: EmbeddingSet) -> None:
     folder = bundle_folder(space.model)
     space = space.rounded()
     space.save(folder / EMBEDDINGS)
-    made = run(project(space.points.matrix, DEFAULT_MAP))
-    said = {"points": _digest(space), "projection": made.facts(), "numbers": alignment_numbers(space)}
-    write_map(folder / MAP, made.coordinates, said)
+    projection = run(project(space.points.matrix, DEFAULT_MAP))
+    facts = {"points": _digest(space), "projection": projection.facts(), "numbers": alignment_numbers(space)}
+    write_map(folder / MAP, projection.coordinates, facts)
 
 
 def _number(numbers: Numbers, name: str) -> float | None:
@@ -88,5 +88,5 @@ def _number(numbers: Numbers, name: str) -> float | None:
 
 
 def _digest(space: EmbeddingSet) -> str:
-    """Of the points, as half precision tells them: they are rounded the same on every machine."""
+    """Return the hash of the points in half precision, to which they are rounded in the same way everywhere."""
     return hashlib.sha256(space.points.matrix.astype(np.float16).data).hexdigest()

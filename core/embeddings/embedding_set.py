@@ -1,7 +1,7 @@
-"""Photos, attribute descriptions and category names as points of a model's own space, in one file.
+"""Embeddings of photos, attribute descriptions and category names in one model's space, and their file.
 
-An NPZ file: arrays in half precision, and everything else as JSON in the array `about`. It holds no photo, only where
-the photo was in its set and the hash of its bytes.
+The file is an NPZ: arrays in half precision, and everything else as JSON in the array `about`. It holds no photos, only
+their paths within the set and the hashes of their bytes.
 """
 
 import csv
@@ -27,7 +27,7 @@ LISTS = ("categories", "groups", "photos", "hashes", "data_sets")
 
 @dataclass(frozen=True)
 class Points:
-    """P points in one matrix: what a map is drawn from."""
+    """P points in one matrix, of which a map is made."""
 
     matrix: np.ndarray  # [P, H] float32, L2-normalised
     kinds: list[str]  # [P], of `KINDS`
@@ -52,7 +52,7 @@ class EmbeddingSet:
     photos: list[str]  # [N] path of every photo in its set
     hashes: list[str]  # [N] SHA-256 of its bytes
     data_sets: list[str]  # [N] "" where there is none
-    provenance: dict  # model, what its weights and the photos are told by, versions, date
+    provenance: dict  # model, hashes of its weights and of the photos, versions, date
 
     def __post_init__(self) -> None:
         n, c, width = len(self.photos), len(self.categories), self.objects.shape[-1]
@@ -67,45 +67,45 @@ class EmbeddingSet:
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """Return the model's name."""
         return str(self.provenance["model"])
 
     @cached_property
     def points(self) -> Points:
-        """Objects, then descriptions where there are any, then names."""
-        told = np.flatnonzero(self.descriptions.any(axis=1))
+        """Return the photos, then the descriptions that are there, then the names."""
+        described = np.flatnonzero(self.descriptions.any(axis=1))
         everything = np.arange(len(self.categories))
-        counts = len(self.photos), len(told), len(everything)
+        counts = len(self.photos), len(described), len(everything)
         return Points(
-            np.concatenate([self.objects, self.descriptions[told], self.names]),
+            np.concatenate([self.objects, self.descriptions[described], self.names]),
             [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)],
             np.concatenate([np.arange(counts[0]), np.full(counts[1] + counts[2], -1)]),
-            np.concatenate([self.truth, told, everything]),
+            np.concatenate([self.truth, described, everything]),
         )
 
     @cached_property
     def vision_points(self) -> Points:
-        """The photos alone, in the vision encoder's space: it has no texts."""
+        """Return the photos in the vision encoder's space, which has no texts."""
         count = len(self.photos)
         return Points(self.vision, [KINDS[0]] * count, np.arange(count), self.truth)
 
     def nearest_names(self, embedding: np.ndarray, k: int = 5) -> list[tuple[str, float]]:
-        """The k categories whose names are nearest to an embedding [H], with their cosines."""
+        """Return the k categories whose names are nearest to an embedding [H], with their cosines."""
         cosines = self.names @ embedding
         return [(self.categories[i], float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:k]]
 
     def nearest_photos(self, embedding: np.ndarray, k: int = 6) -> list[tuple[int, float]]:
-        """The rows of the k photos nearest to an embedding [H], with their cosines."""
+        """Return the rows of the k photos nearest to an embedding [H], with their cosines."""
         cosines = self.objects @ embedding
         return [(int(i), float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:k]]
 
     def rounded(self) -> "EmbeddingSet":
         """Return the same embeddings in the precision in which `load` returns them."""
-        rounded: dict[str, Any] = {name: _unit(getattr(self, name).astype(np.float16)) for name in ARRAYS[:-1]}
+        rounded: dict[str, Any] = {name: _from_half(getattr(self, name).astype(np.float16)) for name in ARRAYS[:-1]}
         return replace(self, **rounded)
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Raises `UserError` if it cannot be written."""
+        """Write the NPZ file atomically. Raises `UserError` if it cannot be written."""
         about = {"format": FORMAT, "provenance": self.provenance, **{name: getattr(self, name) for name in LISTS}}
         arrays = {name: getattr(self, name) for name in ARRAYS}
         halved = {name: a if a.dtype.kind == "i" else a.astype(np.float16) for name, a in arrays.items()}
@@ -117,11 +117,11 @@ class EmbeddingSet:
 
     @classmethod
     def load(cls, path: Path) -> "EmbeddingSet":
-        """Read such a file. Raises `UserError` if it is none."""
+        """Read the NPZ file. Raises `UserError` if it is missing, damaged, or another kind of file."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                arrays: dict[str, Any] = {name: _unit(file[name]) for name in ARRAYS[:-1]}
+                arrays: dict[str, Any] = {name: _from_half(file[name]) for name in ARRAYS[:-1]}
                 arrays["truth"] = file["truth"].astype(np.int64)
             if about["format"] != FORMAT:
                 raise ValueError
@@ -132,7 +132,10 @@ class EmbeddingSet:
             raise UserError(f"{path} is not a file of embeddings (or a damaged one).") from error
 
     def save_parquet(self, path: Path) -> None:
-        """Write one row per point: kind, category, data set, photo, hash, embedding; provenance in the metadata."""
+        """Write a Parquet file: one row per point (kind, category, data set, photo, hash, embedding), provenance.
+
+        Raises `UserError` if it cannot be written.
+        """
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -153,15 +156,19 @@ class EmbeddingSet:
             raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """[N, H] float32 rows of length 1 again, which rounding has changed a little; rows of zeros stay."""
-    rows = rows.astype(np.float32)
+def _from_half(rows: np.ndarray) -> np.ndarray:
+    """Return rows in float32, normalised again: half precision has changed their lengths a little."""
+    return l2_normalise(rows.astype(np.float32))
+
+
+def l2_normalise(rows: np.ndarray) -> np.ndarray:
+    """Return rows [N, H] scaled to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)
 
 
 def coordinates_csv(maps: Sequence[tuple[EmbeddingSet, Points, np.ndarray]]) -> str:
-    """One line per point of every map, given as a space, its points and their coordinates [P, d]."""
+    """Return a CSV of the points of every map, given as an embedding set, its points and their coordinates [P, d]."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(["model", "kind", "category", "data_set", "photo", "sha256", *"xyz"[: maps[0][2].shape[1]]])
@@ -169,7 +176,7 @@ def coordinates_csv(maps: Sequence[tuple[EmbeddingSet, Points, np.ndarray]]) -> 
         for i, kind in enumerate(points.kinds):
             photo, category = int(points.photos[i]), int(points.categories[i])
             name = space.categories[category] if category >= 0 else ""
-            found = (space.data_sets[photo], space.photos[photo], space.hashes[photo]) if photo >= 0 else ("", "", "")
-            texts = map(inert, (space.model, kind, name, *found))
+            facts = (space.data_sets[photo], space.photos[photo], space.hashes[photo]) if photo >= 0 else ("", "", "")
+            texts = map(inert, (space.model, kind, name, *facts))
             writer.writerow([*texts, *(f"{value:.5g}" for value in coordinates[i])])
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""How well photos, attribute descriptions and names lie together: numbers of the original space, never of a map."""
+"""How well photos, attribute descriptions and names are aligned, measured in the embedding space, not in a map."""
 
 import numpy as np
 
@@ -18,19 +18,19 @@ EXPLAINED = {
 
 
 def alignment_numbers(space: EmbeddingSet) -> dict[str, float | None]:
-    """The measures of `EXPLAINED`, of the photos with a label; `None` where there is nothing to measure.
+    """Return the measures of `EXPLAINED` over the photos with a label; `None` where there is nothing to measure.
 
     Alignment and uniformity (t = 2): Wang and Isola 2020. Ties count against the truth.
     """
     labelled = space.truth >= 0
     objects, truth = space.objects[labelled], space.truth[labelled]
-    told = space.descriptions.any(axis=1)
+    described = space.descriptions.any(axis=1)
     numbers: dict[str, float | None] = dict.fromkeys(EXPLAINED)
     if not len(objects):
         return numbers
     numbers["gap"] = modality_gap(objects, space.names)
-    if told.any():
-        numbers["attribute_gap"] = modality_gap(objects, space.descriptions[told])
+    if described.any():
+        numbers["attribute_gap"] = modality_gap(objects, space.descriptions[described])
     similarities = objects @ space.names.T  # [N, C]
     own = similarities[np.arange(len(truth)), truth]
     ranks = (similarities >= own[:, None]).sum(axis=1)  # 1: first
@@ -45,15 +45,18 @@ def alignment_numbers(space: EmbeddingSet) -> dict[str, float | None]:
 
 
 def modality_gap(objects: np.ndarray, texts: np.ndarray) -> float:
-    """Distance of the centroids of normalised embeddings [N, H] of photos and [M, H] of texts (Liang et al. 2022).
+    """Return the distance of the centroids of normalised embeddings of photos [N, H] and texts [M, H].
 
-    0 when the two clouds lie over each other, 2 when they are opposite points of the sphere.
+    See Liang et al. 2022. It is 0 when the centroids coincide, 2 when they are opposite points of the sphere.
     """
     return float(np.linalg.norm(objects.mean(axis=0) - texts.mean(axis=0)))
 
 
 def silhouette(objects: np.ndarray, truth: np.ndarray) -> float | None:
-    """Mean silhouette (cosine) of photos [N, H] by category [N]; `None` unless two photos share one of several."""
+    """Return the mean silhouette (cosine) of photos [N, H] by category [N].
+
+    It is `None` unless there are several categories and two photos share one.
+    """
     from sklearn.metrics import silhouette_score
 
     if not 2 <= len(set(truth.tolist())) < len(truth):

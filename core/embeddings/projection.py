@@ -1,7 +1,7 @@
-"""Maps of embeddings in two or three dimensions by t-SNE, UMAP or PCA, and new points placed in them.
+"""Project embeddings to two or three dimensions by t-SNE, UMAP or PCA, and place new points in such a map.
 
-A map is computed in a child process (`core.embeddings.projection_worker`) and kept on disk under what it depends on: the
-embeddings, the settings that matter for its method, and the versions of the libraries. The same seed gives the same
+A map is computed in a child process (`core.embeddings.projection_worker`) and cached by what it depends on: the
+embeddings, the settings that its method uses, and the versions of the libraries. The same seed gives the same
 coordinates.
 """
 
@@ -24,20 +24,20 @@ from core.storage.files import write_atomically
 
 METHODS = tuple(LABELS)
 METRICS = ("cosine", "euclidean")
-RECIPE = 1  # raise when a map of the same settings comes out differently
+VERSION = 1  # of cached maps: raise when the same settings give another map
 LIBRARIES = ("numpy", "scikit-learn", "umap-learn", "numba")
-MATTERING = {  # settings, beside metric and dimensions
+SETTINGS_OF = {  # method -> settings that it uses beside metric and dimensions
     "pca": (),
     "tsne": ("seed", "perplexity"),
     "umap": ("seed", "neighbours", "min_dist"),
 }
 WORKER = "core.embeddings.projection_worker"
-PLACING_NEIGHBOURS = 5  # by which a point is placed in a t-SNE map
+PLACING_NEIGHBOURS = 5  # nearest points between which a new point is placed in a t-SNE map
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionConfig:
-    """How a map is made. Raises `UserError` for values that no map can be made with.
+    """The settings of a map. Raises `UserError` for values outside their ranges.
 
     neighbours (n_neighbors) and min_dist are UMAP's, perplexity is t-SNE's; PCA has no settings of its own.
     """
@@ -71,12 +71,11 @@ def _whole(value: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A map: where every one of N points lies.
+    """A map: the coordinates of N points.
 
-    `method` is the one that was used, `note` says what was done differently from the settings ("" if nothing),
-    `seconds` how long it took when it was computed, `cached` that this was at an earlier time. Trustworthiness, in
-    [0, 1], says how far neighbours in the map are neighbours in the space; it is None for fewer than 11 points or
-    points that are all the same.
+    `method` is the one that was used, `note` names deviations from the settings ("" without any), `seconds` is the
+    duration of the computation, `cached` is True if this was earlier. Trustworthiness, in [0, 1], tells how far
+    neighbours in the map are neighbours in the space; it is None for fewer than 11 points or identical points.
     """
 
     coordinates: np.ndarray  # [N, d] float32
@@ -88,7 +87,7 @@ class Projection:
     cached: bool = False
 
     def facts(self) -> dict:
-        """What is kept beside the coordinates and the settings."""
+        """Return what is saved with the coordinates, apart from the settings."""
         return {name: getattr(self, name) for name in ("method", "seconds", "trustworthiness", "note")}
 
 
@@ -98,20 +97,20 @@ def project(matrix: np.ndarray, settings: ProjectionConfig) -> Generator[Progres
     Closing the generator kills the computation and keeps nothing. Raises `UserError` for no points, numbers that are
     not finite, or a computation that fails.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     matrix = _checked(matrix)
-    names = ("method", "dimensions", "metric", *MATTERING[settings.method])
+    names = ("method", "dimensions", "metric", *SETTINGS_OF[settings.method])
     values = {name: getattr(settings, name) for name in names}
     key = fingerprint(THREADS, values, {name: version(name) for name in LIBRARIES}, matrix)
 
     def compute() -> Generator[Progress, None, Projection]:
         facts, (coordinates,) = yield from run_worker(WORKER, asdict(settings), [matrix])
-        return Projection(coordinates, settings, seconds=time.monotonic() - began, **facts)
+        return Projection(coordinates, settings, seconds=time.monotonic() - started, **facts)
 
     def load(path: Path) -> Projection:
         return restore(*read_map(path), settings, len(matrix))
 
-    path = entry_path("projections", RECIPE, key, ".npz")
+    path = entry_path("projections", VERSION, key, ".npz")
     projection = yield from cached_steps(path, compute, lambda p, path: write_map(path, p.coordinates, p.facts()), load)
     if not path.exists():
         return replace(projection, note=f"{projection.note} The map could not be kept: the log says why.".strip())
@@ -119,9 +118,9 @@ def project(matrix: np.ndarray, settings: ProjectionConfig) -> Generator[Progres
 
 
 def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[np.ndarray, str]:
-    """Coordinates [M, d] of new points [M, H] in the map of [N, H], and one sentence on how they were found.
+    """Return the coordinates [M, d] of new points [M, H] in the map of [N, H], and a sentence on how they were found.
 
-    UMAP does it in a child process, in seconds; the others at once. Raises `UserError` as `project` does, or if
+    UMAP takes seconds in a child process, the others take no time. Raises `UserError` as `project` does, or if
     the numbers of columns differ or the map is not one of N points.
     """
     new, matrix = _checked(new), _checked(matrix)
@@ -131,8 +130,8 @@ def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[
     if len(coordinates) != len(matrix):
         raise UserError(f"The map has {len(coordinates)} points, not {len(matrix)}.")
     if not np.ptp(coordinates, axis=0).any():
-        here = np.repeat(coordinates[:1], len(new), axis=0)
-        return here, "All points of this map lie on one spot, and so does whatever is added."
+        same = np.repeat(coordinates[:1], len(new), axis=0)
+        return same, "All points of this map lie on one spot, and so does whatever is added."
     if projection.method == "pca":
         onto = principal(scaled(matrix, settings.metric), settings.dimensions)
         return onto(scaled(new, settings.metric)), "Placed exactly: PCA maps any point by the same axes."
@@ -141,44 +140,44 @@ def place(new: np.ndarray, matrix: np.ndarray, projection: Projection) -> tuple[
             f"Placed approximately: t-SNE has no rule for new points, so each lies between its {PLACING_NEIGHBOURS} "
             "nearest points, closer to the more similar ones."
         )
-    _, (places,) = run(run_worker(WORKER, asdict(settings), [new, matrix, coordinates]))
-    return places, "Placed by UMAP among its nearest points, all others staying where they are."
+    _, (placed,) = run(run_worker(WORKER, asdict(settings), [new, matrix, coordinates]))
+    return placed, "Placed by UMAP among its nearest points, all others staying where they are."
 
 
 def _by_neighbours(new: np.ndarray, points: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Mean of the coordinates of the nearest points, weighted by 1 / squared distance (Shepard 1968)."""
+    """Return the mean of the coordinates of the nearest points, weighted by 1 / squared distance (Shepard 1968)."""
     squared = (new**2).sum(1)[:, None] + (points**2).sum(1) - 2 * new @ points.T  # [M, N]
     nearest = np.argsort(squared, axis=1, kind="stable")[:, :PLACING_NEIGHBOURS]
     distances = np.maximum(np.take_along_axis(squared, nearest, axis=1), 0)
-    # what single precision cannot tell from 0 is a point that is there already
+    # a distance that single precision cannot tell from 0 is that of the point itself
     weights = 1 / (distances + 1e-6 * np.maximum((points**2).sum(1).mean(), 1e-30))
     return (np.einsum("mk,mkd->md", weights, coordinates[nearest]) / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def procrustes_aligned(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`other` [N, d] moved, turned or mirrored, and scaled: laid over `reference`, and as large.
+    """Return `other` [N, d] translated, rotated or reflected, and scaled to fit `reference`.
 
-    R minimises ||other · R - reference||², both centred, R orthogonal (Schönemann 1966). The scale makes both of one
-    size (root mean square distance from the middle): the least-squares one would shrink a map that has little in
-    common with the reference to a spot. Raises `UserError` if the shapes differ.
+    R minimises ||other · R - reference||², both centred, R orthogonal (Schönemann 1966). The scale gives
+    both the same size (root mean square distance from the centroid): the least-squares scale would shrink a map that
+    has little in common with the reference to a spot. Raises `UserError` if the shapes differ.
     """
     if reference.shape != other.shape:
         raise UserError(f"Maps of {reference.shape} and {other.shape} cannot be laid over each other.")
     from scipy.linalg import orthogonal_procrustes
 
-    middle = reference.mean(0, dtype=np.float64)
-    target, moved = reference - middle, other - other.mean(0, dtype=np.float64)
+    centroid = reference.mean(0, dtype=np.float64)
+    target, moved = reference - centroid, other - other.mean(0, dtype=np.float64)
     rotation, _ = orthogonal_procrustes(moved, target)
     size = np.linalg.norm(moved)
     scale = np.linalg.norm(target) / size if size > 0 else 0.0
-    return (scale * moved @ rotation + middle).astype(np.float32)
+    return (scale * moved @ rotation + centroid).astype(np.float32)
 
 
 def _checked(matrix: np.ndarray) -> np.ndarray:
-    """[N, H] as contiguous float32. Raises `UserError` where there is nothing to map."""
+    """Return points [N, H] as contiguous float32. Raises `UserError` if there are none, or one is not finite."""
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise UserError("There are no points to map.")
-    with np.errstate(over="ignore"):  # too large for float32 is told below
+    with np.errstate(over="ignore"):  # a number too large for float32 is reported below
         matrix = np.ascontiguousarray(matrix, dtype=np.float32)
     if not np.isfinite(matrix).all():
         broken = int((~np.isfinite(matrix).all(axis=1)).sum())
@@ -186,15 +185,15 @@ def _checked(matrix: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def write_map(path: Path, coordinates: np.ndarray, said: dict) -> None:
-    """Write coordinates [N, d] and what is said of them as an NPZ file, whole or not at all."""
+def write_map(path: Path, coordinates: np.ndarray, facts: dict) -> None:
+    """Write coordinates [N, d] and the facts about them as an NPZ file, atomically."""
     buffer = io.BytesIO()
-    np.savez(buffer, coordinates=coordinates, said=np.array(json.dumps(said)))
+    np.savez(buffer, coordinates=coordinates, said=np.array(json.dumps(facts)))
     write_atomically(path, buffer.getvalue())
 
 
 def read_map(path: Path) -> tuple[np.ndarray, dict]:
-    """What `write_map` has written. Raises `FileNotFoundError`, or what `core.storage.cache.DAMAGE` lists."""
+    """Read what `write_map` has written. Raises `FileNotFoundError`, or what `core.storage.cache.DAMAGE` lists."""
     with np.load(path, allow_pickle=False) as file:
         return file["coordinates"].astype(np.float32), json.loads(str(file["said"]))
 

@@ -1,6 +1,6 @@
-"""The process behind `core.embeddings.projection`: computes one map, or places points in one, and says how far it is.
+"""Compute one map, or place new points in one, in the child process of `core.embeddings.projection`.
 
-Embeddings are prepared alike for every method: with the cosine metric rows are scaled to length one, where
+Embeddings are prepared in the same way for every method: with the cosine metric rows are scaled to length one, where
 |x - y|² = 2 (1 - cos(x, y)), so that Euclidean neighbours are cosine neighbours (a row of zeros stays as it is);
 t-SNE and UMAP then see the first 50 principal components, which loses little and saves most of the time. Both start
 from the first two or three components, so that the large-scale arrangement does not depend on the seed.
@@ -19,41 +19,42 @@ from typing import Any
 
 import numpy as np
 
+from core.embeddings.embedding_set import l2_normalise
 from core.embeddings.worker_process import receive, send
 
-COMPONENTS = 50  # that t-SNE and UMAP see
-FEWEST_DISTINCT = 4  # points below which t-SNE and UMAP mean nothing
-TRUST_SAMPLE = 3000  # points; the distances of all pairs are needed
+COMPONENTS = 50  # principal components given to t-SNE and UMAP
+MIN_DISTINCT = 4  # points; with fewer, t-SNE and UMAP mean nothing
+TRUST_SAMPLE = 3000  # points; more are sampled, since the distances of all pairs are needed
 TRUST_NEIGHBOURS = 5
 LABELS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 TSNE_ITERATIONS = 1000
 
-Tell = Callable[[float, str], None]
+Report = Callable[[float, str], None]  # of progress: fraction, message
 
 
 class _Steps(io.TextIOBase):
-    """Standard output of a library, of which only the count of its steps is passed on."""
+    """Replaces the standard output of a library: calls `on_step` with the number of every step that it prints."""
 
-    def __init__(self, pattern: str, reached: Callable[[int], None]) -> None:
-        self.pattern, self.reached, self.rest = re.compile(pattern), reached, ""
+    def __init__(self, pattern: str, on_step: Callable[[int], None]) -> None:
+        self.pattern, self.on_step, self.rest = re.compile(pattern), on_step, ""
 
     def write(self, text: str) -> int:
         *lines, self.rest = (self.rest + text).split("\n")
-        for found in filter(None, map(self.pattern.search, lines)):
-            self.reached(int(found[1]))
+        for match in filter(None, map(self.pattern.search, lines)):
+            self.on_step(int(match[1]))
         return len(text)
 
 
 def scaled(matrix: np.ndarray, metric: str) -> np.ndarray:
-    """[N, H] as the metric sees it: rows of length one for the cosine, unchanged for Euclidean distance."""
-    if metric == "euclidean":
-        return matrix
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(norms > 0, norms, 1)
+    """Return points [N, H] as the metric compares them: normalised rows for the cosine, unchanged for Euclidean."""
+    return matrix if metric == "euclidean" else l2_normalise(matrix)
 
 
 def principal(points: np.ndarray, components: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The map [M, H] -> [M, components] onto the principal components of points [N, H], zeros where there are fewer."""
+    """Return the projection [M, H] -> [M, components] onto the principal components of points [N, H].
+
+    Where there are fewer, the rest are zeros.
+    """
     from sklearn.decomposition import PCA
 
     pca = PCA(min(components, *points.shape), random_state=0).fit(points)
@@ -69,10 +70,10 @@ def _reduction(points: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return principal(points, COMPONENTS) if points.shape[1] > COMPONENTS else lambda new: new
 
 
-def _neighbours(points: np.ndarray, settings: dict) -> Any:
-    """The exact search for the nearest points, of which UMAP is given the result.
+def _neighbour_search(points: np.ndarray, settings: dict) -> Any:
+    """Return the exact search for the nearest points, whose result UMAP is given.
 
-    UMAP's own search is approximate, and the compilation of it takes more than a minute.
+    UMAP's own search is approximate, and compiling it takes more than a minute.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -98,23 +99,23 @@ def _umap(settings: dict, search: Any, points: np.ndarray, **options: Any) -> An
     )
 
 
-def _by_umap(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray, str]:
-    tell(0.1, "Loading UMAP (the first time on a machine it is compiled)")
-    search = _neighbours(points, settings)
+def _by_umap(points: np.ndarray, settings: dict, report: Report) -> tuple[np.ndarray, str]:
+    report(0.1, "Loading UMAP (the first time on a machine it is compiled)")
+    search = _neighbour_search(points, settings)
     model = _umap(settings, search, points, init="pca", verbose=True)
-    tell(0.2, "Weighing neighbours")
+    report(0.2, "Weighting neighbours")
     epochs = 500 if len(points) <= 10_000 else 200  # UMAP's own choice
-    steps = _Steps(r"completed\s+(\d+)", lambda n: tell(0.4 + 0.5 * n / epochs, f"UMAP: epoch {n} of {epochs}"))
+    steps = _Steps(r"completed\s+(\d+)", lambda n: report(0.4 + 0.5 * n / epochs, f"UMAP: epoch {n} of {epochs}"))
     with redirect_stdout(steps):
         coordinates = model.fit_transform(points)
     lowered = search.n_neighbors < settings["neighbours"]
     return coordinates, f"Neighbours were lowered to {search.n_neighbors}: there are few points." if lowered else ""
 
 
-def _by_tsne(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray, str]:
+def _by_tsne(points: np.ndarray, settings: dict, report: Report) -> tuple[np.ndarray, str]:
     from sklearn.manifold import TSNE
 
-    tell(0.1, "Finding neighbours")
+    report(0.1, "Finding neighbours")
     perplexity = min(settings["perplexity"], (len(points) - 1) / 3)  # its neighbourhoods hold 3 times as many
     model = TSNE(
         settings["dimensions"],
@@ -125,7 +126,7 @@ def _by_tsne(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray
         verbose=2,
     )
     words = f"t-SNE: iteration {{}} of {TSNE_ITERATIONS}"
-    steps = _Steps(r"Iteration (\d+)", lambda n: tell(0.15 + 0.75 * n / TSNE_ITERATIONS, words.format(n)))
+    steps = _Steps(r"Iteration (\d+)", lambda n: report(0.15 + 0.75 * n / TSNE_ITERATIONS, words.format(n)))
     with redirect_stdout(steps):
         coordinates = model.fit_transform(points)
     lowered = perplexity < settings["perplexity"]
@@ -133,7 +134,7 @@ def _by_tsne(points: np.ndarray, settings: dict, tell: Tell) -> tuple[np.ndarray
 
 
 def _trustworthiness(points: np.ndarray, coordinates: np.ndarray, seed: int) -> tuple[float | None, str]:
-    """How far neighbours in the map are neighbours in the space, in [0, 1] (Venna & Kaski 2001), and on how many."""
+    """Return the trustworthiness of a map in [0, 1] (Venna & Kaski 2001), and a note if only a sample was measured."""
     if len(points) <= 2 * TRUST_NEIGHBOURS or not np.ptp(coordinates, axis=0).any():
         return None, ""
     from sklearn.manifold import trustworthiness
@@ -146,41 +147,41 @@ def _trustworthiness(points: np.ndarray, coordinates: np.ndarray, seed: int) -> 
     return float(trustworthiness(points, coordinates, n_neighbors=TRUST_NEIGHBOURS)), note
 
 
-def compute(settings: dict, matrix: np.ndarray, tell: Tell) -> tuple[dict, list[np.ndarray]]:
-    """The map of [N, H]: its coordinates [N, d] and `method`, `trustworthiness`, `note` (see `Projection`)."""
+def compute(settings: dict, matrix: np.ndarray, report: Report) -> tuple[dict, list[np.ndarray]]:
+    """Return the facts (see `Projection.facts`) of the map of points [N, H], and its [coordinates [N, d]]."""
     points, dimensions, method, note = scaled(matrix, settings["metric"]), settings["dimensions"], settings["method"], ""
     distinct = len(np.unique(points, axis=0))
-    if method != "pca" and (distinct < max(FEWEST_DISTINCT, dimensions + 1) or points.shape[1] < dimensions):
-        said = f"{distinct} different point{'s' * (distinct > 1)} of {points.shape[1]} numbers"
-        method, note = "pca", f"{said} cannot be laid out by {LABELS[method]}: PCA was used instead."
-    tell(0.05, "Finding the principal components")
+    if method != "pca" and (distinct < max(MIN_DISTINCT, dimensions + 1) or points.shape[1] < dimensions):
+        count = f"{distinct} different point{'s' * (distinct > 1)} of {points.shape[1]} numbers"
+        method, note = "pca", f"{count} cannot be laid out by {LABELS[method]}: PCA was used instead."
+    report(0.05, "Finding the principal components")
     if distinct == 1:
         coordinates = np.zeros((len(points), dimensions), np.float32)
     elif method == "pca":
         coordinates = principal(points, dimensions)(points)
     else:
         lay_out = _by_umap if method == "umap" else _by_tsne
-        coordinates, note = lay_out(_reduction(points)(points), settings, tell)
-    tell(0.92, "Measuring trustworthiness")
+        coordinates, note = lay_out(_reduction(points)(points), settings, report)
+    report(0.92, "Measuring trustworthiness")
     trust, sample = _trustworthiness(points, coordinates, settings["seed"])
     return {"method": method, "trustworthiness": trust, "note": f"{note} {sample}".strip()}, [coordinates]
 
 
 def transform(
-    settings: dict, new: np.ndarray, matrix: np.ndarray, coordinates: np.ndarray, tell: Tell
+    settings: dict, new: np.ndarray, matrix: np.ndarray, coordinates: np.ndarray, report: Report
 ) -> tuple[dict, list[np.ndarray]]:
-    """Coordinates [M, d] of new points in UMAP's map of [N, H], which stays as it is.
+    """Place new points [M, H] in UMAP's map of points [N, H], which does not change: ({}, [coordinates [M, d]]).
 
-    UMAP's graph is made again, which is the quick part, and given the layout that is shown. It takes neighbours, also
-    those of new points, as distances; the matrix of distances may then be empty.
+    UMAP's graph is computed again, which is quick, and given the existing layout. UMAP takes neighbours, also those of
+    new points, as distances; the matrix of distances may then be empty.
     """
     from scipy.sparse import csr_matrix
 
     points = scaled(matrix, settings["metric"])
     reduce = _reduction(points)
     points = reduce(points)
-    search = _neighbours(points, settings)
-    tell(0.1, "Loading UMAP")
+    search = _neighbour_search(points, settings)
+    report(0.1, "Loading UMAP")
     model = _umap(settings, search, points, metric="precomputed", transform_mode="graph")
     model.fit(csr_matrix((len(points), len(points)), dtype=np.float32))
     model.transform_mode, model.embedding_ = "embedding", coordinates
@@ -189,31 +190,31 @@ def transform(
 
 
 def _end_with_parent() -> None:
-    os.read(0, 1)  # nothing comes after the task: this returns when the parent is gone
+    os.read(0, 1)  # nothing follows the task: this returns when the parent is gone
     os._exit(1)
 
 
 def main() -> int:
-    """Take one task from standard input and answer it on standard output."""
+    """Read one task from standard input and write the answer to standard output."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
-    warnings.filterwarnings("ignore", module="umap")  # what is done on purpose here
+    warnings.filterwarnings("ignore", module="umap")  # about settings that are intended here
     settings, arrays = receive(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(fraction: float, message: str) -> None:
+    def report(fraction: float, message: str) -> None:
         send(answers, {"fraction": fraction, "message": message})
 
     try:
         if len(arrays) == 1:
-            values, results = compute(settings, arrays[0], tell)
+            values, results = compute(settings, arrays[0], report)
         else:
             new, matrix, coordinates = arrays
-            values, results = transform(settings, new, matrix, coordinates, tell)
+            values, results = transform(settings, new, matrix, coordinates, report)
     except Exception as error:
         traceback.print_exc()
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        send(answers, {"error": f"The map could not be computed ({said})."})
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        send(answers, {"error": f"The map could not be computed ({reason})."})
         return 1
     send(answers, values, results)
     return 0

@@ -1,7 +1,7 @@
-"""A computation in a Python process of its own: it can be killed at any moment, and the caller never waits on it.
+"""Run a computation in a Python process of its own, which can be killed at any moment.
 
-Messages go both ways over the child's standard input and output: one line of JSON, then the bytes of the float32
-arrays whose shapes the line names. Neither side unpickles anything, and the child writes no files.
+Messages are sent both ways over the child's standard input and output: one line of JSON, then the bytes of the float32
+arrays whose shapes are in that line. Neither side unpickles anything, and the child writes no files.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from core.errors import UserError
 from core.progress import Progress
 
 ROOT = Path(__file__).parents[2]
-HEARTBEAT = 0.5  # seconds after which the last progress is told again, so that a caller can stop in between
-THREADS = 2  # of the child, whatever the machine has: sums in another order would give other coordinates
+HEARTBEAT_SECONDS = 0.5  # after which the last progress is repeated, so that a caller can stop in between
+THREADS = 2  # of the child, on every machine: sums in another order would give other coordinates
 
 
 Message = tuple[dict, list[np.ndarray]]  # JSON values, and float32 arrays
@@ -76,12 +76,12 @@ def _conversation(
     child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray]
 ) -> Generator[Progress, None, Message]:
     messages: queue.Queue = queue.Queue()
-    threading.Thread(target=_talk, args=(child, task, arrays, messages), daemon=True).start()
+    threading.Thread(target=_exchange, args=(child, task, arrays, messages), daemon=True).start()
     progress = Progress(0.0, "Starting")
     yield progress
     while True:
         try:
-            message = messages.get(timeout=HEARTBEAT)
+            message = messages.get(timeout=HEARTBEAT_SECONDS)
         except queue.Empty:
             yield progress
             continue
@@ -96,8 +96,8 @@ def _conversation(
         yield progress
 
 
-def _talk(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray], messages: queue.Queue) -> None:
-    """Send the task, then pass on what the child says, `None` at its end. The pipes are this thread's to close."""
+def _exchange(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray], messages: queue.Queue) -> None:
+    """Send the task, then put the child's messages into the queue, `None` at its end; close the pipes."""
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -108,5 +108,5 @@ def _talk(child: subprocess.Popen, task: dict, arrays: Sequence[np.ndarray], mes
         messages.put(None)
     finally:
         child.stdout.close()
-        with contextlib.suppress(BrokenPipeError):  # what was left to send has no reader any more
+        with contextlib.suppress(BrokenPipeError):  # the child is gone: nobody reads what is left to send
             child.stdin.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
+from core.embeddings.embedding_set import l2_normalise
 from core.errors import UserError
 from core.storage.cache import cached, entry_path, fingerprint
 from core.storage.files import write_atomically
@@ -32,7 +33,9 @@ def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None)
         return description_similarity(names)
     if photo_means is None or photo_means.ndim != 2 or len(photo_means) != len(names):
         raise ValueError(f"by={by!r} needs photo_means [{len(names)}, D]")
-    unit = _normalised(photo_means)
+    if not (np.isfinite(photo_means).all() and photo_means.any(axis=-1).all()):
+        raise ValueError("photo_means must be finite and have no row of zeros")
+    unit = l2_normalise(photo_means.astype(np.float64))
     photos = unit @ unit.T
     return photos if by == "photos" else (_ranks(description_similarity(names)) + _ranks(photos)) / 2
 
@@ -68,13 +71,6 @@ def report(names: list[str], similarities: np.ndarray, groups: list[str], k: int
         f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in look_alikes)
         for i, (name, look_alikes) in enumerate(zip(names, nearest(similarities, groups, k), strict=True))
     )
-
-
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    if not (np.isfinite(lengths).all() and lengths.all()):
-        raise ValueError("embeddings must be finite and not zero")
-    return vectors / lengths
 
 
 def _ranks(similarities: np.ndarray) -> np.ndarray:

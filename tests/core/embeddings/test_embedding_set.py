@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from core.cli import main
-from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet
+from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet, l2_normalise
 from core.errors import UserError
 from core.storage.cache import CACHE_VARIABLE
 
@@ -110,3 +110,9 @@ def test_the_command_writes_a_map_of_every_point_as_a_safe_csv(space, tmp_path, 
     assert rows[0] == ["model", "kind", "category", "data_set", "photo", "sha256", "x", "y", "z"]
     assert rows[1][:6] == ["tiny", "object", "Beagle", "pet", "a.jpg", "1"]
     assert rows[-1][:3] == ["tiny", "category", "'=Mug"]  # no formula
+
+
+def test_rows_are_normalised_and_rows_of_zeros_stay():
+    rows = l2_normalise(np.array([[3, 4], [0, 0]], np.float32))
+    assert rows.dtype == np.float32
+    assert np.allclose(rows, [[0.6, 0.8], [0, 0]])
