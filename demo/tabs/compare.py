@@ -9,12 +9,12 @@ from PIL import Image
 from core.errors import UserError
 from core.evaluation.side_by_side import (
     MAX_QUESTION,
-    Column,
     Local,
+    ModelOutput,
     Remote,
     SharedVisionEncoder,
     Side,
-    column,
+    empty_output,
     look_alikes,
     read_options,
     side_by_side,
@@ -46,7 +46,7 @@ NO_OPTIONS = "There was no multiple choice: no look-alikes are known, but option
 
 
 class ColumnView:
-    """The components that show the `Column` of one model, laid out inside the current `gr.Row`."""
+    """The components that show the `ModelOutput` of one model, laid out inside the current `gr.Row`."""
 
     def __init__(self, side: str) -> None:
         with gr.Column(min_width=320):
@@ -64,7 +64,7 @@ class ColumnView:
             self.choice = gr.Label(num_top_classes=len(LETTERS), label="Multiple choice", elem_id=f"choice-{side}")
         self.components = [self.status, self.species, self.answer, self.attributes, self.choice]
 
-    def update(self, shown: Column) -> dict:
+    def update(self, shown: ModelOutput) -> dict:
         """Return the values that show a column."""
         result = shown.result
         return {
@@ -76,7 +76,7 @@ class ColumnView:
         }
 
 
-def status_of(shown: Column) -> str:
+def status_of(shown: ModelOutput) -> str:
     """Return the lines above a column: the model, what limits its result, the time it took, its error."""
     result = shown.result
     lines = [result.model, "" if result.known else UNKNOWN, "" if result.calibrated else UNCALIBRATED]
@@ -220,7 +220,7 @@ class CompareTab:
             for now in side_by_side(sides, columns, lambda side, shown: side.reply(shown, question)):
                 yield self._replies(*(shown.error or shown.reply for shown in now))
 
-    def _shown(self, columns: list[Column]) -> dict:
+    def _shown(self, columns: list[ModelOutput]) -> dict:
         left, right = (view.update(shown) for view, shown in zip(self.columns, columns, strict=True))
         return {**left, **right}
 
@@ -233,19 +233,19 @@ class CompareTab:
 
     def _sides(
         self, names: tuple[str | None, ...], group: str | None, photo: Image.Image, endpoint: EndpointSettings | None
-    ) -> tuple[list[Side | None], list[Column]]:
+    ) -> tuple[list[Side | None], list[ModelOutput]]:
         """Return two models in front of a photo, and their columns; a model that cannot be had is an error there."""
         encoder = SharedVisionEncoder(photo)
         sides: list[Side | None] = []
-        columns: list[Column] = []
+        columns: list[ModelOutput] = []
         for name in names:
             try:
                 side = self._side(name, None if group == AUTO else group, encoder, endpoint)
                 sides.append(side)
-                columns.append(column(side.name))
+                columns.append(empty_output(side.name))
             except UserError as error:
                 sides.append(None)
-                columns.append(column(name or NO_MODEL, str(error)))
+                columns.append(empty_output(name or NO_MODEL, str(error)))
         return sides, columns
 
     def _side(
@@ -280,13 +280,13 @@ def _tell_why_small(states: dict[str, str]) -> None:
     )
 
 
-def _empty_columns(left: str | None, right: str | None) -> list[Column]:
+def _empty_columns(left: str | None, right: str | None) -> list[ModelOutput]:
     if left == right:
         raise UserError("Choose two different models.")
-    return [column(left or NO_MODEL), column(right or NO_MODEL)]
+    return [empty_output(left or NO_MODEL), empty_output(right or NO_MODEL)]
 
 
-def _options_for(truth: str, columns: list[Column]) -> list[str]:
+def _options_for(truth: str, columns: list[ModelOutput]) -> list[str]:
     """Return the look-alikes of the true name, or else of the first known name; none if no name is known."""
     names = [truth] if truth else [shown.named for shown in columns]
     known = next(filter(find_category, names), None)

@@ -8,7 +8,7 @@ import torch
 
 from core.data.images import read_photo
 from core.errors import UserError
-from core.evaluation.side_by_side import Local, SharedVisionEncoder, column, side_by_side, verdict
+from core.evaluation.side_by_side import Local, SharedVisionEncoder, empty_output, side_by_side, verdict
 from core.models.base_models import open_base
 from core.models.checkpoint import open_checkpoint
 from core.recognition.recogniser import Recogniser
@@ -118,7 +118,7 @@ def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, 
         assert not model.mllm.processor.image_processor.do_image_splitting
     eyes = SharedVisionEncoder(picture)
     sides = [Local(model, model.label_space(), eyes) for model in models]
-    *_, said = side_by_side(sides, [column(name) for name in names], lambda side, said: side.identify(said))
+    *_, said = side_by_side(sides, [empty_output(name) for name in names], lambda side, said: side.identify(said))
     *_, said = side_by_side(sides, said, lambda side, said: side.choose(said, OPTIONS))
     *_, said = side_by_side(sides, said, lambda side, said: side.reply(said, "What is it?"))
     for name, model_said in zip(names, said, strict=True):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.data.images import open_photo
 from core.errors import UserError
-from core.evaluation.side_by_side import Local, SharedVisionEncoder, column, side_by_side
+from core.evaluation.side_by_side import Local, SharedVisionEncoder, empty_output, side_by_side
 from core.models.scoring import answer_log_likelihoods
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import categories, super_categories
@@ -104,7 +104,7 @@ def comparison(models: list[Recogniser], photo: Image.Image) -> dict:
             times.append(_seconds(model.stream(photo, space)))
         eyes = SharedVisionEncoder(photo)
         sides = [Local(model, space, eyes) for model, space in zip(models, spaces, strict=True)]
-        columns = [column(side.name) for side in sides]
+        columns = [empty_output(side.name) for side in sides]
         together.append(_seconds(side_by_side(sides, columns, lambda side, said: side.identify(said))))
     single, both = [statistics.median(times[1:]) for times in alone], statistics.median(together[1:])  # warm
     return {

@@ -14,11 +14,11 @@ from skimage import data as pictures
 from core.errors import UserError
 from core.evaluation.side_by_side import (
     CORES,
-    Column,
     Local,
+    ModelOutput,
     Remote,
     SharedVisionEncoder,
-    column,
+    empty_output,
     look_alikes,
     read_options,
     side_by_side,
@@ -46,7 +46,7 @@ class Scripted:
                     raise reply
                 self.said += 1
                 time.sleep(0.005)
-                yield Column(said.result, reply=reply)
+                yield ModelOutput(said.result, reply=reply)
         finally:
             self.closed.set()
 
@@ -56,7 +56,7 @@ def ask(side, said):
 
 
 def run(*sides):
-    return list(side_by_side(sides, [column(side.name) for side in sides], ask))
+    return list(side_by_side(sides, [empty_output(side.name) for side in sides], ask))
 
 
 def test_both_columns_grow_at_the_same_time():
@@ -76,15 +76,17 @@ def test_one_fails_and_the_other_goes_on(failure, sentence, caplog):
 
 
 def test_a_side_that_is_missing_stays_silent():
-    states = list(side_by_side([None, Scripted("b", "AB")], [column("a", "No such model."), column("b")], ask))
+    states = list(
+        side_by_side([None, Scripted("b", "AB")], [empty_output("a", "No such model."), empty_output("b")], ask)
+    )
     assert [said.error for said in states[-1]] == ["No such model.", ""]
     assert states[-1][1].reply == "B"
-    assert list(side_by_side([None, None], [column("a"), column("b")], ask)) == []
+    assert list(side_by_side([None, None], [empty_output("a"), empty_output("b")], ask)) == []
 
 
 def test_closing_stops_both_within_a_token():
     sides = [Scripted(name, map(str, itertools.count())) for name in "ab"]
-    states = side_by_side(sides, [column(side.name) for side in sides], ask)
+    states = side_by_side(sides, [empty_output(side.name) for side in sides], ask)
     for _ in range(5):
         next(states)
     states.close()
@@ -135,7 +137,7 @@ def test_local_models_share_the_cores_and_give_them_back(monkeypatch):
 
 
 def said(model, name="", answer="", known=True, **more):
-    return Column(Identification(model, known, [Species(name, 1.0)] if name else [], answer), **more)
+    return ModelOutput(Identification(model, known, [Species(name, 1.0)] if name else [], answer), **more)
 
 
 def test_names_are_compared_as_categories():
@@ -210,7 +212,7 @@ class Oracle:
 def test_an_endpoint_is_asked_the_same_questions():
     oracle = Oracle("Bengal.", "B", "It is asleep.", "Bengal or Birman")
     side = Remote(oracle, Image.new("RGB", (8, 8)), super_categories()["cat"])
-    *_, named = side.identify(column("oracle"))
+    *_, named = side.identify(empty_output("oracle"))
     assert named.named == "Bengal"
     assert named.tokens_per_second > 0
     options = ["Abyssinian", "Bengal"]
@@ -243,7 +245,7 @@ def test_two_models_on_one_base_say_what_each_says_alone(recogniser, baseline, c
         monkeypatch.setattr(model.mllm, "vision_features", lambda views, see=see: photos.append(views) or see(views))
     eyes = SharedVisionEncoder(cat)
     sides = [Local(model, model.label_space(), eyes) for model in (recogniser, baseline)]
-    states = list(side_by_side(sides, [column(side.name) for side in sides], ask))
+    states = list(side_by_side(sides, [empty_output(side.name) for side in sides], ask))
     assert len(photos) == 1
     ours, theirs = states[-1]
     assert (ours.result.answer, ours.result.description) == (alone.answer, alone.description)
@@ -283,7 +285,7 @@ def test_models_on_different_bases_look_for_themselves(recogniser, cat):
 def test_closing_stops_the_writing_of_both(recogniser, baseline, cat):
     eyes = SharedVisionEncoder(cat)
     sides = [Local(model, model.label_space(super_category="cat"), eyes) for model in (recogniser, baseline)]
-    states = side_by_side(sides, [column(side.name) for side in sides], ask)
+    states = side_by_side(sides, [empty_output(side.name) for side in sides], ask)
     for state in states:
         if all(said.result.answer for said in state):
             break
