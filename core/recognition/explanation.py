@@ -56,9 +56,9 @@ class Explainer:
     def stream(
         self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES, looked: float = 0.0
     ) -> Iterator[Identification]:
-        """Yield the states of `Recogniser.stream`, with the explanation from the second on. Closing it stops the work.
+        """Yield the states of `Recogniser.stream`, with a growing explanation, complete where they are `explained`.
 
-        `looked` is how many seconds the encoding took; the species' time includes them.
+        Closing it stops the work. `looked` is how many seconds the encoding took; the species' time includes them.
         """
         with closing(self.recogniser.stream(encoding, space, max(top, NAMES))) as states:
             first = next(states)
@@ -68,9 +68,11 @@ class Explainer:
             for compared in (2, NAMES):  # the runner-up alone first, so that the bars are there at once
                 explanation = self.explain(encoding, space, first, compared)
                 seconds = {**seconds, "explanation": time.perf_counter() - started}
-                yield replace(first, species=species, explanation=explanation, seconds=seconds)
+                first = replace(first, explanation=explanation, explained=compared == NAMES)
+                yield replace(first, species=species, seconds=seconds)
             for state in states:
-                yield replace(state, species=species, explanation=explanation, seconds={**state.seconds, **seconds})
+                state = replace(state, explanation=explanation, explained=True)
+                yield replace(state, species=species, seconds={**state.seconds, **seconds})
 
     def explain(
         self, encoding: PhotoEncoding, space: LabelSpace, result: Identification, compared: int = NAMES

@@ -145,6 +145,7 @@ class Identification:
     seconds: dict[str, float] = field(default_factory=dict)
     explanation: Explanation | None = None
     calibrated: bool = True  # else the probabilities rank the names, and tell no more
+    explained: bool = False  # the explanation is complete: growing results have a preliminary one before
 
     def as_dict(self, photo: str) -> dict[str, Any]:
         """Return the JSON form shared by the page and the command line."""

@@ -132,9 +132,10 @@ class IdentifyTab:
             encoding = recogniser.encode(opened.image)
             explainer = self._models.explainer(recogniser)
             states = explainer.stream(encoding, space, looked=time.perf_counter() - started)
-            for step, result in enumerate(states):
+            identified = None
+            for result in states:
                 update = self._shown(result, opened.note)
-                if step == 2:  # from here on the explanation is complete
+                if result.explained and identified is None:
                     identified = IdentifiedPhoto(explainer, opened.image, encoding, space, result)
                     update[self.occlusion.identified] = identified
                 yield update

@@ -42,6 +42,7 @@ def explained(explainer, cat):
     species, started = next(states), time.process_time()
     bars, seconds = next(states), time.process_time() - started
     assert bars.explanation.evidence
+    assert not bars.explained  # only the runner-up was compared
     return species, next(states), encoding, space, seconds
 
 
@@ -79,6 +80,8 @@ def test_attributes_of_the_true_category_outrank_those_of_another(recogniser):
 def test_the_reasons_come_right_behind_the_species(explained):
     species, reasons, _, _, seconds = explained
     assert species.explanation is None
+    assert not species.explained
+    assert reasons.explained  # by all the names that are compared
     assert reasons.species == species.species
     assert not reasons.answer
     assert reasons.seconds["explanation"] > 0
@@ -184,6 +187,7 @@ def test_there_are_no_reasons_where_nothing_is_known(explainer, explained):
     _, result, encoding, *_ = explained
     typed = explainer.recogniser.label_space(["garden gnome", "tabby house cat"])
     *_, last = explainer.stream(encoding, typed)
+    assert last.explained
     assert last.explanation.sentence == f"No explanation: the attributes of {last.species[0].name} are not known."
     unknown = explainer.explain(encoding, typed, replace(result, known=False))
     assert not unknown.evidence
