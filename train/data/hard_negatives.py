@@ -1,4 +1,4 @@
-"""Hard negatives: the categories that look most like each one, by their descriptions, their photos, or both."""
+"""Find the hard negatives of every category: those most similar by their descriptions, their photos, or both."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,11 @@ VERSION = 1  # of the cached lists: raise when the same inputs give others
 
 
 def similarity(names: list[str], by: str, photo_means: np.ndarray | None = None) -> np.ndarray:
-    """[N, N] symmetric similarity of categories, at most 1, by one of `SOURCES`.
+    """Return the symmetric similarity [N, N] of categories, at most 1, by one of `SOURCES`.
 
     "descriptions": cosine of their attribute words. "photos": cosine of `photo_means` [N, D]. "both": the mean of the
-    two after each is replaced by its rank among the pairs, scaled to (0, 1], because cosines of words and of photos do
-    not have the same range. Raises `UserError` for fewer than two categories or another `by`, `ValueError` if photos
+    two after each is replaced by its rank among the pairs, scaled to (0, 1], because cosines of words and of photos
+    have different ranges. Raises `UserError` for fewer than two categories or another `by`, `ValueError` if photos
     are asked for and `photo_means` is missing or of another shape.
     """
     if len(names) < 2:
@@ -66,16 +66,16 @@ def _content(category: Category) -> list[object]:
 
 
 def report(names: list[str], similarities: np.ndarray, groups: list[str], k: int) -> str:
-    """One line per category: its look-alikes as `nearest` chooses them, with their similarities [N, N]."""
+    """Return one line per category: its hard negatives as `nearest` chooses them, with their similarities [N, N]."""
     return "\n".join(
-        f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in look_alikes)
-        for i, (name, look_alikes) in enumerate(zip(names, nearest(similarities, groups, k), strict=True))
+        f"{name}: " + ", ".join(f"{names[j]} {similarities[i, j]:.2f}" for j in negatives)
+        for i, (name, negatives) in enumerate(zip(names, nearest(similarities, groups, k), strict=True))
     )
 
 
 def _ranks(similarities: np.ndarray) -> np.ndarray:
-    """Every pair's rank among all pairs of different categories, scaled to (0, 1]; 1 on the diagonal."""
+    """Return every pair's rank among all pairs of different categories, scaled to (0, 1]; 1 on the diagonal."""
     ranks = np.ones_like(similarities)
     pairs = ~np.eye(len(similarities), dtype=bool)
-    ranks[pairs] = rankdata(similarities[pairs].round(9)) / pairs.sum()  # the same pair, rounded otherwise, is a tie
+    ranks[pairs] = rankdata(similarities[pairs].round(9)) / pairs.sum()  # rounding errors must not break ties
     return ranks

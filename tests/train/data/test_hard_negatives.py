@@ -135,7 +135,7 @@ def test_mistakes_of_a_user_are_told_and_those_of_a_caller_raised():
     for wrong in (None, means(BIRDS[1:]), np.ones(len(BIRDS))):
         with pytest.raises(ValueError, match="photo_means"):
             hard_negatives(BIRDS, 3, "photos", wrong)
-    with pytest.raises(ValueError, match="not zero"):
+    with pytest.raises(ValueError, match="no row of zeros"):
         hard_negatives(["a", "b"], 1, "photos", np.zeros((2, 4)))
     with pytest.raises(ValueError, match="k=0"):
         hard_negatives(BIRDS, 0)
