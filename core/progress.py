@@ -1,7 +1,7 @@
-"""Progress of long computations: `Generator[Progress, None, Result]` is the one form in which they are written.
+"""Progress of long computations, all of which are written as a `Generator[Progress, None, Result]`.
 
-A step of such a computation is taken with `result = yield from other(...)`. Whoever wants nothing but the result calls
-`run`; whoever closes the generator stops the work.
+One computation runs another with `result = yield from other(...)`. `run` returns the result alone; closing the generator
+stops the work.
 """
 
 import logging
@@ -42,13 +42,18 @@ def seconds_left(done: int, total: int, started: float) -> float:
     return (time.monotonic() - started) / done * (total - done) if done else 0.0
 
 
+def time_left(done: int, total: int, started: float) -> str:
+    """Return `seconds_left` in words: "about 1 min 20 s left"."""
+    minutes, seconds = divmod(round(seconds_left(done, total, started)), 60)
+    return f"about {f'{minutes} min ' if minutes else ''}{seconds} s left"
+
+
 def count_progress(done: int, total: int, started: float, what: str = "photos") -> Progress:
     """Return the progress of a loop, with the time left at the pace since `started` (of `time.monotonic`)."""
     text = f"{done} of {total} {what}"
     if not 0 < done < total:
         return Progress(done / total if total else 1.0, f"{text}.")
-    minutes, seconds = divmod(round(seconds_left(done, total, started)), 60)
-    return Progress(done / total, f"{text}, about {f'{minutes} min ' if minutes else ''}{seconds} s left.")
+    return Progress(done / total, f"{text}, {time_left(done, total, started)}.")
 
 
 def part(

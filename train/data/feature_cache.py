@@ -1,11 +1,13 @@
-"""Vision features of training photos, computed once: the tower is frozen in both stages.
+"""Vision features of training photos, computed once: the vision encoder is frozen in all stages.
 
-A few augmented views per photo are cached with it (the whole photo, its mirror image, random crops), because
-with one view the connector learns the photos by heart. This is for towers that see every photo in one size.
+A few augmented views of each photo are cached (the whole photo, its mirror image, random crops), because with a single
+view the connector overfits to the photos. This is for vision encoders that resize every photo to one size.
 """
 
 import logging
 import random
+import time
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ from core.errors import UserError
 from core.models.base_models import base_id
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.storage.cache import cached, entry_path, fingerprint
+from core.progress import Progress, count_progress, log_progress, run
+from core.storage.cache import cached_steps, entry_path, fingerprint
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ PHOTOS_AT_ONCE = 16
 
 
 def augmented_view(photo: Image.Image, view: int, rng: random.Random) -> Image.Image:
-    """View 0 is the photo, view 1 its mirror image, the rest are random crops (half to all of the area)."""
+    """Return a view of a photo: 0 is the photo, 1 its mirror image, others are random crops of at least 42 % of it."""
     if view == 0:
         return photo
     if view == 1 or rng.random() < 0.5:
@@ -53,7 +56,7 @@ class FeatureCache:
         self.views = array.shape[1]
 
     def get(self, rows: list[int], views: list[int], device: torch.device) -> VisionFeatures:
-        """The features of photos `rows` in `views` (same length): states [B, P, D] float32."""
+        """Return the features of photos `rows` in `views` (same length): states [B, P, D] float32."""
         states: Tensor = torch.from_numpy(self.array[[self.positions[row] for row in rows], views]).to(device).float()
         return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool, device=device))
 
@@ -66,21 +69,25 @@ def cache_features(mllm: VisionLanguageModel, records: list[Record], views: int,
     unique = {record.sha256: record for record in sorted(records, key=lambda record: record.sha256)}
     path = entry_path("features", VERSION, fingerprint(base_id(mllm.base), list(unique), views, seed), ".npy")
     part = path.with_suffix(".part")
-    array = cached(
+    steps = cached_steps(
         path,
         lambda: _compute(mllm, list(unique.values()), views, seed, part),
         lambda _, path: part.replace(path),
         lambda path: np.load(path, mmap_mode="r"),
     )
+    array = run(steps, log_progress(log, "vision features: "))
     index = {digest: i for i, digest in enumerate(unique)}
     return FeatureCache(array, [index[record.sha256] for record in records])
 
 
-def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed: int, part: Path) -> np.ndarray:
-    array = _resume(part)
-    for i, record in enumerate(records):
-        if array is not None and array[i, -1, -1].any():
-            continue  # written to its end before the last run was cut off: what is not is still zero there
+def _compute(
+    mllm: VisionLanguageModel, records: list[Record], views: int, seed: int, part: Path
+) -> Generator[Progress, None, np.ndarray]:
+    array, started = _resume(part), time.monotonic()
+    # Rows that an interrupted run has not written to their ends are still zero there.
+    missing = [i for i in range(len(records)) if array is None or not array[i, -1, -1].any()]
+    for done, i in enumerate(missing, start=1):
+        record = records[i]
         rng = random.Random(f"{seed} {record.sha256}")
         photo = read_photo(record.image).image
         # Small batches keep the feature maps in the processor's cache.
@@ -92,8 +99,7 @@ def _compute(mllm: VisionLanguageModel, records: list[Record], views: int, seed:
             except OSError as error:
                 raise UserError(f"{part} cannot be written ({error.strerror}).") from error
         array[i] = states.half().cpu().numpy()
-        if i % 250 == 0:
-            log.info("vision features: %d of %d photos", i + 1, len(records))
+        yield count_progress(done, len(missing), started)
     assert array is not None
     array.flush()
     return np.load(part, mmap_mode="r")
@@ -113,9 +119,9 @@ def _resume(part: Path) -> np.memmap | None:
 def mean_features(
     mllm: VisionLanguageModel, records: list[Record], features: FeatureCache | None, names: list[str]
 ) -> Tensor:
-    """[N, D] float32 normalised mean of the pooled vision features of every category's photos, from the cache if any.
+    """Return the normalised mean [N, D] float32 of the pooled vision features of every category's photos.
 
-    Raises `UserError` for a category without photos.
+    The features are those of the cache, if there is one. Raises `UserError` for a category without photos.
     """
     sums: dict[str, Tensor] = {}
     for start in range(0, len(records), PHOTOS_AT_ONCE):

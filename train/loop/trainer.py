@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import shutil
 import time
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from transformers import (
 
 from core.errors import UserError
 from core.models.vlm import VisionLanguageModel
-from core.progress import seconds_left
+from core.progress import time_left
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.sampler import StepIndexDataset
@@ -236,9 +235,9 @@ class _Watch(TrainerCallback):
             file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
         if state.global_step % 10 == 0 or state.global_step == state.max_steps:
             done, total = state.global_step - self.first, state.max_steps - self.first
-            left = math.ceil(seconds_left(done, total, self.started) / 60)
+            left = time_left(done, total, self.started)
             shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
-            log.info("%s: step %d/%d: %s; %d min left", name, state.global_step, state.max_steps, shown, left)
+            log.info("%s: step %d/%d: %s; %s", name, state.global_step, state.max_steps, shown, left)
 
 
 def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, folder: Path) -> None:
