@@ -1,8 +1,9 @@
-"""Accuracy of a model on labelled photos, per data set: ranking, closed-set questions, free answers, calibration."""
+"""Measure the accuracy of a model per data set: ranking, multiple-choice questions, free answers, calibration."""
 
 import logging
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from core.data.images import read_photo
 from core.embeddings.metrics import modality_gap
 from core.errors import UserError
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
-from core.progress import log_progress, run
+from core.progress import Progress, count_progress, log_progress, run
 from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import Options, answers_correctly
 from core.recognition.photo_encoding import PhotoEncoding
@@ -30,7 +31,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Detail:
-    """What is measured of a photo beside its `Outcome`."""
+    """Measurements of a photo beside its `Outcome`."""
 
     embedding: torch.Tensor  # [H]
     auto: str | None  # the first name among everything the model knows; None: not measured
@@ -40,9 +41,9 @@ class Detail:
 def evaluate(
     recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0, among_all: bool = True
 ) -> dict:
-    """Results per data set and their unweighted mean, as plain data; `pooled` has the errors over all photos.
+    """Return the results per data set and their unweighted mean; `pooled` has the calibration errors over all photos.
 
-    `among_all=False` leaves out the ranking among everything the model knows, which takes as long as all the rest.
+    `among_all=False` leaves out the ranking among everything the model knows, which doubles the time.
     """
     by_set: dict[str, list[Record]] = {}
     for record in records:
@@ -79,7 +80,7 @@ def _rounded(result: dict) -> dict:
 
 
 def _inspector(recogniser: Recogniser, everything: LabelSpace | None) -> Callable[[PhotoEncoding], Detail]:
-    """Return what measures the `Detail` of an encoded photo, its ranking among `everything` if that is given."""
+    """Return a function that measures the `Detail` of an encoded photo, with its rank in `everything` if given."""
 
     def inspect(encoding: PhotoEncoding) -> Detail:
         if everything is None:
@@ -93,31 +94,45 @@ def _inspector(recogniser: Recogniser, everything: LabelSpace | None) -> Callabl
 def foci_accuracy(
     recogniser: Recogniser, questions: list[ClosedQuestion], folder: Path, seed: int = 0
 ) -> dict[str, float]:
-    """Shares of FOCI questions answered rightly, in the columns of `summary`; `n` of them have a photo in `folder`.
+    """Return the shares of FOCI questions answered correctly, with the keys of `summary`.
 
-    Raises `UserError` if none has one, or if two photos there share a name.
+    `n` is the number of questions whose photo is in `folder`. Raises `UserError` if it is 0, or if two photos there
+    share a name.
     """
     photos: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and photos.setdefault(path.name, path) != path:
             raise UserError(f"{photos[path.name]} and {path} share a name: name the folder of one split.")
     rng = random.Random(seed)
-    rights = []
-    for question in questions:
-        names = rng.sample(question.options, len(question.options))
-        if question.image not in photos:
-            continue
-        encoding, space = recogniser.encode(read_photo(photos[question.image]).image), recogniser.label_space(names)
-        options, scores = Options(names, names.index(question.answer)), recogniser.score(encoding, space)
-        rights.append(answers_correctly(recogniser, encoding, scores, space, options))
-    if not rights:
+    shuffled = [(question, rng.sample(question.options, len(question.options))) for question in questions]
+    answerable = [
+        (photos[question.image], Options(names, names.index(question.answer)))
+        for question, names in shuffled
+        if question.image in photos
+    ]
+    if not answerable:
         raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
-    closed, letter = (sum(column) / len(rights) for column in zip(*rights, strict=True))
-    return _rounded({"n": len(rights), "closed4": closed, "closed4_letter_alone": letter})
+    correct = run(_answer(recogniser, answerable), log_progress(log, "FOCI: "))
+    closed, letter = (sum(column) / len(correct) for column in zip(*correct, strict=True))
+    return _rounded({"n": len(correct), "closed4": closed, "closed4_letter_alone": letter})
+
+
+def _answer(
+    recogniser: Recogniser, questions: list[tuple[Path, Options]]
+) -> Generator[Progress, None, list[tuple[bool, bool]]]:
+    """Return `answers_correctly` for every photo and its options."""
+    started = time.monotonic()
+    correct: list[tuple[bool, bool]] = []
+    for path, options in questions:
+        encoding, space = recogniser.encode(read_photo(path).image), recogniser.label_space(options.names)
+        scores = recogniser.score(encoding, space)
+        correct.append(answers_correctly(recogniser, encoding, scores, space, options))
+        yield count_progress(len(correct), len(questions), started, "questions")
+    return correct
 
 
 def summary(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
-    """Shares of right answers and the calibration error of one data set."""
+    """Return the shares of correct answers and the calibration error of one data set."""
     n = len(outcomes)
     return {
         "n": n,
@@ -138,17 +153,17 @@ def _auto_correct(outcome: Outcome[Detail]) -> bool:
 
 
 def calibration_errors(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
-    """The calibration error within the data set's categories and, if measured, among everything the model knows."""
+    """Return the calibration error within the data set's categories and, if measured, among all the model knows."""
     errors = {"ece": expected_calibration_error([o.confidence for o in outcomes], [o.rank == 0 for o in outcomes])}
     if outcomes[0].detail.auto is not None:
-        confidences, rights = [o.detail.auto_confidence for o in outcomes], [_auto_correct(o) for o in outcomes]
-        errors["ece_auto"] = expected_calibration_error(confidences, rights)
+        confidences, correct = [o.detail.auto_confidence for o in outcomes], [_auto_correct(o) for o in outcomes]
+        errors["ece_auto"] = expected_calibration_error(confidences, correct)
     return errors
 
 
-def expected_calibration_error(confidences: list[float], rights: list[bool]) -> float:
-    """Mean |accuracy - confidence| over `CALIBRATION_BINS` equal bins of confidence, weighted by their photos."""
-    confidence, right = torch.tensor(confidences), torch.tensor(rights, dtype=torch.float32)
+def expected_calibration_error(confidences: list[float], correct: list[bool]) -> float:
+    """Return the mean |accuracy - confidence| over `CALIBRATION_BINS` equal bins, weighted by their photos."""
+    confidence, right = torch.tensor(confidences), torch.tensor(correct, dtype=torch.float32)
     bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     gaps = [(right[bins == b] - confidence[bins == b]).sum().abs() for b in range(CALIBRATION_BINS)]
     return (torch.stack(gaps).sum() / len(confidences)).item()

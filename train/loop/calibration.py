@@ -1,8 +1,10 @@
-"""From raw scores to probabilities: the weights and the "unknown" threshold, fitted on held-out training photos."""
+"""Calibrate a model on held-out training photos: fit the weights of its scores and the threshold of "unknown"."""
 
 import logging
 import random
+import time
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,10 +14,11 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
+from core.progress import Progress, count_progress, log_progress, run
 from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import Options
 from core.recognition.photo_encoding import PhotoEncoding
-from core.recognition.recogniser import SCORES, Recogniser
+from core.recognition.recogniser import SCORES, Recogniser, Scores
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe, words_of
 from train.data.feature_cache import FeatureCache, mean_features
@@ -23,19 +26,19 @@ from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
-START = [10.0, 10.0, 10.0, 0.5]  # weights that the fit begins with
-REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may refuse
+START = [10.0, 10.0, 10.0, 0.5]  # initial weights of the fit
+REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
 def label_embeddings(mllm: VisionLanguageModel, records: list[Record], features: FeatureCache | None) -> LabelBank:
-    """Embeddings and words of every category of the records, and each one's mean vision feature.
+    """Return the embeddings, words and mean vision feature of every category of the records.
 
-    A category whose attributes are not known has its name in the description's place.
+    A category whose attributes are not known has its name in place of a description.
     """
     names = sorted({record.category for record in records})
     known = [(name, find_category(name)) for name in names]
-    told = [[describe(category, w) if category else name for name, category in known] for w in range(WORDINGS)]
-    wordings = torch.stack([mllm.embed_texts(texts) for texts in told])
+    descriptions = [[describe(c, w) if c else name for name, c in known] for w in range(WORDINGS)]
+    wordings = torch.stack([mllm.embed_texts(texts) for texts in descriptions])
     return LabelBank(
         names,
         mllm.embed_texts(names).cpu(),
@@ -47,56 +50,43 @@ def label_embeddings(mllm: VisionLanguageModel, records: list[Record], features:
 
 @dataclass(frozen=True)
 class CalibrationExample:
-    """A calibration photo: what the model sees in it, the label space of its kind, and where the truth is in it."""
+    """A calibration photo, the label space of its super-category, and a multiple-choice question about it."""
 
     encoding: PhotoEncoding
     space: LabelSpace
-    truth: int
+    truth: int  # row of the true name in the label space
+    options: Options
+    letters: Tensor  # [K] scores of the options' letters
 
 
 def calibrate(
     model: str, mllm: VisionLanguageModel, labels: LabelBank, held: list[Record], seed: int = 0
 ) -> Calibration:
-    """Fit the weights of the ranking and of the closed-set question by maximum likelihood, then the threshold.
+    """Fit the weights of the ranking and of the multiple-choice question by maximum likelihood, then the threshold.
 
     The similarities are fitted first, which tells how many names are worth scoring by likelihood; then all scores are,
     as they will be used, with every photo ranked within its super-category (if it has one in the tables) and among
     everything the checkpoint knows.
     """
     recogniser = Recogniser(model, mllm, labels, Calibration())
-    rng = random.Random(seed)
-    spaces: dict[str | None, LabelSpace] = {}
-    sizes = Counter(c.super_category.name for c in map(find_category, labels.categories) if c)
-    examples: list[CalibrationExample] = []
-    questions: list[tuple[Options, Tensor]] = []  # with the scores of the letters
-    for record in held:
-        category = find_category(record.category)
-        kind = category.super_category.name if category else ""
-        group = kind if sizes[kind] > 1 else None
-        if group not in spaces:
-            spaces[group] = recogniser.label_space(super_category=group)
-        space = spaces[group]
-        truth = space.labels.index(record.category)
-        encoding = recogniser.encode(read_photo(record.image).image)
-        examples.append(CalibrationExample(encoding, space, truth))
-        options = Options.with_distractors(record.category, space.labels, rng)
-        questions.append((options, recogniser.letter_scores(options.names, space.group, encoding.tokens)))
-    compared = [(recogniser.compare(h.encoding, h.space).stack()[:-1], h.truth) for h in examples]
+    steps = _examples(recogniser, labels, held, seed)
+    examples = run(steps, log_progress(log, f"{model}, encoding for calibration: "))
+    compared = [(recogniser.compare(e.encoding, e.space).stack()[:-1], e.truth) for e in examples]
     similarities = fit_weights(compared, START[:-1])
     recogniser.calibration = replace(
         _ranking(torch.cat([similarities, torch.zeros(1)])), candidates=_candidates_needed(similarities, compared)
     )
     log.info("%s: %d candidates to be scored by likelihood", model, recogniser.calibration.candidates)
+    within = run(_scored(recogniser, examples), log_progress(log, f"{model}, ranking within super-categories: "))
     everything = recogniser.label_space()
-    within = [(recogniser.score(h.encoding, h.space), h.truth) for h in examples]
-    among_all = [
-        (recogniser.score(h.encoding, everything), everything.labels.index(h.space.labels[h.truth])) for h in examples
-    ]
+    in_all = [replace(e, space=everything, truth=everything.labels.index(e.space.labels[e.truth])) for e in examples]
+    among_all = run(_scored(recogniser, in_all), log_progress(log, f"{model}, ranking among all categories: "))
     weights = fit_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]], START)
     by_options = []
-    for example, (scores, _), (options, letters) in zip(examples, within, questions, strict=True):
-        rows = [example.space.labels.index(name) for name in options.names]
-        by_options.append((torch.stack([(weights @ scores.stack())[rows], letters]), options.truth))
+    for example, (scores, _) in zip(examples, within, strict=True):
+        rows = [example.space.labels.index(name) for name in example.options.names]
+        ranked = (weights @ scores.stack())[rows]
+        by_options.append((torch.stack([ranked, example.letters]), example.options.truth))
     letter_weight = fit_weights(by_options, [1.0, 0.5])
     distances = torch.tensor([scores.distance for scores, _ in among_all])
     return replace(
@@ -107,12 +97,47 @@ def calibrate(
     )
 
 
+def _examples(
+    recogniser: Recogniser, labels: LabelBank, held: list[Record], seed: int
+) -> Generator[Progress, None, list[CalibrationExample]]:
+    """Return the calibration photos, encoded; distractors are shuffled by `seed`."""
+    rng, started = random.Random(seed), time.monotonic()
+    spaces: dict[str | None, LabelSpace] = {}
+    sizes = Counter(c.super_category.name for c in map(find_category, labels.categories) if c)
+    examples: list[CalibrationExample] = []
+    for record in held:
+        category = find_category(record.category)
+        name = category.super_category.name if category else ""
+        group = name if sizes[name] > 1 else None
+        if group not in spaces:
+            spaces[group] = recogniser.label_space(super_category=group)
+        space = spaces[group]
+        encoding = recogniser.encode(read_photo(record.image).image)
+        options = Options.with_distractors(record.category, space.labels, rng)
+        letters = recogniser.letter_scores(options.names, space.group, encoding.tokens)
+        examples.append(CalibrationExample(encoding, space, space.labels.index(record.category), options, letters))
+        yield count_progress(len(examples), len(held), started)
+    return examples
+
+
+def _scored(
+    recogniser: Recogniser, examples: list[CalibrationExample]
+) -> Generator[Progress, None, list[tuple[Scores, int]]]:
+    """Return the scores of every photo in its label space, with the row of the true name."""
+    started = time.monotonic()
+    scored: list[tuple[Scores, int]] = []
+    for example in examples:
+        scored.append((recogniser.score(example.encoding, example.space), example.truth))
+        yield count_progress(len(scored), len(examples), started)
+    return scored
+
+
 def _ranking(weights: Tensor) -> Calibration:
     return Calibration(**{f"{score}_weight": w for score, w in zip(SCORES, weights.tolist(), strict=True)})
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
-    """[K] positive weights of K scores [K, N] that minimise the mean cross-entropy of the truth (L-BFGS)."""
+    """Return the positive weights [K] of scores [K, N] that minimise the mean cross-entropy of the truth (L-BFGS)."""
     raw = torch.tensor(start).expm1().log().requires_grad_()  # the inverse of softplus
     optimizer = torch.optim.LBFGS([raw], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -128,9 +153,9 @@ def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
 
 
 def _candidates_needed(weights: Tensor, compared: list[tuple[Tensor, int]]) -> int:
-    """How many names the similarities must keep so that the truth is among them for 95 % of the photos, at least 5."""
+    """Return how many names must be kept so that the truth is among them for 95 % of the photos, at least 5."""
     ranks = []
     for similarities, truth in compared:
-        first = weights @ similarities
-        ranks.append(float((first > first[truth]).sum() + 1))
+        logits = weights @ similarities
+        ranks.append(float((logits > logits[truth]).sum() + 1))
     return max(5, round(torch.tensor(ranks).quantile(0.95).item()))
