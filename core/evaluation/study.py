@@ -1,4 +1,4 @@
-"""Many photos through two models: who names which photo rightly, and how often."""
+"""Compare two models on many photos: which photos each names correctly, and how often."""
 
 import hashlib
 import time
@@ -17,32 +17,32 @@ from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import canonical_name, find_category, name_key, same_category
 from core.taxonomy.prompts import open_question
 
-PAIR = ("idefics2-tiny", "finedefics-tiny")  # the models that are compared unless others are chosen
-EVERYTHING = "all"  # candidates: every category that the checkpoint knows
+PAIR = ("idefics2-tiny", "finedefics-tiny")  # the default models
+EVERYTHING = "all"  # candidates: all categories of the checkpoint
 OWN_LABELS = "labels"  # candidates: the labels of the photos
 OTHER = "other"  # the data set of labels that belong to no super-category
 THUMBNAIL = 96  # pixels of its longer side
-SHOWN_NAMES = 5  # of those that are not among the candidates
+MAX_LISTED = 5  # names that are not among the candidates
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one model says of one photo. `seconds` includes the vision encoder's, also where models share it."""
+    """The result of one model for one photo. `seconds` includes the vision encoder's, also where models share it."""
 
     species: str
     probability: float
     known: bool
     right: bool | None  # None where the true name is not given, or not among the candidates
-    answer: str  # "" where it was not asked for
+    answer: str  # "" unless free answers are generated
     seconds: float
 
 
 @dataclass(frozen=True)
-class Row:
-    """One photo: a verdict of each model, or the reason why there is none."""
+class StudyRow:
+    """One photo of a study: a verdict of each model, or the error that prevents it."""
 
     name: str
-    label: str = ""  # its true name, if told
+    label: str = ""  # its true name, if known
     data_set: str = ""
     sha256: str = ""
     thumbnail: bytes = b""  # a JPEG
@@ -52,14 +52,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of the labelled photos of a data set each model named rightly."""
+    """How many of the labelled photos of a data set each model named correctly."""
 
     data_set: str
     photos: int
     right: tuple[int, ...]
 
 
-FILTERS: dict[str, Callable[[Row], bool]] = {
+FILTERS: dict[str, Callable[[StudyRow], bool]] = {
     "all": lambda row: True,
     "differ": lambda row: len({name_key(verdict.species) for verdict in row.verdicts}) > 1,
     "both wrong": lambda row: _right(row) == [False, False],
@@ -68,18 +68,18 @@ FILTERS: dict[str, Callable[[Row], bool]] = {
 }
 
 
-def _right(row: Row) -> list[bool | None]:
+def _right(row: StudyRow) -> list[bool | None]:
     return [verdict.right for verdict in row.verdicts]
 
 
 @dataclass
 class Study:
-    """A comparison under way or done: `rows` grows by one per photo."""
+    """A comparison that is running or finished: `rows` grows by one per photo."""
 
     models: tuple[str, ...]  # A and B
     candidates: str
     total: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[StudyRow] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def progress(self) -> str:
@@ -87,7 +87,7 @@ class Study:
         return count_progress(len(self.rows), self.total, self.started).message
 
     def accuracy(self) -> list[Accuracy]:
-        """Per data set, in the order of their names, then over all photos if there are several data sets."""
+        """Return the accuracy per data set, sorted by name, then over all photos if there are several data sets."""
         counted = [row for row in self.rows if row.label and row.verdicts and None not in _right(row)]
         names = sorted({row.data_set for row in counted})
         groups = [(name, [row for row in counted if row.data_set == name]) for name in names]
@@ -108,22 +108,22 @@ class Study:
         if not labels:
             return ""
         names = list(dict.fromkeys(labels))
-        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
         return (
             f"Not counted, since the true name is not among the candidates: {len(labels)} photos "
-            f"({', '.join(names[:SHOWN_NAMES])}{more})."
+            f"({', '.join(names[:MAX_LISTED])}{more})."
         )
 
 
 def check_models(models: Sequence[str]) -> tuple[str, ...]:
-    """The names of the two models. Raises `UserError` unless they are two different ones."""
+    """Return the names of the two models. Raises `UserError` unless they are two different ones."""
     if len(set(models)) != 2 or not all(models):
         raise UserError("Choose two different models.")
     return tuple(models)
 
 
 def choose_candidates(items: list[LabelledPhoto], choice: str) -> tuple[list[str] | None, str | None]:
-    """The arguments `labels` and `super_category` of `Recogniser.label_space` for a choice of candidates.
+    """Return the arguments `labels` and `super_category` of `Recogniser.label_space` for a choice of candidates.
 
     The choice is `EVERYTHING`, `OWN_LABELS` or a super-category. Raises `UserError` if the labels are too few.
     """
@@ -137,27 +137,29 @@ def choose_candidates(items: list[LabelledPhoto], choice: str) -> tuple[list[str
     return labels, None
 
 
-def examine(items: list[LabelledPhoto], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool) -> Iterator[Row]:
-    """The photos one by one through the models. A photo that cannot be used, or was there before, is an error row.
+def examine(
+    items: list[LabelledPhoto], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool
+) -> Iterator[StudyRow]:
+    """Yield a row per photo, with the verdicts of the models. A duplicate or unusable photo gives a row with an error.
 
-    `ask` has the models answer the open question, too. Closing the iterator ends the work with the photo at hand.
+    With `ask`, the models answer the open question, too. Closing the iterator stops the work after the current photo.
     """
-    seen: dict[str, str] = {}
+    first_names: dict[str, str] = {}  # by hash
     for item in items:
         label = canonical_name(item.label)
         category = find_category(label)
         kind = item.dataset or (category.super_category.name if category else OTHER if label else "")
-        row = Row(item.name, label, kind)
+        row = StudyRow(item.name, label, kind)
         try:
             data = item.read()
             digest = hashlib.sha256(data).hexdigest()
-            if digest in seen:
-                raise UserError(f"The same photo as {seen[digest]}: it counts once.")
+            if digest in first_names:
+                raise UserError(f"The same photo as {first_names[digest]}: it counts once.")
             photo = open_photo(data).image
         except UserError as error:
             yield replace(row, error=str(error))
             continue
-        seen[digest] = item.name
+        first_names[digest] = item.name
         verdicts = tuple(_verdicts(photo, models, label, ask))
         yield replace(row, sha256=digest, thumbnail=to_jpeg(photo, THUMBNAIL, 75), verdicts=verdicts)
 

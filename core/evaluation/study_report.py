@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.data.images import data_url
-from core.evaluation.study import Row, Study, Verdict
+from core.evaluation.study import Study, StudyRow, Verdict
 from core.storage.files import inert, write_atomically
 
 TEMPLATES = Environment(
@@ -89,7 +89,7 @@ def accuracy_table(study: Study) -> str:
     return str(_tables().accuracy_table(study.models, study.accuracy(), study.note()))
 
 
-def photo_table(models: Iterable[str], rows: Iterable[Row]) -> str:
+def photo_table(models: Iterable[str], rows: Iterable[StudyRow]) -> str:
     """Return the photos as an HTML table with thumbnails as data URLs, all text escaped."""
     return str(_tables().photo_table(models, rows))
 

@@ -13,8 +13,8 @@ from core.evaluation.study import (
     FILTERS,
     OWN_LABELS,
     PAIR,
-    Row,
     Study,
+    StudyRow,
     check_models,
     choose_candidates,
     examine,
@@ -168,7 +168,7 @@ def page_of(study: Study | None, only: str, number: float | None) -> str:
     """Return one page of the photos that a filter lets through, as HTML."""
     if study is None:
         return ""
-    rows: list[Row] = list(filter(FILTERS[only], list(study.rows)))
+    rows: list[StudyRow] = list(filter(FILTERS[only], list(study.rows)))
     first = PAGE_ROWS * (max(1, int(number or 1)) - 1)
     part = rows[first : first + PAGE_ROWS]
     if not part:

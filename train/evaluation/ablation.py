@@ -1,4 +1,4 @@
-"""The variants of the paper's figure, trained alike and measured: what does each loss of stage I bring?"""
+"""Train and evaluate the variants of the paper's figure alike, to measure what each loss of stage I contributes."""
 
 import gc
 import json
@@ -22,7 +22,7 @@ from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {
+ABLATION_COLUMNS = {
     "top1": "top-1",
     "top1_likelihood_alone": "by what it says",
     "top1_name_alone": "by name embedding",
@@ -63,11 +63,14 @@ def ablate(split: TrainingSplit, test: list[Record], csv_name: str, recipe: Reci
 
 
 def table(runs: list[dict]) -> str:
-    """Markdown: per variant the mean over its seeds and half the range between them, in per cent but for the gap."""
-    rows = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---|---:|" + "---:|" * len(COLUMNS)]
+    """Return a Markdown table: per variant the mean over its seeds and half their range, in per cent but for the gap."""
+    rows = [
+        f"| variant | seeds | {' | '.join(ABLATION_COLUMNS.values())} |",
+        "|---|---:|" + "---:|" * len(ABLATION_COLUMNS),
+    ]
     for variant in dict.fromkeys(run["variant"] for run in runs):
         own = [run for run in runs if run["variant"] == variant]
-        cells = [_cell([run["mean"][column] for run in own], column) for column in COLUMNS]
+        cells = [_cell([run["mean"][column] for run in own], column) for column in ABLATION_COLUMNS]
         rows.append(f"| {variant} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -17,7 +17,7 @@ RESULTS = "results.json"  # in a checkpoint's folder: what `evaluate` measured
 EMBEDDED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # its vision encoder, EfficientNet-Lite2, is no model of the hub
 OWN_LIBRARY = "finedefics-app"  # the classes of this repository open the embedded models
 REPORTED = ("top1", "top5", "closed4", "open")  # to the hub
-COLUMNS = {  # of a results table, by the key in `evaluate`'s results
+RESULT_COLUMNS = {  # of a results table, by the key in `evaluate`'s results
     "n": "photos",
     "top1": "top-1",
     "top5": "top-5",
@@ -39,8 +39,8 @@ def seen_photos(folder: Path, records: list[Record]) -> list[Record]:
 
 def results_table(results: dict) -> str:
     """Return a Markdown table of `evaluate`'s results: a row per data set and their mean, shares in per cent."""
-    columns = [column for column in COLUMNS if column in results["mean"]]
-    rows = ["| data set | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---|" + "---:|" * len(columns)]
+    columns = [column for column in RESULT_COLUMNS if column in results["mean"]]
+    rows = ["| data set | " + " | ".join(RESULT_COLUMNS[c] for c in columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in {**results["sets"], "**mean**": results["mean"]}.items():
         cells = [
             f"{row[c]:.0f}" if c == "n" else f"{row[c]:.3f}" if c.startswith("ece") else f"{100 * row[c]:.1f}"
@@ -114,7 +114,7 @@ def _eval_results(manifest: CheckpointManifest, results: dict) -> list[EvalResul
             dataset_config=name,
             dataset_split=Path(results["csv"]).stem,
             metric_type="accuracy",
-            metric_name=COLUMNS[column],
+            metric_name=RESULT_COLUMNS[column],
             metric_value=row[column],
         )
         for name, row in {**results["sets"], "mean": results["mean"]}.items()

@@ -14,7 +14,7 @@ from skimage import data as pictures
 from core.cli import main
 from core.data.photo_sets import open_photo_set
 from core.errors import UserError
-from core.evaluation.study import FILTERS, THUMBNAIL, Row, Study, Verdict, check_models, choose_candidates, examine
+from core.evaluation.study import FILTERS, THUMBNAIL, Study, StudyRow, Verdict, check_models, choose_candidates, examine
 from core.evaluation.study_report import accuracy_table, as_html, as_json
 from core.recognition.results import Identification, Species
 
@@ -56,10 +56,12 @@ def verdict(species, right):
 def study():
     outcomes = [(True, True), (True, False), (False, True), (False, False), (None, None)]
     rows = [
-        Row(f"{i}.jpg", "x" * (a is not None), "bird" if i else "dog", verdicts=(verdict("crow", a), verdict("jay", b)))
+        StudyRow(
+            f"{i}.jpg", "x" * (a is not None), "bird" if i else "dog", verdicts=(verdict("crow", a), verdict("jay", b))
+        )
         for i, (a, b) in enumerate(outcomes)
     ]
-    return Study(("A", "B"), "all", 6, [*rows, Row("6.jpg", "x", "bird", error="Damaged.")])
+    return Study(("A", "B"), "all", 6, [*rows, StudyRow("6.jpg", "x", "bird", error="Damaged.")])
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
-from core.evaluation.study import Row, Study, Verdict
+from core.evaluation.study import Study, StudyRow, Verdict
 from core.evaluation.study_report import accuracy_table, as_csv, as_html, as_json, photo_table, save
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'"
@@ -24,9 +24,9 @@ def verdict(species, right):
 @pytest.fixture
 def study():
     rows = [
-        Row("1.jpg", "crow", "bird", "", b"", (verdict("crow", True), verdict("owl", False))),
-        Row("2.jpg", "Pug", "dog", "", b"", (verdict("Pug", True), verdict("Pug", True))),
-        Row("3.jpg", error="This is not a readable image."),
+        StudyRow("1.jpg", "crow", "bird", "", b"", (verdict("crow", True), verdict("owl", False))),
+        StudyRow("2.jpg", "Pug", "dog", "", b"", (verdict("Pug", True), verdict("Pug", True))),
+        StudyRow("3.jpg", error="This is not a readable image."),
     ]
     return Study(("A", "B"), "all", 3, rows)
 
@@ -34,7 +34,7 @@ def study():
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
 def test_no_cell_of_the_csv_is_a_formula(sign):
     evil = f"{sign}HYPERLINK(1)"
-    row = Row(evil, evil, evil, "", b"", (Verdict(evil, 0.5, True, False, evil, 0.1), verdict("crow", True)), evil)
+    row = StudyRow(evil, evil, evil, "", b"", (Verdict(evil, 0.5, True, False, evil, 0.1), verdict("crow", True)), evil)
     lines = list(csv.reader(io.StringIO(as_csv(Study((evil, "B"), "all", 1, [row])))))
     assert len(lines[0]) == len(lines[1])
     assert not [cell for line in lines for cell in line if cell.startswith(sign)]
@@ -43,8 +43,8 @@ def test_no_cell_of_the_csv_is_a_formula(sign):
 
 def test_the_page_is_inert_and_complete(encode):
     picture = encode(Image.new("RGB", (9, 9)), "JPEG")
-    row = Row(HOSTILE, HOSTILE, HOSTILE, "", picture, (verdict(HOSTILE, False), verdict(HOSTILE, None)))
-    study = Study((HOSTILE, "B"), HOSTILE, 1, [row, Row("b", error=HOSTILE)])
+    row = StudyRow(HOSTILE, HOSTILE, HOSTILE, "", picture, (verdict(HOSTILE, False), verdict(HOSTILE, None)))
+    study = Study((HOSTILE, "B"), HOSTILE, 1, [row, StudyRow("b", error=HOSTILE)])
     for text in (as_html(study), accuracy_table(study), photo_table(study.models, study.rows)):
         assert "<img src=x" not in text
         assert "&lt;img src=x" in text or not text

@@ -13,7 +13,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from served_tab import ServedTab, data_of, event_of, text_of
 
-from core.evaluation.study import Row, Study, Verdict
+from core.evaluation.study import Study, StudyRow, Verdict
 from demo.tabs import study as study_tab
 
 PAIR = ("idefics2-tiny", "finedefics-tiny")
@@ -36,7 +36,7 @@ def served(monkeypatch):
             time.sleep(0.1)
             looked.append(item.name)
             verdicts = [Verdict(f"<b>{item.name}</b>", 0.5, True, bool(i), "", 0.1) for i, _ in enumerate(models)]
-            yield Row(item.name, "<i>x</i>", "bird", verdicts=tuple(verdicts))
+            yield StudyRow(item.name, "<i>x</i>", "bird", verdicts=tuple(verdicts))
 
     monkeypatch.setattr(study_tab, "examine", examine)
     tab = ServedTab(lambda page: study_tab.StudyTab(SlowModels(), page), looked)
@@ -151,5 +151,5 @@ def test_a_file_of_the_server_is_refused(served, tmp_path):
 
 
 def test_memory_per_photo_is_small():
-    study = Study(PAIR, "all", 1, [Row("a.png", thumbnail=bytes(3000))])
+    study = Study(PAIR, "all", 1, [StudyRow("a.png", thumbnail=bytes(3000))])
     assert len(study_tab.page_of(study, "all", 1)) < 6000

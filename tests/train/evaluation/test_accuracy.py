@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from core.evaluation.outcomes import Outcome
-from train.evaluation.ablation import COLUMNS, table
+from train.evaluation.ablation import ABLATION_COLUMNS, table
 from train.evaluation.accuracy import Detail, expected_calibration_error, summary
 from train.loop.calibration import fit_weights
 
@@ -48,7 +48,7 @@ def test_weights_find_the_informative_score():
 
 
 def test_the_ablation_table_has_means_and_spreads():
-    run = dict.fromkeys(COLUMNS, 0.5)
+    run = dict.fromkeys(ABLATION_COLUMNS, 0.5)
     runs = [{"variant": "full", "mean": {**run, "top1": 0.7 + s / 50}} for s in (0, 1)]
     rows = table([{"variant": "finetune", "mean": {**run, "gap": 1.25}}, *runs]).splitlines()
     assert rows[2].startswith("| finetune | 1 | 50.0 |")
