@@ -1,15 +1,15 @@
-"""Measuring the three capabilities that naming a photo takes, each on its own (see `core.evaluation.capability_report`).
+"""Measure the three capabilities that naming a photo takes, each separately (see `core.evaluation.diagnosis`).
 
 (a) Object information: a linear probe on the LLM's features of `[BOS, image tokens, EOS]`, against one on the vision
 encoder's. "Last" is the state at EOS, "Avg." the mean over the image tokens; of the encoder, "Avg." is the mean over
 patches. None of the encoders here (EfficientNet, SigLIP inside Idefics2 and Idefics3) has a CLS token.
 
 (b) Category knowledge: the same probe on the LLM's features of category *descriptions*, tested on a wording and on
-choices of clauses that it was not fitted to. This measures whether the LLM's features tell descriptions apart, as the
-published protocol does with generated descriptions; it does not measure whether the LLM would have come up with them.
-Descriptions of one category share words, so the same probe on these words alone (TF-IDF) stands beside it.
+choices of clauses that it was not fitted to. This measures whether the LLM's features distinguish descriptions, as the
+published protocol does with generated descriptions; it does not measure whether the LLM could generate them.
+Descriptions of one category share words, so the same probe is fitted to these words alone (TF-IDF), too.
 
-(c) Object-category alignment: how photos and names lie together, and how questions about the photos are answered.
+(c) Object-category alignment: how close photos are to their names, and how questions about the photos are answered.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ PHOTOS_SHARE = 0.6  # of the progress bar; the rest is for the probes
 
 @dataclass(frozen=True)
 class PhotoFeatures:
-    """Features of one photo as it is, without its other views, from the parts of the model."""
+    """Features of one photo, without its augmented views, from the parts of the model."""
 
     encoder: Tensor  # [D] mean over patches
     last: Tensor  # [H] LLM's state at EOS
@@ -131,7 +131,7 @@ def _probe_all(
 
 
 def photos_learned(model: str) -> tuple[str, ...]:
-    """What the SHA-256 of every photo begins with that a model of the zoo was trained on; empty if that is not told."""
+    """Return the beginning of the SHA-256 of every photo that a model was trained on; () if it is not known."""
     entry = zoo().get(model)
     if entry is None or entry.hub:
         return ()
@@ -146,7 +146,7 @@ def photo_features(mllm: VisionLanguageModel, encoding: PhotoEncoding) -> PhotoF
 
 
 def object_features(mllm: VisionLanguageModel, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """("Last" [B, H], "Avg." [B, H]) of photos given as image tokens [B, L, H]: see `pooled_states`."""
+    """Return ("Last" [B, H], "Avg." [B, H]) of photos given as image tokens [B, L, H]; see `pooled_states`."""
     return pooled_states(mllm, [mllm.object_ids()] * len(image_tokens), image_tokens)
 
 
@@ -154,14 +154,14 @@ def object_features(mllm: VisionLanguageModel, image_tokens: Tensor) -> tuple[Te
 def pooled_states(
     mllm: VisionLanguageModel, sequences: list[list[int]], image_tokens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The LLM's last state at EOS, and the mean of its last states between BOS and EOS, of B sequences.
+    """Return the LLM's last state at EOS, and the mean of its last states between BOS and EOS, of B sequences.
 
     Both are [B, H] float32, L2-normalised, on the CPU.
     """
     states = mllm.hidden_states(sequences, image_tokens).float()  # [B, T, H]
     lengths = torch.tensor([len(sequence) for sequence in sequences], device=states.device)
-    places = torch.arange(states.shape[1], device=states.device)
-    between = (places >= 1) & (places < lengths[:, None] - 1)  # [B, T]
+    positions = torch.arange(states.shape[1], device=states.device)
+    between = (positions >= 1) & (positions < lengths[:, None] - 1)  # [B, T]
     average = (states * between[..., None]).sum(dim=1) / between.sum(dim=1, keepdim=True)
     return eos_states(states, sequences).cpu(), F.normalize(average, dim=-1).cpu()
 
@@ -172,15 +172,15 @@ class Descriptions:
 
     texts: list[str]
     categories: list[str]
-    wordings: list[int]  # a probe is tested on one wording, having seen the others
+    wordings: list[int]  # a probe is fitted to all but one, and tested on that
 
     @classmethod
     def of(cls, names: list[str], seed: int) -> "Descriptions | None":
-        """Those of the categories that have field marks; None if they are fewer than two.
+        """Return descriptions of the categories that have field marks; None for fewer than two.
 
-        Each holds half of the category's clauses. The choices of clauses differ from wording to wording, so that no
-        tested text repeats the clauses of one that was fitted to, and are the same for all categories of a kind, so
-        that which attributes are named says nothing.
+        Each has half of the category's clauses. The choices of clauses differ from wording to wording, so that no
+        tested text repeats the clauses of a fitted one, and are the same for all categories of a super-category, so
+        that the choice of attributes carries no information.
         """
         known = [category for category in map(find_category, names) if category and category.values]
         if len(known) < 2:
@@ -189,7 +189,7 @@ class Descriptions:
         return cls(*map(list, zip(*texts, strict=True)))
 
     def features(self, mllm: VisionLanguageModel) -> dict[ProbeKey, np.ndarray]:
-        """What is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
+        """Return what is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         ids = [mllm.text_ids(text) for text in self.texts]
@@ -200,7 +200,7 @@ class Descriptions:
 
 
 def _partial_descriptions(category: Category, seed: int) -> Iterator[tuple[str, int]]:
-    """(text, wording) of a category's descriptions by parts of its field marks."""
+    """Yield (text, wording) of a category's descriptions by parts of its field marks."""
     group = category.super_category
     choices = list(combinations(group.attributes, (len(group.attributes) + 1) // 2))
     random.Random(f"{seed} {group.name}").shuffle(choices)
@@ -224,7 +224,7 @@ def _embedding_set(
     space: LabelSpace,
     features: list[PhotoFeatures],
 ) -> EmbeddingSet:
-    """The photos ("Last") and the names in the LLM's space. Categories without field marks have no description."""
+    """Return the photos ("Last") and names in the LLM's space. Categories without field marks have no description."""
     known = [find_category(name) for name in space.categories]
     described = np.array([bool(category and category.values) for category in known])
     return EmbeddingSet(

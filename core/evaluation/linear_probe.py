@@ -1,4 +1,4 @@
-"""Linear probes: how well a linear classifier tells categories apart by features that a model gives."""
+"""Linear probes: how well a linear classifier separates categories by the features of a model."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ProbeResult:
 
     mean: float  # over the folds
     spread: float  # standard deviation over the folds
-    chance: float  # what naming the largest class every time would reach on the same samples
+    chance: float  # accuracy of always naming the largest class, on the same samples
     samples: int
     classes: int
     folds: int
@@ -76,7 +76,7 @@ def _splits(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> 
 
 
 def _fitted(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None, seed: int):  # noqa: ANN202 - sklearn's Pipeline
-    """The classifier fitted to samples x [n, D] of classes y [n], C chosen by folds of these alone."""
+    """Return the classifier fitted to samples x [n, D] of classes y [n], with C chosen by folds of these."""
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

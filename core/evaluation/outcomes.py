@@ -1,4 +1,4 @@
-"""Measuring how a model names photos whose true names are known: the one way for all evaluations."""
+"""Measure how a model names photos whose true names are known, in the same way for all evaluations."""
 
 import random
 import threading

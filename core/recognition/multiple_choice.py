@@ -1,4 +1,4 @@
-"""Multiple-choice questions about a photo: their options, and whether they are answered correctly."""
+"""Choose the options of multiple-choice questions about a photo, and check their answers."""
 
 import random
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""The cache folder of the user, and the one way in which results are kept there.
+"""Keep results in the cache folder of the user.
 
-An entry lies at `kind/v<version>-<key><suffix>`, where the key is a fingerprint of everything that the result depends on
-and the version is raised when the same inputs give another result. One process computes an entry while others wait.
-Entries appear whole or not at all. A damaged entry is computed again, and a folder that cannot be written costs no
-more than the time to compute again: both are logged.
+The path of an entry is `kind/v<version>-<key><suffix>`. The key is a fingerprint of everything that the result depends
+on; the version is raised when the same inputs give another result. One process computes an entry while others wait.
+Entries are written atomically. A damaged entry is computed again, and so is one in a folder that cannot be written:
+both are logged.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "FINEDEFICS_CACHE"
 LOCK_POLL_SECONDS = 0.5
-DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, UserError, zipfile.BadZipFile)  # what reading may raise
+# What reading a damaged entry may raise:
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, UserError, zipfile.BadZipFile)
 
 Value = TypeVar("Value")
 
@@ -61,7 +62,7 @@ def _describe(value: object) -> list[object]:
 
 
 def entry_path(kind: str, version: int, key: str, suffix: str) -> Path:
-    """Return where an entry of the cache lies, whether it is there or not."""
+    """Return the path of a cache entry, whether it exists or not."""
     return cache_root() / kind / f"v{version}-{key}{suffix}"
 
 

@@ -1,4 +1,4 @@
-"""Files that survive being killed, or a full disk, in the middle of a write, and texts that harm no spreadsheet."""
+"""Write files atomically, and text that spreadsheets do not evaluate."""
 
 import os
 import tempfile
@@ -8,12 +8,15 @@ from pathlib import Path
 
 from core.errors import UserError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for more than text
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # beginnings of what a spreadsheet evaluates
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write to, beside `path` (whose folders are made), that takes its place at the end or leaves nothing."""
+    """Yield a temporary file beside `path` that replaces it at the end, or is removed on an error.
+
+    The folders above are created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -29,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it, so that it is there whole or not at all.
+    """Write a file atomically, and create the folders above it.
 
     Raises `UserError` if it cannot be written.
     """
@@ -41,7 +44,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def check_writable_file(path: Path) -> None:
-    """Raise `UserError` if no file can be written at `path`; meant for use before long work, as it writes nothing."""
+    """Raise `UserError` if no file can be written at `path`, without writing one: a check before long work."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file.")
     check_writable_folder(path.absolute().parent)
@@ -60,5 +63,5 @@ def check_writable_folder(path: Path) -> None:
 
 
 def inert(text: str) -> str:
-    """The text of a CSV's cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
+    """Return the text of a CSV cell, with an apostrophe before it if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,4 +1,4 @@
-"""YAML files that people write by hand: read and checked as a whole, with one sentence for what is wrong."""
+"""Read and check YAML files that people write by hand, with one sentence about the first mistake."""
 
 from collections.abc import Hashable
 from datetime import date
@@ -18,20 +18,20 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML keeps the last of several equal keys; here they are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping of a node. Raises `ConstructorError` if a key is there twice."""
-        seen: set[str] = set()
+        """Return the mapping of a node. Raises `ConstructorError` for a duplicate key."""
+        keys: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.value in seen:
+            if key.value in keys:
                 problem = f"{key.value!r} is there twice: remove one"
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> object:
-    """Return what a YAML file in UTF-8 holds. Raises `UserError` if it cannot be read or has a key twice."""
+    """Return the content of a YAML file in UTF-8. Raises `UserError` if it cannot be read or has a duplicate key."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -58,9 +58,9 @@ def check_table(path: Path, data: object, form: TypeAdapter[T]) -> T:
         return form.validate_python(data)
     except ValidationError as error:
         first, *others = error.errors(include_url=False)
-        place = " > ".join(str(part) for part in first["loc"] if part != "[key]")
+        location = " > ".join(str(part) for part in first["loc"] if part != "[key]")
         more = f" There are {len(others)} more mistakes." if len(others) > 1 else ""
-        raise UserError(f"{path.name}{f', {place}' if place else ''}: {_problem(first)}.{more}") from error
+        raise UserError(f"{path.name}{f', {location}' if location else ''}: {_problem(first)}.{more}") from error
 
 
 def read_table(path: Path, form: TypeAdapter[T]) -> T:

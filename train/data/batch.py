@@ -1,4 +1,4 @@
-"""What one process sees in one pass: photos, categories, texts and questions, as tensors and token ids."""
+"""The input of one pass of one process: photos, categories, texts and questions, as tensors and token ids."""
 
 import copy
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ class Question:
 
 @dataclass
 class Batch:
-    """What one process sees in one pass: b photos, their categories, texts and questions."""
+    """The input of one pass of one process: b photos, their categories, texts and questions."""
 
     step: int
     photos: list[str]  # file names, for messages
@@ -39,11 +39,11 @@ class Batch:
 
     @property
     def is_pixels(self) -> bool:
-        """Whether the tower has not seen the photos yet."""
+        """Return True if `states` are pixel values, which the vision encoder has not processed yet."""
         return self.states.dim() == 4
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """The same batch with its tensors on a device."""
+        """Return the same batch with its tensors on a device."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -51,8 +51,8 @@ class Batch:
         return moved
 
     def photo_part(self, part: slice) -> "Batch":
-        """Some of the photos with their questions; the texts and what refers to them are left out."""
+        """Return some of the photos with their questions; the texts and indices into them are left out."""
         rows = range(len(self.photos))[part]
-        asked = [replace(q, photo=q.photo - rows.start) for q in self.questions if q.photo in rows]
+        questions = [replace(q, photo=q.photo - rows.start) for q in self.questions if q.photo in rows]
         photos = self.photos[part], self.states[part], self.mask[part], self.categories[part]
-        return Batch(self.step, *photos, questions=asked, answer_tokens=self.answer_tokens)
+        return Batch(self.step, *photos, questions=questions, answer_tokens=self.answer_tokens)

@@ -1,4 +1,4 @@
-"""How the six research data sets lie on disk: where their lists are, and what the lists say."""
+"""Read the lists of the six research data sets in their official folder layouts."""
 
 import filecmp
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Layout(NamedTuple):
 
 
 def _rows(file: Path, columns: int) -> list[list[str]]:
-    """The lines of a list in that many columns, the last of which may hold spaces."""
+    """Return the lines of a list in that many columns, the last of which may hold spaces."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         row = line.strip().split(maxsplit=columns - 1)
@@ -43,7 +43,7 @@ def _by_number(file: Path) -> dict[str, str]:
 
 
 def _mat(file: Path, *variables: str) -> list[np.ndarray]:
-    """Variables [N] of a MATLAB file."""
+    """Return variables [N] of a MATLAB file."""
     from scipy.io import loadmat
 
     with file.open("rb") as stream:
@@ -52,7 +52,7 @@ def _mat(file: Path, *variables: str) -> list[np.ndarray]:
 
 
 def _nth(names: list[str], number: int | str) -> str:
-    """The class of a number that counts from 1, as in all six data sets."""
+    """Return the class of a number that counts from 1, as in all six data sets."""
     if not 1 <= int(number) <= len(names):
         raise UserError(f"A list gives the class number {number}, but there are the classes 1 to {len(names)}.")
     return names[int(number) - 1]
@@ -118,14 +118,14 @@ def _read_cars(folder: Path, names: list[str]) -> Lists:
 
 
 def _car_annotations(folder: Path, split: str) -> np.ndarray:
-    """[N] records with fname, class and the corners of the box, in pixels."""
+    """Return [N] records with fname, class and the corners of the box, in pixels."""
     name = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}[split]
     in_devkit = folder / "devkit" / name
     return _mat(in_devkit if in_devkit.exists() else folder / name, "annotations")[0]
 
 
 def check_car_photos(folder: Path, split: str) -> None:
-    """Raises `UserError` if the photos of a split of Stanford Cars are not those that the annotations are about.
+    """Raise `UserError` if the photos of a split of Stanford Cars are not those that the annotations are about.
 
     Training and test photos have the same file names: those of the wrong folder are found without an error, and the
     accuracy collapses. What tells them apart is their number, their content and, for each, the box of the car.

@@ -54,13 +54,13 @@ class DataSet:
     note: str = ""
 
     def class_names(self) -> list[str]:
-        """The class names in the order and the spelling of the data set's own files."""
+        """Return the class names in the order and the spelling of the data set's own files."""
         return (ASSETS / self.names).read_text(encoding="utf-8").splitlines()
 
 
 @cache
 def data_sets() -> dict[str, DataSet]:
-    """The data sets by id, in the order of `assets/datasets.yaml`. Raises `UserError` for a mistake in the file."""
+    """Return the data sets by id, in the order of `assets/datasets.yaml`. Raises `UserError` for a mistake in it."""
     file = ASSETS / "datasets.yaml"
     rows = read_table(file, TypeAdapter(dict[Text, dict[str, Any]]))
     return check_table(file, {name: {"id": name, **row} for name, row in rows.items()}, TypeAdapter(dict[str, DataSet]))
@@ -72,13 +72,13 @@ def display_name(class_name: str) -> str:
 
 
 def detect(folder: Path) -> DataSet | None:
-    """The data set whose official layout a folder has, complete or not; None if it has none of them."""
+    """Return the data set whose official layout a folder has, complete or not; None for any other folder."""
     found = (name for name, layout in LAYOUTS.items() if any((folder / mark).exists() for mark in layout.marks))
     return next((data_sets()[name] for name in found), None)
 
 
 def read_official(folder: Path, split: str) -> list[Record]:
-    """The photos of the official split "train" (with the validation part) or "test" of a folder, in listed order.
+    """Return the photos of the official split "train" (with the validation part) or "test" of a folder, in listed order.
 
     Raises `UserError` if the folder has no official layout, if anything in its lists is missing, malformed or
     contradictory, or if photos are missing or (Stanford Cars) are not those that the lists are about. A consistent
@@ -136,7 +136,7 @@ def _check_lists(folder: Path, data_set: DataSet, lists: Lists) -> None:
 
 
 def read_hub(name: str, split: str) -> list[Record]:
-    """The photos of a split of a Hugging Face data set: "owner/name" (or "hf:owner/name"), or a local folder.
+    """Return the photos of a split of a Hugging Face data set: "owner/name", "hf:owner/name", or a local folder.
 
     The folder is one that `Dataset.save_to_disk` wrote, or an image folder (`split/class/photo`). Photos and labels
     are the one column of type Image and the one of type ClassLabel. The photos are written into the cache, once, as
@@ -210,7 +210,7 @@ class ClosedQuestion:
 
 
 def read_foci(file: Path) -> list[ClosedQuestion]:
-    """The questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
+    """Return the questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
 
     Where FOCI names a class otherwise than the data set (`DataSet.foci_names`), the data set's name is used. Raises
     `UserError` for a file in another form, or a question without four distinct options, its answer among them.

@@ -15,7 +15,7 @@ from train.data.records import Record
 
 
 def categories_of(records: list[Record]) -> list[Category]:
-    """The records' categories, sorted by name. One that no table of attributes has is of its data set's kind."""
+    """Return the records' categories, sorted by name; one without a table is of its data set's super-category."""
     kinds = {record.category: record.data_set for record in records}
     return [find_category(name) or Category(name, _kind_of(kinds[name]), (), {}) for name in sorted(kinds)]
 
@@ -68,13 +68,13 @@ class TrainingSet:
         return cls(records, features, categories, ranked, members, descriptions or {})
 
     def description(self, category: int, row: int, wording: int = 0) -> str:
-        """The description of a photo of the category, or the category's; its name where there is neither."""
+        """Return the description of a photo, or else of its category; the category's name where there is neither."""
         known = self.categories[category]
         own = self.descriptions.get(self.records[row].sha256)
         return own or describe(known, wording) or known.name
 
     def check_described(self) -> None:
-        """Raises `UserError` for a photo that has no description, neither its own nor its category's."""
+        """Raise `UserError` for a photo that has no description, neither its own nor its category's."""
         for category, rows in zip(self.categories, self.members, strict=True):
             if not category.values and any(self.records[row].sha256 not in self.descriptions for row in rows):
                 raise UserError(

@@ -1,4 +1,4 @@
-"""`python -m train bench`: speed, memory, and what becomes of pictures of other things."""
+"""`python -m train bench`: measure speed, memory, and the rejection of pictures that show none of the categories."""
 
 import importlib.util
 import resource
@@ -36,7 +36,7 @@ IN_CATEGORY = {CAT, "flower.jpg"}  # of these, what is no picture of another thi
 
 @torch.no_grad()
 def separate_passes(recogniser: Recogniser, photo: Image.Image, question: str, names: list[str]) -> Tensor:
-    """[N] log-likelihoods, each from a forward pass of its own over photo, question and name."""
+    """Return log-likelihoods [N], each from a forward pass of its own over photo, question and name."""
     mllm, scores = recogniser.mllm, []
     for name in names:
         tokens = mllm.image_tokens(mllm.vision_features([photo]))
@@ -47,14 +47,18 @@ def separate_passes(recogniser: Recogniser, photo: Image.Image, question: str, n
 
 @torch.no_grad()
 def shared_prefix(recogniser: Recogniser, photo: Image.Image, question: str, names: list[str]) -> Tensor:
-    """[N] log-likelihoods, with the photo and the question computed once."""
+    """Return log-likelihoods [N], with the photo and the question computed once."""
     mllm = recogniser.mllm
     tokens = mllm.image_tokens(mllm.vision_features([photo]))
     return answer_log_likelihoods(mllm, mllm.question_ids(question), tokens, names)
 
 
 def prefix_speed(recogniser: Recogniser, photo: Image.Image) -> dict:
-    """Median seconds of both ways on one picture, their ratio, and whether they rank alike."""
+    """Return the median seconds of both ways on one picture, their ratio, and whether they rank the names alike.
+
+    In float32 they do. In bfloat16 the two ways round differently, by up to a few tenths, so that names whose
+    log-likelihoods are closer than `largest_difference` may change places.
+    """
     names = [c.name for c in categories().values() if c.super_category.name == "dog"][:NAMES]
     question = open_question(super_categories()["dog"])
     results, seconds = {}, {}
@@ -78,34 +82,34 @@ def prefix_speed(recogniser: Recogniser, photo: Image.Image) -> dict:
 
 
 def latency(recogniser: Recogniser, photo: Image.Image) -> dict:
-    """Median seconds from the photo to the species, the first word of the attributes, and the end (warm model)."""
+    """Return the median seconds from the photo to the species, the first attribute word, and the end (warm model)."""
     times: dict[str, list[float]] = {"species": [], "first_attribute_word": [], "all": []}
     for repeat in range(REPEATS + 1):
         started = time.perf_counter()
-        seen: dict[str, float] = {}
+        reached: dict[str, float] = {}
         for result in recogniser.stream(photo):
-            seen.setdefault("species", time.perf_counter() - started)
+            reached.setdefault("species", time.perf_counter() - started)
             if result.attributes:  # a value has begun
-                seen.setdefault("first_attribute_word", time.perf_counter() - started)
-        seen["all"] = time.perf_counter() - started
+                reached.setdefault("first_attribute_word", time.perf_counter() - started)
+        reached["all"] = time.perf_counter() - started
         if repeat:  # the first one warms up
-            for part, value in seen.items():
+            for part, value in reached.items():
                 times[part].append(value)
     return {part: round(statistics.median(values), 3) for part, values in times.items()}
 
 
 def comparison(models: list[Recogniser], photo: Image.Image) -> dict:
-    """Median seconds that two warm models take with one photo, alone and side by side, and what this costs."""
+    """Return the median seconds of two warm models on one photo, alone and side by side, and the ratio."""
     spaces = [model.label_space() for model in models]
     alone: list[list[float]] = [[] for _ in models]
     together: list[float] = []
     for _ in range(COMPARISONS + 1):
         for model, space, times in zip(models, spaces, alone, strict=True):
             times.append(_seconds(model.stream(photo, space)))
-        eyes = SharedVisionEncoder(photo)
-        sides = [Local(model, space, eyes) for model, space in zip(models, spaces, strict=True)]
-        columns = [empty_output(side.name) for side in sides]
-        together.append(_seconds(side_by_side(sides, columns, lambda side, said: side.identify(said))))
+        encoder = SharedVisionEncoder(photo)
+        sides = [Local(model, space, encoder) for model, space in zip(models, spaces, strict=True)]
+        outputs = [empty_output(side.name) for side in sides]
+        together.append(_seconds(side_by_side(sides, outputs, lambda side, output: side.identify(output))))
     single, both = [statistics.median(times[1:]) for times in alone], statistics.median(together[1:])  # warm
     return {
         "alone": {model.name: round(seconds, 2) for model, seconds in zip(models, single, strict=True)},
@@ -122,7 +126,7 @@ def _seconds(work: Iterator) -> float:
 
 
 def picture_files() -> dict[str, Path]:
-    """Files in the `PICTURES` folders of installed packages, by file name."""
+    """Return the files in the `PICTURES` folders of installed packages, by file name."""
     files: dict[str, Path] = {}
     for package, folder in PICTURES.items():
         spec = importlib.util.find_spec(package)
@@ -134,7 +138,7 @@ def picture_files() -> dict[str, Path]:
 
 
 def package_pictures() -> dict[str, Image.Image]:
-    """Readable pictures of non-categories that come with installed packages, by file name."""
+    """Return the readable pictures of non-categories that come with installed packages, by file name."""
     pictures = {}
     for name, path in picture_files().items():
         if name not in IN_CATEGORY:
@@ -144,7 +148,7 @@ def package_pictures() -> dict[str, Image.Image]:
 
 
 def unknown_share(recogniser: Recogniser) -> dict:
-    """How many pictures of non-categories are refused as unknown, and which are not."""
+    """Return how many pictures of non-categories are rejected as unknown, and which are not."""
     space = recogniser.label_space()
     pictures = package_pictures()
     missed = [
@@ -156,7 +160,7 @@ def unknown_share(recogniser: Recogniser) -> dict:
 
 
 def bench(names: list[str]) -> dict:
-    """All measurements: of the first named model, and of the memory that all of them take together."""
+    """Return all measurements of the first model, and the peak memory of all of them together."""
     models = [load(name) for name in names]
     photo = open_photo(picture_files()[CAT].read_bytes()).image
     return {

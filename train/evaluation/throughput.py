@@ -44,7 +44,7 @@ def _pictures(folder: Path) -> None:
 
 
 def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) -> Tensor:
-    """The losses of a batch whose every text stands for one photo (`distinct=False`), one pass per kind of text."""
+    """Return the loss of a batch whose every text stands for one photo (`distinct=False`), one pass per kind of text."""
     mllm = model.mllm
     tokens = mllm.image_tokens(mllm.vision_features(photos))
     objects = mllm.embed_photos(tokens)
@@ -59,9 +59,9 @@ def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) 
         for i, row in zip(kind.tolist(), rows, strict=True):
             texts[i] = row
     losses = model.alignment(batch, torch.cat([torch.stack(texts), objects]), model.temperature())
-    asked = batch.questions
-    sequences = [q.prompt + q.answer for q in asked]
-    states = mllm.hidden_states([sequence[:-1] for sequence in sequences], tokens[[q.photo for q in asked]])
+    questions = batch.questions
+    sequences = [q.prompt + q.answer for q in questions]
+    states = mllm.hidden_states([sequence[:-1] for sequence in sequences], tokens[[q.photo for q in questions]])
     logits = mllm.model.lm_head(states).float()  # [b, T, V] of all positions, question and image tokens included
     targets = torch.full(logits.shape[:2], -100)
     for row, sequence in zip(targets, sequences, strict=True):
@@ -87,8 +87,9 @@ def _model(recipe: Recipe, mllm: VisionLanguageModel, data: TrainingSet) -> Stag
 
 
 def throughput() -> dict:
-    """Photos per second at the same batch; the released shape has 3 hard negatives and a description to write per photo.
+    """Return the photos per second at the same batch, for three shapes of training.
 
+    The released shape has 3 hard negatives and a description to write per photo.
     "same losses" computes just that. "preset" is what `tiny-cpu` trains with: more negatives, whose descriptions come
     from memory, and a description to write for one photo in eighteen. `loss_difference`: between texts encoded once and
     texts encoded for every photo, in float32, all else equal.

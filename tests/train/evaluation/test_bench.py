@@ -20,7 +20,7 @@ def test_the_shared_prefix_ranks_alike_and_saves_time(recogniser, cat):
     result = prefix_speed(recogniser, cat)
     assert result["speedup"] > 4  # 6 on a machine with nothing else to do
     assert result["same_ranking"]
-    assert result["largest_difference"] < 0.3
+    assert result["largest_difference"] < 1e-3  # in float32, in which all tests run; the closest names are 0.0015 apart
 
 
 def test_words_come_after_the_species(recogniser, cat):
