@@ -100,7 +100,7 @@ def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2
     assert "| **mean** | 10 |" in (tmp_path / "checkpoints/finetune-0/README.md").read_text()
     monkeypatch.setattr("train.evaluation.ablation.train_variant", lambda *_: pytest.fail("trained again"))
     assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
-    with pytest.raises(UserError, match="by another recipe"):
+    with pytest.raises(UserError, match="or another recipe"):
         ablate(photos, test, "few.csv", recipe.changed(temperature=0.1), tmp_path)
 
 

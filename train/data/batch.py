@@ -1,4 +1,4 @@
-"""The input of one pass of one process: photos, categories, texts and questions, as tensors and token ids."""
+"""Define the input of one training pass: photos, categories, texts and questions, as tensors and token ids."""
 
 import copy
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ class Question:
 
 @dataclass
 class Batch:
-    """The input of one pass of one process: b photos, their categories, texts and questions."""
+    """The input of one process in one pass: b photos, their categories, texts and questions."""
 
     step: int
     photos: list[str]  # file names, for messages
@@ -27,23 +27,25 @@ class Batch:
     mask: Tensor  # [b, P] bool, or [b, H/p, W/p] patch mask of pixel values
     categories: Tensor  # [b]
     second: Tensor | None = None  # [b] the other category of a mixed photo
-    share: Tensor | None = None  # [b] how much of it is the first
-    texts: list[list[int]] = field(default_factory=list)  # [BOS, text, EOS], each text once
+    share: Tensor | None = None  # [b] share of the first category in a mixed photo
+    texts: list[list[int]] = field(default_factory=list)  # token ids [BOS, text, EOS], each text once
     descriptions: Tensor | None = None  # [b] index into `texts`
     names: Tensor | None = None  # [b] index into `texts`
     negatives: Tensor | None = None  # [b, K] categories
     negative_names: Tensor | None = None  # [b, K] index into `texts`
-    negative_descriptions: Tensor | None = None  # the same; None: taken from memory
+    negative_descriptions: Tensor | None = None  # [b, K] index into `texts`; None: taken from the memory bank
     questions: list[Question] = field(default_factory=list)
-    answer_tokens: dict[str, float] = field(default_factory=dict)  # by kind: of the step's answers, on the mean pass
+    answer_tokens: dict[str, float] = field(
+        default_factory=dict
+    )  # by kind of question: answer tokens of the step per pass
 
     @property
     def is_pixels(self) -> bool:
-        """Return True if `states` are pixel values, which the vision encoder has not processed yet."""
+        """Whether `states` holds pixel values, which the vision encoder has not encoded."""
         return self.states.dim() == 4
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """Return the same batch with its tensors on a device."""
+        """Return the batch with its tensors on a device."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -51,7 +53,7 @@ class Batch:
         return moved
 
     def photo_part(self, part: slice) -> "Batch":
-        """Return some of the photos with their questions; the texts and indices into them are left out."""
+        """Return some of the photos with their questions, without texts and the indices into them."""
         rows = range(len(self.photos))[part]
         questions = [replace(q, photo=q.photo - rows.start) for q in self.questions if q.photo in rows]
         photos = self.photos[part], self.states[part], self.mask[part], self.categories[part]

@@ -1,7 +1,7 @@
-"""From the photos of a step to a batch: which views, texts and questions go with them.
+"""Build batches: draw the photos of a step, and add views, texts and questions.
 
-Every draw depends only on the seed, the stage, the step and the position in the step's batch. An interrupted run
-therefore continues with the same data, and the batch of one process is that of several processes put together.
+Every draw depends only on the seed, the stage, the step and the position in the step's batch. A resumed run therefore
+continues with the same data, and the batch of one process is the concatenation of those of several processes.
 """
 
 import random
@@ -21,7 +21,7 @@ from train.data.sampler import StepSampler
 from train.data.training_set import TrainingSet
 from train.recipe import Recipe
 
-NEIGHBOURS = 12  # look-alikes from which the options of closed-set questions are drawn
+NEAREST_CATEGORIES = 12  # from which the options of closed-set questions are drawn
 
 
 class Collator:
@@ -30,9 +30,9 @@ class Collator:
     def __init__(
         self, stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, distinct: bool = True
     ) -> None:
-        """`distinct=False` repeats a text for every photo that it goes with (to measure what that costs).
+        """`distinct=False` repeats a text for every photo that it belongs to (to measure the cost).
 
-        Raises `UserError` if the recipe teaches descriptions and a photo has none.
+        Raises `UserError` if the recipe trains on descriptions and a photo has none.
         """
         if recipe.variant == "full":
             data.check_described()
@@ -43,7 +43,7 @@ class Collator:
         self._step_questions = lru_cache(maxsize=2)(self._all_questions)
 
     def __call__(self, indices: list[tuple[int, int]]) -> dict[str, Batch]:
-        """Return the batch of these (step, position), all of one step, in the dictionary that a trainer expects."""
+        """Return {"batch": batch} for (step, position) indices of one step."""
         step = indices[0][0]
         positions = [position for _, position in indices]
         rows = [self.rows(step)[position] for position in positions]
@@ -70,19 +70,19 @@ class Collator:
         batch = Batch(step, names, states, torch.ones(states.shape[:2], dtype=torch.bool), own)
         if self.stage == "warmup" and self._rng(step, "mix").random() < self.recipe.mixed_share:
             others = [self.sampler.balanced_row(rng) for rng in rngs]
-            kept = torch.stack([_random(rng, states.shape[1]) < rng.random() for rng in rngs])  # [b, P]
-            batch.states = torch.where(kept[..., None], states, self._patches(others, rngs))
+            own_patch = torch.stack([_random(rng, states.shape[1]) < rng.random() for rng in rngs])  # [b, P]
+            batch.states = torch.where(own_patch[..., None], states, self._patches(others, rngs))
             batch.second = torch.tensor([self.category_of[row] for row in others])
-            batch.share = kept.float().mean(dim=1)
+            batch.share = own_patch.float().mean(dim=1)
         return batch
 
     def _patches(self, rows: list[int], rngs: list[random.Random]) -> Tensor:
-        """Return [b, P', D]: a random part of the patches of a random view of each photo (patch dropout)."""
+        """Return features [b, P', D] of random patches of a random view of each photo (patch dropout)."""
         features = self.data.features
         assert features is not None
         states = features.get(rows, [rng.randrange(features.views) for rng in rngs], torch.device("cpu")).states
-        kept = round((1 - self.recipe.patch_dropout) * states.shape[1])
-        chosen = torch.stack([_random(rng, states.shape[1]).argsort()[:kept] for rng in rngs])
+        count = round((1 - self.recipe.patch_dropout) * states.shape[1])
+        chosen = torch.stack([_random(rng, states.shape[1]).argsort()[:count] for rng in rngs])
         return states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
 
     def _add_texts(self, batch: Batch, rows: list[int]) -> None:
@@ -108,19 +108,19 @@ class Collator:
             )
 
     def hard_negatives(self, category: int) -> list[int]:
-        """Return the category's closest look-alikes; where there are too few, itself, which the losses mask."""
-        near = self.data.look_alikes[category][: self.recipe.hard_negatives]
-        return near + [category] * (self.recipe.hard_negatives - len(near))
+        """Return the nearest categories, padded with the category itself, which the losses mask."""
+        nearest = self.data.nearest_categories[category][: self.recipe.hard_negatives]
+        return nearest + [category] * (self.recipe.hard_negatives - len(nearest))
 
     def _own_description(self, step: int, category: int, row: int) -> str:
-        """Return the photo's own description, where there is one, or its category's."""
+        """Return the photo's own description if there is one, else its category's."""
         own = self.data.descriptions.get(self.data.records[row].sha256)
         return own if own and self.recipe.variant == "full" else self._description(step, category)
 
     def _description(self, step: int, category: int) -> str:
-        """Return a category's description, the same in all of a step: of one of its photos, or from its table.
+        """Return a category's description, constant within a step: that of one of its photos, or of its knowledge table.
 
-        The variant without descriptions has the name instead, which none of its losses uses.
+        The variant object-category gets the name instead, because none of its losses uses descriptions.
         """
         if self.recipe.variant == "object-category":
             return self.data.categories[category].name
@@ -149,8 +149,8 @@ class Collator:
         rng = self._rng(step, position, "question")
         questions = [question("open", open_question(group if rng.random() < 0.5 else None), category.name)]
         if _every(position, recipe.closed_share):
-            near = self.data.look_alikes[own][:NEIGHBOURS]
-            options = [own, *rng.sample(near, min(3, len(near)))]
+            nearest = self.data.nearest_categories[own][:NEAREST_CATEGORIES]
+            options = [own, *rng.sample(nearest, min(3, len(nearest)))]
             rng.shuffle(options)
             names = [self.data.categories[option].name for option in options]
             questions.append(question("closed", closed_question(group, names), LETTERS[names.index(category.name)]))

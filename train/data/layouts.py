@@ -1,4 +1,4 @@
-"""Read the lists of the six research data sets in their official folder layouts."""
+"""Read the lists of photos and classes of the six research data sets in their official layouts."""
 
 import filecmp
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Lists = dict[str, list[tuple[str, str]]]  # split -> (photo, relative to the fol
 
 
 class Layout(NamedTuple):
-    """How an official folder is recognised (by any of the marks) and how its lists are read, given the class names."""
+    """An official layout: the files of which any identifies it, and the function that reads its lists."""
 
     marks: tuple[str, ...]
     read: Callable[[Path, list[str]], Lists]
@@ -24,7 +24,7 @@ class Layout(NamedTuple):
 
 
 def _rows(file: Path, columns: int) -> list[list[str]]:
-    """Return the lines of a list in that many columns, the last of which may hold spaces."""
+    """Return the lines of a list, split into columns, the last of which may contain spaces."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         row = line.strip().split(maxsplit=columns - 1)
@@ -43,7 +43,7 @@ def _by_number(file: Path) -> dict[str, str]:
 
 
 def _mat(file: Path, *variables: str) -> list[np.ndarray]:
-    """Return variables [N] of a MATLAB file."""
+    """Read variables [N] of a MATLAB file."""
     from scipy.io import loadmat
 
     with file.open("rb") as stream:
@@ -52,7 +52,7 @@ def _mat(file: Path, *variables: str) -> list[np.ndarray]:
 
 
 def _nth(names: list[str], number: int | str) -> str:
-    """Return the class of a number that counts from 1, as in all six data sets."""
+    """Return the class with a number; numbers start from 1, as in all six data sets."""
     if not 1 <= int(number) <= len(names):
         raise UserError(f"A list gives the class number {number}, but there are the classes 1 to {len(names)}.")
     return names[int(number) - 1]
@@ -118,17 +118,17 @@ def _read_cars(folder: Path, names: list[str]) -> Lists:
 
 
 def _car_annotations(folder: Path, split: str) -> np.ndarray:
-    """Return [N] records with fname, class and the corners of the box, in pixels."""
+    """Return [N] annotations with fname, class and the corners of the bounding box, in pixels."""
     name = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}[split]
     in_devkit = folder / "devkit" / name
     return _mat(in_devkit if in_devkit.exists() else folder / name, "annotations")[0]
 
 
 def check_car_photos(folder: Path, split: str) -> None:
-    """Raise `UserError` if the photos of a split of Stanford Cars are not those that the annotations are about.
+    """Raise `UserError` if the photos of a split of Stanford Cars do not belong to the annotations.
 
-    Training and test photos have the same file names: those of the wrong folder are found without an error, and the
-    accuracy collapses. What tells them apart is their number, their content and, for each, the box of the car.
+    Training and test photos have the same file names: photos of the wrong split would be read without an error, and the
+    accuracy would collapse. The check uses their number, their content and the bounding box of every car.
     """
     photos, other = (folder / f"cars_{part}" for part in (SPLITS if split == "train" else SPLITS[::-1]))
     annotations = _car_annotations(folder, split)

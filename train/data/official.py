@@ -1,7 +1,7 @@
-"""The six research data sets in their official layouts, data sets of the Hugging Face hub, and the FOCI questions.
+"""Read the six research data sets in their official layouts, data sets of the Hugging Face hub, and FOCI questions.
 
-The lists of an official folder, of both splits, are checked as a whole before a photo is read: a wrong folder raises
-nothing by itself, it only lowers the accuracy.
+The lists of both splits of an official folder are checked before a photo is read, because a wrong folder would raise no
+error and only lower the accuracy.
 """
 
 import hashlib
@@ -50,17 +50,17 @@ class DataSet:
     licence: str
     url: str
     names: str  # the file in `assets` with the class names
-    foci_names: dict[str, str] = field(default_factory=dict)  # where FOCI names a class otherwise: FOCI -> official
+    foci_names: dict[str, str] = field(default_factory=dict)  # FOCI's name of a class -> the official one
     note: str = ""
 
     def class_names(self) -> list[str]:
-        """Return the class names in the order and the spelling of the data set's own files."""
+        """Return the class names in the order and spelling of the data set's own files."""
         return (ASSETS / self.names).read_text(encoding="utf-8").splitlines()
 
 
 @cache
 def data_sets() -> dict[str, DataSet]:
-    """Return the data sets by id, in the order of `assets/datasets.yaml`. Raises `UserError` for a mistake in it."""
+    """Return the data sets of `assets/datasets.yaml` by id. Raises `UserError` for a mistake in the file."""
     file = ASSETS / "datasets.yaml"
     rows = read_table(file, TypeAdapter(dict[Text, dict[str, Any]]))
     return check_table(file, {name: {"id": name, **row} for name, row in rows.items()}, TypeAdapter(dict[str, DataSet]))
@@ -72,17 +72,17 @@ def display_name(class_name: str) -> str:
 
 
 def detect(folder: Path) -> DataSet | None:
-    """Return the data set whose official layout a folder has, complete or not; None for any other folder."""
+    """Return the data set whose official layout a folder has, complete or not; None if it has no such layout."""
     found = (name for name, layout in LAYOUTS.items() if any((folder / mark).exists() for mark in layout.marks))
     return next((data_sets()[name] for name in found), None)
 
 
 def read_official(folder: Path, split: str) -> list[Record]:
-    """Return the photos of the official split "train" (with the validation part) or "test" of a folder, in listed order.
+    """Return the photos of the official split "train" (with the validation part) or "test", in the order of the list.
 
     Raises `UserError` if the folder has no official layout, if anything in its lists is missing, malformed or
-    contradictory, or if photos are missing or (Stanford Cars) are not those that the lists are about. A consistent
-    copy with fewer photos than the data set has is read, with a warning in the log.
+    contradictory, or if photos are missing or (Stanford Cars) do not match the lists. An incomplete but consistent
+    copy is read, with a warning in the log.
     """
     data_set = detect(folder)
     if data_set is None:
@@ -113,7 +113,7 @@ def read_official(folder: Path, split: str) -> list[Record]:
 
 def _check_lists(folder: Path, data_set: DataSet, lists: Lists) -> None:
     names = set(data_set.class_names())
-    seen: dict[Path, str] = {}
+    split_of: dict[Path, str] = {}
     for split, listed in lists.items():
         official = getattr(data_set, split)
         if not 0 < len(listed) <= official:
@@ -124,23 +124,23 @@ def _check_lists(folder: Path, data_set: DataSet, lists: Lists) -> None:
         for photo, name in listed:
             path = (folder / photo).resolve()
             if not path.is_relative_to(folder):
-                raise UserError(f"The {split} list of {folder} names {photo!r}, which lies outside that folder.")
-            if path in seen:
-                where = "twice" if seen[path] == split else "for training and for testing"
+                raise UserError(f"The {split} list of {folder} names {photo!r}, which is outside that folder.")
+            if path in split_of:
+                where = "twice" if split_of[path] == split else "for training and for testing"
                 raise UserError(f"The lists of {folder} name the photo {photo} {where}.")
             if name not in names:
                 raise UserError(f"The {split} list of {folder} files {photo} under {name!r}, which is not a class.")
             if LAYOUTS[data_set.id].class_in_path and normalise(name) not in normalise(photo):
                 raise UserError(f"The {split} list of {folder} files {photo} under {name!r}: the two disagree.")
-            seen[path] = split
+            split_of[path] = split
 
 
 def read_hub(name: str, split: str) -> list[Record]:
-    """Return the photos of a split of a Hugging Face data set: "owner/name", "hf:owner/name", or a local folder.
+    """Return the photos of a split of a Hugging Face data set: "owner/name" (or "hf:owner/name"), or a local folder.
 
     The folder is one that `Dataset.save_to_disk` wrote, or an image folder (`split/class/photo`). Photos and labels
     are the one column of type Image and the one of type ClassLabel. The photos are written into the cache, once, as
-    files named by their content. Raises `UserError` if the data set or the split cannot be had, if there are no such
+    files named by their hash. Raises `UserError` if the data set or the split cannot be loaded, if there are no such
     columns, or if a row has no label or no readable photo.
     """
     import datasets
@@ -212,7 +212,7 @@ class ClosedQuestion:
 def read_foci(file: Path) -> list[ClosedQuestion]:
     """Return the questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
 
-    Where FOCI names a class otherwise than the data set (`DataSet.foci_names`), the data set's name is used. Raises
+    FOCI's own names of classes (`DataSet.foci_names`) are replaced by the data set's. Raises
     `UserError` for a file in another form, or a question without four distinct options, its answer among them.
     """
     official = {foci: name for data_set in data_sets().values() for foci, name in data_set.foci_names.items()}

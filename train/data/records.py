@@ -1,4 +1,4 @@
-"""What training needs of labelled photos: their files, categories and hashes, and checks of a set as a whole."""
+"""Define the records of labelled photos, check sets of them, and split off the held-out part for calibration."""
 
 import hashlib
 from collections import defaultdict
@@ -27,7 +27,7 @@ def record(image: Path, label: str, data_set: str) -> Record:
 
 
 def unify_spellings(records: list[Record]) -> list[Record]:
-    """Return the records with every category in the spelling in which it occurs first."""
+    """Return the records with every category in the first of its spellings."""
     names = first_spellings([record.category for record in records])
     return [replace(record, category=name) for record, name in zip(records, names, strict=True)]
 
@@ -65,25 +65,25 @@ def split_known(records: list[Record], categories: list[str]) -> tuple[list[Reco
 def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:
     """Return (training part, calibration part): a fixed `share` of every category with at least `least` photos.
 
-    The choice depends on the photos' content alone. Smaller categories give up nothing.
+    The choice depends on the photos' content alone. Smaller categories stay in the training part.
     """
     by_category: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_category[record.category].append(record)
-    held: set[str] = set()
+    held_out: set[str] = set()
     for group in by_category.values():
         if len(group) >= least:
             ordered = sorted(record.sha256 for record in group)
-            held.update(ordered[: round(share * len(group))])
-    return [r for r in records if r.sha256 not in held], [r for r in records if r.sha256 in held]
+            held_out.update(ordered[: round(share * len(group))])
+    return [r for r in records if r.sha256 not in held_out], [r for r in records if r.sha256 in held_out]
 
 
 def short_hash(record: Record) -> str:
-    """Return enough of a photo's hash to tell whether a checkpoint was trained on it."""
+    """Return the first 12 digits of a photo's hash, which checkpoints record of their training photos."""
     return record.sha256[:12]
 
 
 def manifest_hash(records: list[Record]) -> str:
-    """Return one hash over photos and labels: two runs on the same data share it."""
+    """Return one hash of the photos and labels, in any order."""
     lines = sorted(f"{record.sha256} {record.category}" for record in records)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Which photos a training step sees."""
+"""Draw the photos of every training step."""
 
 import random
 from functools import lru_cache
@@ -10,7 +10,7 @@ from train.recipe import Recipe
 
 
 class StepIndexDataset(Dataset[tuple[int, int]]):
-    """The indices of a stage: item i is (step, position in the step's batch)."""
+    """The indices of a stage: element i is (step, position in the step's batch)."""
 
     def __init__(self, steps: int, photos: int) -> None:
         self.steps, self.photos = steps, photos
@@ -23,7 +23,7 @@ class StepIndexDataset(Dataset[tuple[int, int]]):
 
 
 class StepSampler:
-    """Draws the photos of every step of a stage; a draw depends on the seed, the stage and the step alone."""
+    """Draws the photos of every step of a stage from the seed, the stage and the step alone."""
 
     def __init__(self, stage: str, data: TrainingSet, recipe: Recipe) -> None:
         self.stage, self.data, self.recipe = stage, data, recipe
@@ -33,11 +33,11 @@ class StepSampler:
         self._order = lru_cache(maxsize=2)(self._epoch)
 
     def rng(self, *key: object) -> random.Random:
-        """Return the random numbers of a step, a position in it, or whatever else the key names."""
+        """Return the random generator of a key, such as a step, or a step and a position in it."""
         return random.Random(" ".join(map(str, (self.recipe.seed, self.stage, *key))))
 
     def _rows(self, step: int) -> list[int]:
-        """Return the photos of a step, over all processes."""
+        """Return the rows (indices of records) of a step, over all processes."""
         rng = self.rng(step)
         if self.stage == "align" and self.recipe.groups_per_batch:
             return self._grouped_rows(rng)
@@ -53,17 +53,17 @@ class StepSampler:
         return order
 
     def balanced_row(self, rng: random.Random) -> int:
-        """Draw a photo of a category drawn by its size to the power of `balance`: below 1, rare ones come more often."""
+        """Draw a category with probability proportional to size ** `balance`, then one of its photos."""
         weights = [len(rows) ** self.recipe.balance for rows in self.data.members]
         return rng.choice(self.data.members[rng.choices(range(len(weights)), weights)[0]])
 
     def _grouped_rows(self, rng: random.Random) -> list[int]:
-        """Draw photos of a few categories and their look-alikes: hard negatives as well as easy ones in one batch."""
+        """Draw photos of a few categories and of their nearest ones, for hard and easy negatives in one batch."""
         chosen: list[int] = []
         for _ in range(self.recipe.groups_per_batch):
             seed = self.category_of[self.balanced_row(rng)]
-            near = self.data.look_alikes[seed][: self.recipe.categories_per_group]
-            chosen += [seed, *rng.sample(near, min(self.recipe.categories_per_group - 1, len(near)))]
+            nearest = self.data.nearest_categories[seed][: self.recipe.categories_per_group]
+            chosen += [seed, *rng.sample(nearest, min(self.recipe.categories_per_group - 1, len(nearest)))]
         distinct = list(dict.fromkeys(chosen))[: self.photos_per_step]
         each, more = divmod(self.photos_per_step, len(distinct))
         counts = [each + (i < more) for i in range(len(distinct))]

@@ -1,4 +1,4 @@
-"""From `--data` to labelled photos: a local folder, an official data set, or a data set of the Hugging Face hub."""
+"""Read labelled photos from a local folder, an official data set, or a data set of the Hugging Face hub."""
 
 import logging
 import os
@@ -21,10 +21,10 @@ PARTS = {"train", "training", "val", "valid", "validation", "test"}  # folders w
 
 
 def labelled(data: str, csv: str, split: str) -> list[Record]:
-    """Return the readable labelled photos of whatever `--data` names; the others are logged and left out.
+    """Return the readable labelled photos of `--data`; log and leave out the others.
 
     `data` is a folder (see `read_folder`), one in the official layout of a data set, or `hf:` and the name of a data
-    set on the hub; the last two are read by `split`. Raises `UserError` if there is nothing to be read.
+    set on the hub; the last two are read by `split`. Raises `UserError` if there are no photos to read.
     """
     if data.startswith(HUB):
         records = read_hub(data.removeprefix(HUB), split)
@@ -40,16 +40,16 @@ def labelled(data: str, csv: str, split: str) -> list[Record]:
 
 
 def _is_official(folder: Path, csv: str) -> bool:
-    """Return True for the official layout of a data set, unless its folder holds the CSV."""
+    """Return whether a folder has the official layout of a data set and does not contain the CSV."""
     return folder.is_dir() and not csv_files(folder, csv) and detect(folder) is not None
 
 
 def read_folder(folder: Path, csv: str) -> list[Record]:
-    """Return the labelled photos under a folder, in one of three forms, whether their pixels can be read or not.
+    """Return the labelled photos under a folder, without decoding the photos.
 
-    It holds the CSV; or its sub-folders do (one data set each); or it holds class folders (no CSV anywhere). Raises
-    `UserError` if there is nothing, if there are other CSV files alone, if a photo is listed without a label or filed
-    under two categories, or if there is but one category.
+    The folder contains the CSV, or its sub-folders do (one data set each), or it contains class folders and no CSV.
+    Raises `UserError` if there are no photos, if there are only other CSV files, if a photo is listed without a
+    label or filed under two categories, or if there is only one category.
     """
     records = _records_of(folder, csv)
     check_categories(records, folder)
@@ -57,7 +57,7 @@ def read_folder(folder: Path, csv: str) -> list[Record]:
 
 
 def labelled_for_training(data: str, csv: str) -> list[Record]:
-    """Return the photos to train on. Raises `UserError` if some are in the test part that a folder has beside them."""
+    """Return the photos to train on. Raises `UserError` if some are also in the test part of the folder."""
     records, folder = labelled(data, csv, "train"), Path(data)
     if folder.is_dir() and csv != "test.csv" and csv_files(folder, "test.csv"):
         check_no_leakage(records, read_folder(folder, "test.csv"))
@@ -72,7 +72,7 @@ def labelled_for_training(data: str, csv: str) -> list[Record]:
 
 
 def name_of(data: str) -> str:
-    """Return what `--data` is called in a model card: a folder's own name, or the data set's."""
+    """Return the name of `--data` for a model card: that of the folder or of the data set on the hub."""
     return Path(data).resolve().name if Path(data).is_dir() else data
 
 
@@ -82,12 +82,12 @@ def keep_readable(records: list[Record]) -> list[Record]:
         reasons = list(pool.map(_unreadable, records))
     for reason in filter(None, reasons):
         log.warning("Left out: %s", reason)
-    kept = [record for record, reason in zip(records, reasons, strict=True) if not reason]
-    if len(kept) < len(records):
-        log.warning("%d of %d photos cannot be read and are left out.", len(records) - len(kept), len(records))
-    if lost := sorted({record.category for record in records} - {record.category for record in kept}):
+    readable = [record for record, reason in zip(records, reasons, strict=True) if not reason]
+    if len(readable) < len(records):
+        log.warning("%d of %d photos cannot be read and are left out.", len(records) - len(readable), len(records))
+    if lost := sorted({record.category for record in records} - {record.category for record in readable}):
         log.warning("No photo can be read of: %s.", ", ".join(lost))
-    return kept
+    return readable
 
 
 def check_categories(records: list[Record], data: Path | str) -> None:
@@ -100,7 +100,7 @@ def check_categories(records: list[Record], data: Path | str) -> None:
 
 
 def _unreadable(record: Record) -> str:
-    """Return why the photo of a record cannot be read, or nothing."""
+    """Return the reason why a photo cannot be read, "" if it can."""
     try:
         read_photo(record.image)
     except UserError as error:
@@ -120,7 +120,7 @@ def _records_of(folder: Path, csv: str) -> list[Record]:
 
 
 def _record(photo: LabelledPhoto, dataset: str) -> Record | None:
-    """Return the record of a photo; log one whose file cannot be read."""
+    """Return the record of a photo; log a file that cannot be read and return None."""
     assert photo.path is not None
     try:
         return Record(photo.path, photo.category, photo.dataset or dataset, photo.sha256)
@@ -161,7 +161,7 @@ def _filed(photos: list[LabelledPhoto], folder: Path, csv: str) -> list[Labelled
     labelled = [photo for photo in labelled if photo.path and len(photo.path.parts) == depth]
     for photo in photos:
         if photo not in labelled:
-            log.warning("Left out: %s: it lies in no class folder.", photo.path)
+            log.warning("Left out: %s: it is not in a class folder.", photo.path)
     return labelled
 
 

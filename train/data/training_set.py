@@ -1,4 +1,4 @@
-"""The photos to train on, by category, with what training needs to know of each category."""
+"""Group the training photos by category, with descriptions and nearest categories."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from train.data.records import Record
 
 
 def categories_of(records: list[Record]) -> list[Category]:
-    """Return the records' categories, sorted by name; one without a table is of its data set's super-category."""
+    """Return the categories by name; those in no knowledge table get their data set's super-category."""
     kinds = {record.category: record.data_set for record in records}
     return [find_category(name) or Category(name, _kind_of(kinds[name]), (), {}) for name in sorted(kinds)]
 
@@ -27,12 +27,12 @@ def _kind_of(data_set: str) -> SuperCategory:
 
 @dataclass
 class TrainingSet:
-    """The photos, their kept features (if any), and their categories with look-alikes."""
+    """The photos, their cached features (if any), and their categories with the nearest ones of each."""
 
     records: list[Record]
     features: FeatureCache | None
     categories: list[Category]
-    look_alikes: list[list[int]]  # per category: indices of the others of its super-category, most similar first
+    nearest_categories: list[list[int]]  # per category: indices of the others of its super-category, most similar first
     members: list[list[int]]  # per category: indices of its records
     descriptions: dict[str, str] = field(default_factory=dict)  # of single photos, by content hash
 
@@ -45,10 +45,10 @@ class TrainingSet:
         negatives_by: NegativesBy = "descriptions",
         mllm: VisionLanguageModel | None = None,
     ) -> "TrainingSet":
-        """Group the records by category and rank every category's look-alikes.
+        """Group the records by category and rank the others of its super-category by similarity.
 
-        These are compared by their descriptions, their photos, or both; for photos `mllm` is needed, whose mean vision
-        features they have. Raises `UserError` for a category that is the only one of its kind.
+        Similarity is that of descriptions, of mean vision features of the photos (which need `mllm`), or both. Raises
+        `UserError` for a category that is the only one of its kind.
         """
         categories = categories_of(records)
         counts = Counter(category.super_category.name for category in categories)
@@ -68,13 +68,13 @@ class TrainingSet:
         return cls(records, features, categories, ranked, members, descriptions or {})
 
     def description(self, category: int, row: int, wording: int = 0) -> str:
-        """Return the description of a photo, or else of its category; the category's name where there is neither."""
+        """Return the description of a photo, else its category's, else the category's name."""
         known = self.categories[category]
         own = self.descriptions.get(self.records[row].sha256)
         return own or describe(known, wording) or known.name
 
     def check_described(self) -> None:
-        """Raise `UserError` for a photo that has no description, neither its own nor its category's."""
+        """Raise `UserError` for a photo without a description of its own or of its category."""
         for category, rows in zip(self.categories, self.members, strict=True):
             if not category.values and any(self.records[row].sha256 not in self.descriptions for row in rows):
                 raise UserError(

@@ -1,4 +1,4 @@
-"""The labelled photos of a run, in a part to train on and one to calibrate with."""
+"""Split the labelled photos of a run into a training part and a held-out part for calibration."""
 
 from dataclasses import dataclass
 
@@ -15,27 +15,27 @@ class TrainingSplit:
     """The photos to train on, those held out for calibration, and descriptions of single photos."""
 
     name: str  # of the data, for the model card
-    fitted: list[Record]
-    held: list[Record]
+    training: list[Record]
+    held_out: list[Record]
     descriptions: dict[str, str]  # by content hash; empty: the categories' own
 
     @classmethod
     def of(cls, name: str, records: list[Record], descriptions: dict[str, str] | None = None) -> "TrainingSplit":
         """Split the records. Raises `UserError` if no category has enough photos to hold one out."""
-        fitted, held = split_calibration(records)
-        if not held:
+        training, held_out = split_calibration(records)
+        if not held_out:
             raise UserError("No category has 8 photos: the probabilities could not be calibrated.")
-        return cls(name, fitted, held, descriptions or {})
+        return cls(name, training, held_out, descriptions or {})
 
     @property
     def records(self) -> list[Record]:
-        """All photos."""
-        return [*self.fitted, *self.held]
+        """All photos of both parts."""
+        return [*self.training, *self.held_out]
 
     def training_set(self, mllm: VisionLanguageModel, recipe: Recipe) -> TrainingSet:
-        """Return the photos to train on, with their vision features where the recipe caches these.
+        """Return the photos to train on, with their vision features if the recipe caches them.
 
-        Those held out have no cached features: calibration sees them in the views of the recogniser, not of training.
+        The held-out part has no cached features: calibration encodes it with the recogniser's views, not training's.
         """
-        features = cache_features(mllm, self.fitted, recipe.views, recipe.seed) if recipe.views else None
-        return TrainingSet.build(self.fitted, features, self.descriptions, recipe.negatives_by, mllm)
+        features = cache_features(mllm, self.training, recipe.views, recipe.seed) if recipe.views else None
+        return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ABLATION_COLUMNS = {
     "top1": "top-1",
-    "top1_likelihood_alone": "by what it says",
+    "top1_likelihood_alone": "by likelihood",
     "top1_name_alone": "by name embedding",
     "top1_words_alone": "by words",
     "closed4": "four options",
@@ -49,7 +49,7 @@ def ablate(split: TrainingSplit, test: list[Record], csv_name: str, recipe: Reci
         if results_file.exists():
             return json.loads(results_file.read_text())
         mllm, data = train_variant(split, recipe, folder)
-        labels, calibration = finish(name, mllm, data, split.held)
+        labels, calibration = finish(name, mllm, data, split.held_out)
         checkpoint = work / "checkpoints" / name
         save_checkpoint(checkpoint, mllm, labels, calibration, training_record(name, split, recipe))
         merge_adapter(mllm)  # half as long to evaluate

@@ -1,7 +1,7 @@
-"""How fast stage I trains, side by side with the shape of the released algorithm, on generated pictures.
+"""Compare the training speed of stage I with that of the released algorithm, on generated pictures.
 
-Released shape: every photo's description, name and hard negatives are encoded for that photo alone, each in a pass of
-its own; the vision tower sees every photo at every step; the language-model loss is computed over all positions.
+The released algorithm encodes the description, name and hard negatives of every photo separately, in one pass per kind
+of text, runs the vision encoder on every photo at every step, and computes the language-model loss at all positions.
 """
 
 import random
@@ -29,22 +29,22 @@ from train.loop.trainable import add_adapter, dtype_of, set_trainable
 from train.objectives.stage_model import StageModel, initialise_connector
 from train.recipe import Recipe, read_preset
 
-PHOTOS = 12  # per step; for these, the released shape keeps 16 GB of activations in float32
-EACH = 2  # pictures of each of the 20 birds
-STEPS = 3  # measured, after one that warms up
+PHOTOS = 12  # per step; the released algorithm needs 16 GB for their activations in float32
+PICTURES_PER_CATEGORY = 2  # of the 20 birds
+STEPS = 3  # measured, after one warm-up step
 
 
 def _pictures(folder: Path) -> None:
     rng = random.Random(0)
     for category in in_super_category("bird"):
-        for i in range(EACH):
+        for i in range(PICTURES_PER_CATEGORY):
             path = folder / category.name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.frombytes("RGB", (16, 16), rng.randbytes(768)).resize((288, 288)).save(path)
 
 
-def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) -> Tensor:
-    """Return the loss of a batch whose every text stands for one photo (`distinct=False`), one pass per kind of text."""
+def _released_loss(model: StageModel, batch: Batch, photos: list[Image.Image]) -> Tensor:
+    """Return the loss of the released algorithm on a batch with one text per photo (`distinct=False`)."""
     mllm = model.mllm
     tokens = mllm.image_tokens(mllm.vision_features(photos))
     objects = mllm.embed_photos(tokens)
@@ -55,7 +55,7 @@ def _released_shape(model: StageModel, batch: Batch, photos: list[Image.Image]) 
     kinds = [batch.descriptions, batch.names, *batch.negative_descriptions.T, *batch.negative_names.T]
     texts: list[Tensor] = [torch.empty(0)] * len(batch.texts)
     for kind in kinds:
-        rows = mllm.embed_batch([batch.texts[i] for i in kind.tolist()])  # padded to the longest, as it comes
+        rows = mllm.embed_batch([batch.texts[i] for i in kind.tolist()])  # padded to the longest
         for i, row in zip(kind.tolist(), rows, strict=True):
             texts[i] = row
     losses = model.alignment(batch, torch.cat([torch.stack(texts), objects]), model.temperature())
@@ -87,31 +87,30 @@ def _model(recipe: Recipe, mllm: VisionLanguageModel, data: TrainingSet) -> Stag
 
 
 def throughput() -> dict:
-    """Return the photos per second at the same batch, for three shapes of training.
+    """Measure photos per second of the released algorithm ("released shape"), the "same losses" here, and the "preset".
 
-    The released shape has 3 hard negatives and a description to write per photo.
-    "same losses" computes just that. "preset" is what `tiny-cpu` trains with: more negatives, whose descriptions come
-    from memory, and a description to write for one photo in eighteen. `loss_difference`: between texts encoded once and
-    texts encoded for every photo, in float32, all else equal.
+    The first two have 3 hard negatives and a description to generate per photo. The preset `tiny-cpu` has more
+    negatives, with descriptions from the memory bank, and generates a description for one photo in eighteen.
+    `loss_difference` is the difference in float32 between encoding each text once and once per photo.
     """
     preset = read_preset("tiny-cpu")
     preset = preset.changed(align=preset.align.changed(photos=PHOTOS))
     recipe = preset.changed(negatives_from_memory=False, hard_negatives=3, described_share=1.0, anchor=False)
     recipe = recipe.changed(patch_dropout=0.0, feature_dropout=0.0)
-    slots = [(0, place) for place in range(PHOTOS)]
+    indices = [(0, position) for position in range(PHOTOS)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "birds"
         _pictures(folder)
         records = read_folder(folder, "train.csv")
         mllm = _untrained(recipe)
         pictures = [Image.open(record.image).convert("RGB") for record in records]
-        kept = torch.stack([mllm.vision_features([picture]).states for picture in pictures])
-        data = TrainingSet.build(records, FeatureCache(kept.half().numpy(), list(range(len(records)))))
+        states = torch.stack([mllm.vision_features([picture]).states for picture in pictures])
+        data = TrainingSet.build(records, FeatureCache(states.half().numpy(), list(range(len(records)))))
         model = _model(recipe, mllm, data)
-        often = Collator("align", mllm, data, recipe, distinct=False)(slots)["batch"]
-        photos = [Image.open(path).convert("RGB") for path in often.photos]
+        repeated_texts = Collator("align", mllm, data, recipe, distinct=False)(indices)["batch"]
+        photos = [Image.open(path).convert("RGB") for path in repeated_texts.photos]
 
-        seconds = {"released shape": _seconds(model, lambda: _released_shape(model, often, photos))}
+        seconds = {"released shape": _seconds(model, lambda: _released_loss(model, repeated_texts, photos))}
         for name, chosen in (("same losses", recipe), ("preset", preset)):
             trained, collator = _model(chosen, mllm, data), Collator("align", mllm, data, chosen)
             if chosen.negatives_from_memory:
@@ -120,7 +119,7 @@ def throughput() -> dict:
         with torch.no_grad():
             exact = _model(recipe, _untrained(recipe, torch.float32), data).eval()
             once, repeated = (
-                _loss(exact, Collator("align", exact.mllm, data, recipe, distinct)(slots)["batch"])
+                _loss(exact, Collator("align", exact.mllm, data, recipe, distinct)(indices)["batch"])
                 for distinct in (True, False)
             )
     return {
@@ -132,7 +131,7 @@ def throughput() -> dict:
 
 
 def _step(model: StageModel, collator: Collator) -> Tensor:
-    return _loss(model, collator([(0, place) for place in range(PHOTOS)])["batch"])
+    return _loss(model, collator([(0, position) for position in range(PHOTOS)])["batch"])
 
 
 def _loss(model: StageModel, batch: Batch) -> Tensor:

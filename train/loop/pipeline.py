@@ -37,21 +37,23 @@ def check_name(name: str) -> None:
 
 
 def run_facts(split: TrainingSplit, recipe: Recipe) -> dict:
-    """Return what a run depends on: two runs whose facts are equal may share a folder (variants share one, too)."""
-    told = [(words_of(c.name), describe(c)) for c in categories_of(split.records)]
-    knowledge = hashlib.sha256(json.dumps([told, split.descriptions], sort_keys=True).encode()).hexdigest()[:16]
+    """Return everything that a run depends on except the variant: runs with equal facts may share a folder."""
+    descriptions = [(words_of(c.name), describe(c)) for c in categories_of(split.records)]
+    knowledge = hashlib.sha256(json.dumps([descriptions, split.descriptions], sort_keys=True).encode()).hexdigest()[:16]
     settings = {k: v for k, v in recipe.as_dict().items() if k != "variant"}
     return {**settings, "data": manifest_hash(split.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
 
 
 def open_work(folder: Path, facts: dict) -> None:
-    """Make a run's folder. Raises `UserError` if it holds another run."""
+    """Make a run's folder and record its facts there. Raises `UserError` if it contains another run."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.dumps(facts, indent=1)
     recorded = folder / "recipe.json"
     with FileLock(folder / "recipe.lock"):
         if recorded.exists() and _facts_in(recorded) != json.loads(settings):
-            raise UserError(f"{folder} holds a run on other data or by another recipe: name another folder with --work.")
+            raise UserError(
+                f"{folder} contains a run with other data or another recipe: name another folder with --work."
+            )
         write_atomically(recorded, settings.encode())
 
 
@@ -63,25 +65,25 @@ def _facts_in(recorded: Path) -> dict | None:
 
 
 def train(name: str, split: TrainingSplit, recipe: Recipe, work: Path, out: Path) -> None:
-    """Train one checkpoint with `work` for its progress (resumable) and write it to `out`/`name`.
+    """Train one checkpoint and write it to `out`/`name`; an interrupted run resumes from `work`.
 
-    Raises `UserError` if the photos do not suffice, or if `work` holds another run.
+    Raises `UserError` if there are too few photos, or if `work` contains another run.
     """
     check_name(name)
-    process = processes()  # known before anything is put on a device
+    process = processes()  # initialised before anything is moved to a device
     log.info("recipe: %s", json.dumps(recipe.as_dict(), indent=1))
     open_work(work, run_facts(split, recipe))
     mllm, data = train_variant(split, recipe, work)
     if not process.is_main_process:
         return
-    labels, calibration = finish(name, mllm, data, split.held)
+    labels, calibration = finish(name, mllm, data, split.held_out)
     save_checkpoint(out / name, mllm, labels, calibration, training_record(name, split, recipe))
     write_card(out / name)
     log.info("%s: saved in %s, %s", name, out / name, calibration)
 
 
 def train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, TrainingSet]:
-    """Return the model after all stages of the recipe's variant, and what it was trained on.
+    """Return the model after all stages of the recipe's variant, and its training set.
 
     Finished stages are loaded from `work` (see `open_work`), where variants share the warm-up.
     """
@@ -91,7 +93,7 @@ def train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[Vis
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. Raises `UserError` if another run does."""
+    """Lock a run's folder. Raises `UserError` if another run is using it."""
     lock = FileLock(folder / "run.lock")
     try:
         if processes().is_main_process:
@@ -107,7 +109,7 @@ def in_use(folder: Path) -> Iterator[None]:
 def _train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, TrainingSet]:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     data = split.training_set(mllm, recipe)
-    log.info("%d photos to train on, %d to calibrate with", len(split.fitted), len(split.held))
+    log.info("%d photos to train on, %d to calibrate with", len(split.training), len(split.held_out))
     if recipe.warmup:
         initialise_connector(mllm, recipe.seed)
     for stage in recipe.stages():
@@ -117,14 +119,16 @@ def _train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[Vi
     return mllm, data
 
 
-def finish(name: str, mllm: VisionLanguageModel, data: TrainingSet, held: list[Record]) -> tuple[LabelBank, Calibration]:
-    """Return the label embeddings and, from the photos held out, the calibration of a trained model."""
+def finish(
+    name: str, mllm: VisionLanguageModel, data: TrainingSet, held_out: list[Record]
+) -> tuple[LabelBank, Calibration]:
+    """Return the label embeddings and, fitted on the held-out photos, the calibration of a trained model."""
     labels = label_embeddings(mllm, data.records, data.features)
-    return labels, calibrate(name, mllm, labels, held)
+    return labels, calibrate(name, mllm, labels, held_out)
 
 
 def training_record(name: str, split: TrainingSplit, recipe: Recipe) -> TrainingRecord:
-    """Return what the checkpoint's manifest records of its training."""
+    """Return the training record of a checkpoint's manifest."""
     return TrainingRecord(
         name=name,
         training=recipe.as_dict(),
@@ -132,8 +136,8 @@ def training_record(name: str, split: TrainingSplit, recipe: Recipe) -> Training
         data=TrainingData(
             name=split.name,
             sets=sorted({record.data_set for record in split.records}),
-            photos=len(split.fitted),
-            calibration_photos=len(split.held),
+            photos=len(split.training),
+            calibration_photos=len(split.held_out),
             hash=manifest_hash(split.records),
             seen=sorted({short_hash(record) for record in split.records}),
         ),

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage that is under way: whole, with the hashes of their files, or passed over."""
+"""Save and load the parameters and checkpoints of a stage; incomplete checkpoints are recognised by their hashes."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ COMPLETE = "complete.json"  # written last: hashes of everything else in a check
 
 
 def save_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Write parameters as safetensors, whole or not at all."""
+    """Write parameters as safetensors, atomically."""
     with replacing(path) as scratch:
         save_file({name: p.detach().contiguous() for name, p in parameters.items()}, scratch)
 
 
 def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Fill parameters from `save_parameters`' file. Raises `UserError` if it holds others."""
+    """Fill parameters from `save_parameters`' file. Raises `UserError` if it contains others."""
     stored = load_file(path)
     if {k: v.shape for k, v in stored.items()} != {k: p.shape for k, p in parameters.items()}:
         raise UserError(f"{path} belongs to another model: delete it to train that stage again.")
@@ -47,5 +47,5 @@ def last_complete(folder: Path) -> Path | None:
                 return checkpoint
         except (OSError, ValueError):
             pass
-        log.warning("%s is not complete: passed over", checkpoint)
+        log.warning("%s is not complete and is skipped", checkpoint)
     return None

@@ -1,4 +1,4 @@
-"""What of a model a recipe trains: the adapter, the connector, or all of the text model, and in which number format."""
+"""Add the adapter, and select the parameters that a recipe trains and their number format."""
 
 import torch
 from peft import LoraConfig
@@ -17,10 +17,10 @@ def dtype_of(recipe: Recipe) -> torch.dtype:
 
 
 def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
-    """Give the model its adapter, if it has none yet and the recipe asks for one."""
+    """Add the recipe's adapter, if any, to a model that has none yet."""
     adapter = recipe.adapter
     frozen = not any(parameter.requires_grad for parameter in mllm.text_model.parameters())
-    if adapter.kind == "full" and mllm.base == EMBEDDED and frozen:  # the first stage: they are shared still
+    if adapter.kind == "full" and mllm.base == EMBEDDED and frozen:  # in the first stage the weights are still shared
         mllm.own_weights()
     if adapter.kind == "full" or hasattr(mllm.model, "peft_config"):
         return
@@ -38,9 +38,9 @@ def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
 
 
 def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
-    """Freeze everything but what the recipe trains in that stage, and return these parameters, in float32, by name.
+    """Freeze all parameters except those that a stage trains. Return these by name, in float32.
 
-    These are the adapter (or the whole text model), and the connector where no adapter is on it. The warm-up trains the
+    They are the adapter (or the whole text model), and the connector if it has no adapter. The warm-up trains the
     connector alone.
     """
     mllm.model.requires_grad_(False)

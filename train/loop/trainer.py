@@ -1,4 +1,4 @@
-"""Hugging Face's `Trainer` for the stages: named losses, gradient caching, checkpoints that are whole or not there."""
+"""Train a stage with Hugging Face's `Trainer`, with named losses, gradient caching and verified checkpoints."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ PARAMETERS = "trained.safetensors"
 
 
 class StageTrainer(Trainer):
-    """Trains a `StageModel`; what a step computes depends only on the seed and the step, also after resuming."""
+    """Trains a `StageModel`; a step depends only on the seed and its number, also after resuming."""
 
     optimizer: Any
 
@@ -78,18 +78,18 @@ class StageTrainer(Trainer):
             dataloader_num_workers=2 if model.data.features is None and device.type == "cuda" else 0,
             ddp_find_unused_parameters=False,
         )
-        arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs take several processes
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # one process per GPU
         super().__init__(
             model=model,
             args=arguments,
             data_collator=collator,
             train_dataset=StepIndexDataset(steps, stage.photos),
-            callbacks=[_Watch(self)],
+            callbacks=[_ProgressLog(self)],
         )
         self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # the sampler shuffles
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # the collator's sampler shuffles
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return AdamW with learning rates for the connector and the rest; the temperature has no weight decay."""
@@ -108,7 +108,7 @@ class StageTrainer(Trainer):
     # One step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Compute the loss and gradients of one pass, in chunks in stage I where the recipe says so."""
+        """Compute the loss and gradients of one pass; in chunks in stage I if the recipe sets `chunk`."""
         batch: Batch = inputs["batch"]
         inner, first_pass = self.stage_model, batch.photos[0]
         if inner.stage == "align" and inner.recipe.has_memory and batch.step % self.stage.save_every == 0:
@@ -141,10 +141,10 @@ class StageTrainer(Trainer):
         )
 
     def _step_in_chunks(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """Gradient caching (Gao et al. 2021): exact gradients of a batch in the memory of a chunk.
+        """Compute exact gradients of a batch in the memory of a chunk by gradient caching (Gao et al. 2021).
 
-        The embeddings are computed without gradients, then the loss of all of them and its gradient by each, then every
-        chunk again with that gradient. A chunk draws the same dropout both times.
+        The embeddings are computed without gradients, then the loss and its gradient by each embedding, then every chunk
+        again with that gradient. Dropout is the same in both passes.
         """
         inner = self.stage_model
         parts = parts_of(batch, inner.recipe.chunk)
@@ -178,7 +178,7 @@ class StageTrainer(Trainer):
     # Checkpoints --------------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the named losses (on the first process) to what is logged."""
+        """Log the named losses (of the first process) with the others."""
         super().log({**logs, **self.losses}, *args, **kwargs)
         self.losses = {}
 
@@ -195,15 +195,15 @@ class StageTrainer(Trainer):
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise UserError(
                 f"The checkpoint of step {self.state.global_step} cannot be written to {self.folder} ({error}): make "
-                "room there and start again, the last complete checkpoint will be taken up."
+                "room there and start again, to resume from the last complete checkpoint."
             ) from error
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(self.folder / f"checkpoint-{self.state.global_step}")
 
 
-class _Watch(TrainerCallback):
-    """JSONL log, progress with time left, and a stop at gradients that are not finite."""
+class _ProgressLog(TrainerCallback):
+    """Writes the JSONL log and the progress, and stops the training at gradients that are not finite."""
 
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
@@ -236,12 +236,12 @@ class _Watch(TrainerCallback):
         if state.global_step % 10 == 0 or state.global_step == state.max_steps:
             done, total = state.global_step - self.first, state.max_steps - self.first
             left = time_left(done, total, self.started)
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
-            log.info("%s: step %d/%d: %s; %s", name, state.global_step, state.max_steps, shown, left)
+            values = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
+            log.info("%s: step %d/%d: %s; %s", name, state.global_step, state.max_steps, values, left)
 
 
 def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, folder: Path) -> None:
-    """Train `mllm` in place through one stage; a stage that `folder` holds finished is loaded, one cut off resumed.
+    """Train `mllm` in one stage, in place; load a stage that is finished in `folder`, and resume an interrupted one.
 
     Raises `UserError` on a loss or a gradient that is not finite, naming the photos and saving nothing.
     """

@@ -1,8 +1,8 @@
-"""The contrastive losses of stage I, as pure functions of embeddings.
+"""Compute the contrastive losses of stage I as pure functions of embeddings.
 
 `objects`, `descriptions` and `names` are o, a and c of the method: [b, d], L2-normalised, row i from photo i.
 `Sim(x, y) = x.y / temperature`. All losses are means over the batch, computed in the embeddings' own precision, also
-under autocast. A pair of one and the same category is never a negative: such pairs are masked in the batch and among
+under autocast. A pair of the same category is not a negative: such pairs are masked in the batch and among
 the hard negatives.
 
 With several processes every row is contrasted with the rows of all of them (`gather_columns`). The mean of the
@@ -20,7 +20,7 @@ from torch.distributed._functional_collectives import all_gather_single
 
 @dataclass(frozen=True)
 class Columns:
-    """What rows are contrasted with in the batch: the embeddings of all B rows, the own ones from `first` on."""
+    """The embeddings of all B rows that a row is contrasted with; those of this process start at row `first`."""
 
     objects: Tensor  # [B, d]
     descriptions: Tensor  # [B, d]
@@ -44,14 +44,14 @@ class TripleBatch:
 
     @property
     def columns(self) -> Columns:
-        """The rows to contrast with."""
+        """The embeddings to contrast with."""
         return self.others or Columns(self.objects, self.descriptions, self.names, self.categories)
 
 
 def gather_columns(objects: Tensor, descriptions: Tensor, names: Tensor, categories: Tensor) -> Columns | None:
-    """The rows of all processes, with gradients to those that made them; None where there is one process.
+    """Gather the rows of all processes, with gradients back to each; return None if there is one process.
 
-    Every process must bring the same number of rows.
+    Every process must have the same number of rows.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return None
@@ -64,7 +64,7 @@ def gather_columns(objects: Tensor, descriptions: Tensor, names: Tensor, categor
 
 
 class Temperature(nn.Module):
-    """tau: fixed, or learned (as its logarithm) inside [0.001, 0.5]."""
+    """The temperature tau, fixed or learned (as its logarithm) inside [0.001, 0.5]."""
 
     LOWEST, HIGHEST = 0.001, 0.5
 
@@ -75,7 +75,7 @@ class Temperature(nn.Module):
         self.logarithm = nn.Parameter(torch.tensor(start).log(), requires_grad=learned)
 
     def forward(self) -> Tensor:
-        """The temperature, scalar. One that has left its bounds is put back, where it still has a gradient."""
+        """Return the temperature, scalar, after clamping the parameter to its bounds, where it still has a gradient."""
         with torch.no_grad():
             self.logarithm.clamp_(math.log(self.LOWEST), math.log(self.HIGHEST))
         return self.logarithm.exp()
@@ -119,25 +119,25 @@ def object_attribute(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_OAC = (L_OA(hn) + L_AO) / 2."""
     columns = batch.columns
     hard = batch.negative_descriptions, batch.negative_categories
-    place = batch.categories, columns.categories, temperature, columns.first
-    to_descriptions = info_nce(batch.objects, columns.descriptions, *place, *hard)
-    return (to_descriptions + info_nce(batch.descriptions, columns.objects, *place)) / 2
+    shared = batch.categories, columns.categories, temperature, columns.first
+    to_descriptions = info_nce(batch.objects, columns.descriptions, *shared, *hard)
+    return (to_descriptions + info_nce(batch.descriptions, columns.objects, *shared)) / 2
 
 
 def attribute_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_ACC = (L_AC(hn) + L_CA(hn)) / 2."""
     columns = batch.columns
-    place = batch.categories, columns.categories, temperature, columns.first
-    to_names = info_nce(batch.descriptions, columns.names, *place, batch.negative_names, batch.negative_categories)
+    shared = batch.categories, columns.categories, temperature, columns.first
+    to_names = info_nce(batch.descriptions, columns.names, *shared, batch.negative_names, batch.negative_categories)
     hard = batch.negative_descriptions, batch.negative_categories
-    return (to_names + info_nce(batch.names, columns.descriptions, *place, *hard)) / 2
+    return (to_names + info_nce(batch.names, columns.descriptions, *shared, *hard)) / 2
 
 
 def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
     """L_CCC = mean_i -log( exp Sim(c_i, c_i) / (exp Sim(c_i, c_i) + sum_{k in C_hn(i)} exp Sim(c_i, c_k)) ).
 
-    A name is pushed from its look-alikes' names, until they are apart. Without the name's similarity to itself, a
-    constant, -log 1 / sum_k exp Sim(c_i, c_k) has no end, and pushes on when everything else is learned.
+    The loss separates a name from the names of its hard negatives. Without the constant Sim(c_i, c_i),
+    -log 1 / sum_k exp Sim(c_i, c_k) would have no lower bound and would dominate after everything else is learned.
     """
     similarity = _products("bd,bkd->bk", batch.names, batch.negative_names) / temperature
     similarity = similarity.masked_fill(batch.negative_categories == batch.categories[:, None], -torch.inf)
@@ -146,8 +146,8 @@ def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor
 
 
 def object_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor:
-    """(L_OC(hn) + L_CO) / 2: objects against names directly, without the attribute bridge (for the ablation)."""
+    """(L_OC(hn) + L_CO) / 2: objects against names directly, without descriptions (for the ablation)."""
     columns = batch.columns
-    place = batch.categories, columns.categories, temperature, columns.first
-    to_names = info_nce(batch.objects, columns.names, *place, batch.negative_names, batch.negative_categories)
-    return (to_names + info_nce(batch.names, columns.objects, *place)) / 2
+    shared = batch.categories, columns.categories, temperature, columns.first
+    to_names = info_nce(batch.objects, columns.names, *shared, batch.negative_names, batch.negative_categories)
+    return (to_names + info_nce(batch.names, columns.objects, *shared)) / 2

@@ -1,4 +1,4 @@
-"""The losses of the connector's warm-up, of stage I (alignment) and of stage II (questions), as one module."""
+"""Compute the losses of the connector's warm-up, of stage I (alignment) and of stage II (questions)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from train.objectives.contrastive import (
 )
 from train.recipe import Recipe
 
-WORD_NORM = 0.118  # RMSNorm weight at which image tokens are as long as the text model's word embeddings
+WORD_NORM = 0.118  # RMSNorm weight at which image tokens have the norm of the text model's word embeddings
 LABEL_SMOOTHING = 0.1
 
 
 def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
-    """Initialise the connector: latents that differ (Idefics2 starts them equal), outputs as long as word embeddings.
+    """Initialise the connector: distinct latents (Idefics2 starts them equal), outputs with the norm of word embeddings.
 
     Raises `UserError` if the base has a connector of another kind.
     """
@@ -71,7 +71,7 @@ def parts_of(batch: Batch, chunk: int) -> list[Part]:
 
 
 class StageModel(nn.Module):
-    """A model in one stage of its training: `forward` gives the named losses of a batch, whose sum is minimised.
+    """A model in one stage of its training: `forward` returns the named losses of a batch, whose sum is minimised.
 
     Several processes average their losses and gradients (as DDP does); every loss is normalised so that this is the
     loss of the whole batch.
@@ -97,7 +97,7 @@ class StageModel(nn.Module):
         """Return the named losses of a batch.
 
         Gradient caching in stage I passes a `part` and the `gradients` of the alignment loss by its embeddings; the
-        losses returned then have the part's share of the whole batch's gradient.
+        sum of the losses then has the part's share of the batch's gradient.
         """
         if part is not None and gradients is not None:
             return self._share(batch, part, gradients)
@@ -144,11 +144,11 @@ class StageModel(nn.Module):
     def _anchor(self, tokens: Tensor, categories: Tensor) -> dict[str, Tensor]:
         """Return losses that pull image tokens to their category's word embeddings and away from those of others."""
         naming = F.cross_entropy(self._word_similarity(tokens), categories, label_smoothing=LABEL_SMOOTHING)
-        apart = (tokens.float() - self.words[categories]).pow(2).sum(-1).mean()
-        return {"naming": naming, "distance": apart / self.words.pow(2).sum(-1).mean()}
+        distance = (tokens.float() - self.words[categories]).pow(2).sum(-1).mean()
+        return {"naming": naming, "distance": distance / self.words.pow(2).sum(-1).mean()}
 
     def _anchored(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """Return the warm-up's losses in stage I, which keep the connector from forgetting, if the recipe has them."""
+        """Return the warm-up's losses in stage I, against forgetting in the connector, if the recipe has them."""
         return self._anchor(tokens, batch.categories) if self.recipe.anchor else {}
 
     # Answers ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class StageModel(nn.Module):
     def refresh_memory(self) -> None:
         """Encode every category's description again, without dropout, as hard negatives without gradients.
 
-        `alignment` updates those that its batch encodes; a refresh every few steps keeps the others current.
+        `alignment` updates the descriptions of its batch; a refresh every few steps updates the others.
         """
         mode = self.training
         self.eval()

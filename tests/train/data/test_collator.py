@@ -12,7 +12,7 @@ def test_batches_hold_look_alikes_and_all_their_photos(fresh, data, recipe):
     assert len(rows) == recipe.align.photos
     category_of = {row: i for i, members in enumerate(data.members) for row in members}
     seen = {category_of[row] for row in rows}
-    assert any(seen & set(data.look_alikes[c][:3]) for c in seen)
+    assert any(seen & set(data.nearest_categories[c][:3]) for c in seen)
 
 
 def test_every_photo_is_seen_once_in_an_epoch(reduced, reduced_idefics2, pictures):

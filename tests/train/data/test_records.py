@@ -22,10 +22,10 @@ def class_folders(tmp_path):
 
 def test_the_calibration_part_is_fixed_and_spares_small_categories(class_folders):
     records = read_folder(class_folders, "none.csv")
-    fitted, held = split_calibration(records)
-    assert split_calibration(records[::-1])[1] == held[::-1]
-    assert [record.category for record in held] == ["Cedar Waxwing"] * 2  # a tenth of 25, nothing of 5
-    assert not {r.sha256 for r in fitted} & {r.sha256 for r in held}
+    training, held_out = split_calibration(records)
+    assert split_calibration(records[::-1])[1] == held_out[::-1]
+    assert [record.category for record in held_out] == ["Cedar Waxwing"] * 2  # a tenth of 25, nothing of 5
+    assert not {r.sha256 for r in training} & {r.sha256 for r in held_out}
 
 
 def test_leakage_between_train_and_test_is_an_error(class_folders):

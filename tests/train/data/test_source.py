@@ -151,7 +151,7 @@ def test_all_photos_that_cannot_be_read_are_told_at_once(class_folders, caplog):
         assert text in caplog.text
     for text in (
         "empty.png: The file is empty",
-        "README.md: it lies in no class folder",
+        "README.md: it is not in a class folder",
         "5 of 35 photos cannot be read",
     ):
         assert text in caplog.text

@@ -33,10 +33,10 @@ def test_features_of_photos_held_out_are_not_computed(records, monkeypatch):
     monkeypatch.setattr("train.data.training_split.cache_features", cache_features)
     split = TrainingSplit.of("birds", records)
     data = split.training_set(SimpleNamespace(), read_preset("tiny-cpu", seed=3))
-    assert given == [(split.fitted, 4, 3)]
-    assert data.records == split.fitted
-    assert {record.sha256 for record in split.held}.isdisjoint(record.sha256 for record in data.records)
-    assert len(split.held) == 3
+    assert given == [(split.training, 4, 3)]
+    assert data.records == split.training
+    assert {record.sha256 for record in split.held_out}.isdisjoint(record.sha256 for record in data.records)
+    assert len(split.held_out) == 3
     assert len(split.records) == 30
 
 
@@ -47,8 +47,8 @@ def test_look_alikes_are_ranked_by_descriptions_or_by_photos(records, monkeypatc
     seen = TrainingSet.build(records, None, negatives_by="photos", mllm=SimpleNamespace())
     names = [category.name for category in described.categories]
     assert names == sorted(BIRDS)
-    assert names[described.look_alikes[0][0]] == "Cedar Waxwing"
-    assert names[seen.look_alikes[0][0]] == "Downy Woodpecker"
+    assert names[described.nearest_categories[0][0]] == "Cedar Waxwing"
+    assert names[seen.nearest_categories[0][0]] == "Downy Woodpecker"
 
 
 def test_a_run_needs_enough_categories_and_photos(records):

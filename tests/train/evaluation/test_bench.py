@@ -34,7 +34,7 @@ def test_pictures_of_other_things_are_unknown(recogniser):
 
 
 def test_training_is_faster_than_the_released_shape_with_the_same_loss(monkeypatch):
-    for name, value in {"PHOTOS": 6, "EACH": 1, "STEPS": 1}.items():
+    for name, value in {"PHOTOS": 6, "PICTURES_PER_CATEGORY": 1, "STEPS": 1}.items():
         monkeypatch.setattr(f"train.evaluation.throughput.{name}", value)
     result = throughput()
     assert result["loss_difference"] < 1e-4

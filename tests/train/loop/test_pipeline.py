@@ -12,7 +12,7 @@ def test_a_work_folder_is_of_one_run(birds, tmp_path, recipe):
     photos = TrainingSplit.of("birds", read_folder(birds, "none.csv"))
     open_work(tmp_path, run_facts(photos, recipe))
     open_work(tmp_path, run_facts(photos, recipe.changed(variant="finetune")))  # variants share their warm-up
-    with pytest.raises(UserError, match="by another recipe"):
+    with pytest.raises(UserError, match="or another recipe"):
         open_work(tmp_path, run_facts(photos, recipe.changed(temperature=0.1)))
 
 
