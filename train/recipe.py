@@ -1,4 +1,4 @@
-"""What one training run does: every number in one place, read from a preset in `train/presets`."""
+"""Define the settings of a training run, and read them from a preset in `train/presets`."""
 
 import json
 from collections.abc import Hashable, Iterable, Mapping
@@ -26,12 +26,12 @@ DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Settings(BaseModel):
-    """A table of settings: unknown keys and values of another type are refused."""
+    """A table of settings: unknown keys and values of another type raise an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     def changed(self, **values: Any) -> Self:
-        """Return a copy with other values, which are checked as the first ones were."""
+        """Return a copy with other values, which are validated."""
         return self.model_validate({**dict(self), **values})
 
 
@@ -42,7 +42,7 @@ class Adapter(Settings):
     rank: Positive = 8
     alpha: Count = 8
     dropout: DropoutRate = 0.2
-    on_connector: bool = True  # adapters there too; else the connector itself is trained
+    on_connector: bool = True  # add adapters to the connector; else train the connector itself
 
 
 class Stage(Settings):
@@ -76,22 +76,22 @@ class Recipe(Settings):
     adapter: Adapter = Adapter()
     # Photos. With `views` the vision encoder's features of that many augmented views are computed once and cached.
     views: Count = 0
-    patch_dropout: DropoutRate = 0.0  # share of patches hidden from the connector at each step (cached features only)
+    patch_dropout: DropoutRate = 0.0  # share of patches dropped at each step (cached features only)
     feature_dropout: DropoutRate = 0.0
-    balance: Weight = 1.0  # a category is drawn in proportion to its size to this power; 1: every photo alike
+    balance: Weight = 1.0  # categories are drawn in proportion to size ** balance; 1: every photo equally often
     # Stage I
     temperature: float = Field(0.07, ge=0.001, le=0.5)
     learned_temperature: bool = False
     hard_negatives: Positive = 3
     negatives_by: NegativesBy = "descriptions"
-    negatives_from_memory: bool = False  # hard descriptions as last encoded, without gradients, not fresh ones
+    negatives_from_memory: bool = False  # take hard negative descriptions from a memory bank, without gradients
     object_attribute_weight: Weight = 1.0
     attribute_category_weight: Weight = 1.0
     category_category_weight: Weight = 1.0
-    object_category_weight: Weight = 0.0  # not in the paper: a small model needs it before the attribute bridge holds
+    object_category_weight: Weight = 0.0  # not in the paper; a small model needs it early in stage I
     generation_weight: Weight = 1.0  # of L_gen(description) in stage I
     described_share: Share = 1.0  # of the photos of a stage I step that carry L_gen
-    categories_per_group: Count = 1  # batches of groups of that many look-alikes; 1: plain random batches
+    categories_per_group: Count = 1  # batches of groups of that many nearest categories; 1: random batches
     groups_per_batch: Count = 0
     chunk: Count = 0  # photos or texts encoded at once in stage I (gradient caching); 0: all together
     # Stage II
@@ -118,7 +118,7 @@ class Recipe(Settings):
 
     @property
     def has_memory(self) -> bool:
-        """Whether stage I keeps a memory of descriptions: the variant that aligns none needs none."""
+        """Whether stage I has a memory bank of descriptions, which only the variant `full` uses."""
         return self.negatives_from_memory and self.variant == "full"
 
     def stages(self) -> dict[str, Stage]:
@@ -136,7 +136,7 @@ def read_preset(name: str, settings: Iterable[str] = (), **overrides: object) ->
     """Read a preset (or a YAML file of that form), then replace single values.
 
     `settings` are written "align.steps=100", as on the command line; `overrides` are fields of `Recipe`, replaced last.
-    Raises `UserError` for an unknown preset, and for a key or value that is not allowed: which, and what is.
+    Raises `UserError` for an unknown preset, and for a key or value that is not allowed.
     """
     path = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
     if not path.is_file():
@@ -173,7 +173,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _put(table: dict[str, Any], setting: str) -> None:
-    """Replace one value of a recipe's table by what a setting such as "align.steps=100" says."""
+    """Replace one value of a recipe's table by that of a setting such as "align.steps=100"."""
     key, equals, text = setting.partition("=")
     if not equals:
         raise UserError(f"{setting!r} is no setting: write it like align.steps=100.")
@@ -205,7 +205,7 @@ KINDS = {
 
 
 def _sentence(error: ValidationError) -> str:
-    """Return one sentence on the first fault: which key, and what is allowed."""
+    """Return one sentence about the first error: its key, and the allowed values."""
     first = error.errors(include_url=False)[0]
     key, value, limits = ".".join(map(str, first["loc"])), first["input"], first.get("ctx", {})
     match first["type"]:

@@ -1,8 +1,8 @@
-"""`python -m train run|evaluate|ablation|negatives|export|attributes|bench`: make checkpoints, measure models.
+"""`python -m train run|evaluate|ablation|negatives|export|attributes|bench`: train and evaluate models.
 
-Every module of this package adds one command: its arguments, and the function `run` that carries it out. At import they
-load argparse alone, so that --help is quick; what a command needs is imported when it runs. Options are checked before a
-photo is read or a model loaded.
+Every module of this package defines one command: its arguments, and the function `run`. At import the modules load
+only argparse, so that --help is quick; other imports are inside the functions. Options are checked before a photo is
+read or a model loaded.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from train.cli import ablation, attributes, bench, evaluate, export, negatives, 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    The exit status is 0, or 1 after one sentence that says what is wrong; argparse exits with 2 for wrong arguments.
+    The exit status is 0, 1 after an error message of one sentence, or 2 for wrong arguments.
     """
     parser = argparse.ArgumentParser(prog="python -m train", description="Make checkpoints, measure models.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in (run, evaluate, ablation, negatives, export, attributes, bench):
         command.add_command(commands)
     options = parser.parse_args(arguments)
-    carry_out = vars(options).pop("run")
+    run_command = vars(options).pop("run")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request
-    carry_out(options)
+    run_command(options)
     return 0

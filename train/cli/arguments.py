@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Define the arguments that several commands share."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ def add_data(command: argparse.ArgumentParser, csv: str) -> None:
 
 
 def add_preset(command: argparse.ArgumentParser) -> None:
-    """Add the preset, and single values in place of its own."""
+    """Add the preset, and single values that replace its own."""
     command.add_argument("--preset", default="tiny-cpu", help="a recipe of train/presets, or a YAML file of that form")
     command.add_argument(
         "--set",
@@ -50,7 +50,7 @@ def add_preset(command: argparse.ArgumentParser) -> None:
 
 
 def check_base(base: str) -> None:
-    """Raise `UserError` if a base is neither here nor on the hub."""
+    """Raise `UserError` if a base is neither on disk nor on the hub."""
     from core.models.base_models import locate
     from core.models.embedded import EMBEDDED
 

@@ -19,7 +19,7 @@ def add_command(commands: "Commands") -> None:
     command = commands.add_parser("evaluate", help="accuracy of a model, per data set")
     command.add_argument("--model", default="finedefics-tiny", help="a name that `python -m core models` lists")
     add_data(command, "test.csv")
-    command.set_defaults(csv=None)  # to know whether it was given
+    command.set_defaults(csv=None)  # None: not given
     command.add_argument("--seed", type=natural, default=0, help="of the shuffled options")
     command.add_argument(
         "--foci", type=Path, metavar="FILE", help="answer its questions about the photos of --data; prints JSON"
@@ -30,7 +30,7 @@ def add_command(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a model's accuracy, and write it into its card if asked to.
+    """Print a model's accuracy, and with --card write it into its model card.
 
     Raises `UserError` for options that exclude each other, and for a card from photos that the model was trained on.
     """
@@ -87,10 +87,10 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
 
 
 def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tuple[list[Record], list[Record]]":
-    """Return the photos to measure, and those whose true name the model was not trained on; say which these are.
+    """Return the photos to evaluate, and those of categories that the model was not trained on; print these.
 
-    Where it knows none of the names, all photos are measured, by the text side alone. Raises `UserError` if it knows
-    but one name of a data set.
+    If it was trained on none of the categories, all photos are evaluated zero-shot. Raises `UserError` if it was trained
+    on only one category of a data set.
     """
     from core.errors import UserError
     from train.data.records import split_known

@@ -1,4 +1,4 @@
-"""`python -m train negatives`: the categories that look most like each one."""
+"""`python -m train negatives`: print the hard negatives of every category."""
 
 import argparse
 from typing import TYPE_CHECKING, get_args

@@ -30,7 +30,7 @@ def add_command(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train a checkpoint, or with --dry-run show what would be trained on.
+    """Train a checkpoint, or with --dry-run print sample batches.
 
     Raises `UserError` for a name, a recipe, a base or a folder that cannot be used, before any photo is read.
     """
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> None:
         check_name(options.name)
         check_writable_folder(out)
     check_base(recipe.base)
-    told = load_descriptions(options.descriptions) if options.descriptions else None
+    descriptions = load_descriptions(options.descriptions) if options.descriptions else None
     records = labelled_for_training(options.data, options.csv)
-    split = TrainingSplit.of(name_of(options.data), records, told)
+    split = TrainingSplit.of(name_of(options.data), records, descriptions)
     if options.dry_run:
         from train.loop.preview import preview
 

@@ -1,4 +1,4 @@
-"""A checkpoint as one model folder, the way the hub knows them: weights merged, processor, card, label embeddings."""
+"""Export a checkpoint as a model folder for the hub: merged weights, processor, card and label embeddings."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from train.publish.model_card import write_card
 def export(checkpoint: Path, base: str, out: Path) -> None:
     """Write the merged model of a checkpoint to the folder `out`, which must not exist.
 
-    `base` says where its base is, unless the checkpoint does. The embedded model is merged in float32: its adapter's
-    steps are too fine for bfloat16. Raises `UserError` if the folder cannot be written, if the base
-    cannot be had or is another one, or if the checkpoint is merged already.
+    `base` is the location of its base, "" for that in the manifest. The embedded model is merged in float32, because
+    bfloat16 is too coarse for its adapter's updates. Raises `UserError` if the folder cannot be written, if the base
+    cannot be loaded or is another one, or if the checkpoint is merged already.
     """
     if out.exists():
         raise UserError(f"{out} exists: name a new folder.")

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: what it is, how it was made, what it reaches."""
+"""Write the model card of a checkpoint, with its training and its results."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def scores_table(results: dict, calibration: Calibration) -> str:
 def write_card(folder: Path, results: dict | None = None) -> None:
     """Write a checkpoint's `README.md`, from its `checkpoint.json` and `evaluate`'s results.
 
-    New `results` are kept in its `results.json`; without new ones, those that are there are reported.
+    New `results` are saved in its `results.json`; without them, the saved ones are reported.
     """
     if results:
         write_atomically(folder / RESULTS, json.dumps(results, indent=1).encode())
