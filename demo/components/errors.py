@@ -11,7 +11,7 @@ from core.errors import UserError
 
 @contextmanager
 def on_page() -> Iterator[None]:
-    """A `UserError` raised inside becomes the page's error message, its text inert."""
+    """Turn a `UserError` raised inside into the page's error message, with its text escaped."""
     try:
         yield
     except UserError as error:

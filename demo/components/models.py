@@ -32,9 +32,9 @@ class ModelPool:
         super_category: str | None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> tuple[Recogniser, LabelSpace]:
-        """The `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
+        """Return the `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
 
-        One at a time: neither can be interrupted, and somebody who has pressed Stop may already have begun again.
+        One call at a time: neither can be interrupted, and a user who pressed Stop may have started again already.
         Raises `UserError` if the model cannot be loaded or the names cannot be used.
         """
         with self._lock:
@@ -43,7 +43,7 @@ class ModelPool:
             return self._loaded[name], self._loaded[name].label_space(labels, super_category)
 
     def explainer(self, recogniser: Recogniser) -> Explainer:
-        """The one `Explainer` of a loaded model, which keeps the phrases that it has embedded."""
+        """Return the `Explainer` of a loaded model: one per model, since it caches the phrases it has embedded."""
         with self._lock:
             if recogniser.name not in self._explainers:
                 self._explainers[recogniser.name] = Explainer(recogniser)
@@ -58,7 +58,7 @@ def example_photos() -> list[str]:
 
 
 def ready_models() -> list[str]:
-    """The models that can be used now: one that was downloaded or trained meanwhile is there when a page is opened."""
+    """Return the models that can be used now, also those downloaded or trained since the last call."""
     return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 

@@ -9,7 +9,7 @@ from core.errors import UserError
 
 
 def uploaded(photo: dict | None) -> Path:
-    """The file of a photo as the browser describes it. It is believed of uploads alone, not of the server's files."""
+    """Return the path of an uploaded photo; a path outside the upload folder is refused."""
     path = (photo or {}).get("path")
     if not path:
         raise UserError("There is no photo: choose one first.")
@@ -19,7 +19,7 @@ def uploaded(photo: dict | None) -> Path:
 
 
 def opened_photo(path: Path) -> Photo:
-    """The photo in an uploaded file. Raises `UserError` if it cannot be used."""
+    """Open the photo in an uploaded file. Raises `UserError` if it cannot be used."""
     try:
         with path.open("rb") as file:
             return open_photo(file.read(MAX_BYTES + 1))
