@@ -47,11 +47,13 @@ def run(options: argparse.Namespace) -> int:
         bundle_folder(options.model)  # a model without one is refused
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
-        space = complete(compute_embeddings(options.model, items, name, load), log_progress(log))
+        embeddings = complete(compute_embeddings(options.model, items, name, load), log_progress(log))
     if out:
-        (space.save_parquet if out.suffix == ".parquet" else space.save)(out)
+        (embeddings.save_parquet if out.suffix == ".parquet" else embeddings.save)(out)
     if options.bundle:
-        bundle(space)
-    numbers = {name: value if value is None else round(value, 4) for name, value in alignment_numbers(space).items()}
-    print(json.dumps({"photos": len(space.photos), "categories": len(space.categories), **numbers}))
+        bundle(embeddings)
+    numbers = {
+        name: value if value is None else round(value, 4) for name, value in alignment_numbers(embeddings).items()
+    }
+    print(json.dumps({"photos": len(embeddings.photos), "categories": len(embeddings.categories), **numbers}))
     return 0

@@ -35,27 +35,27 @@ def bundled_embeddings(model: str) -> EmbeddingSet:
     entry = find_entry(model)
     if entry.hub or not (entry.checkpoint / EMBEDDINGS).is_file():
         raise UserError(f"{model} comes without embeddings: choose photos of your own.")
-    space = EmbeddingSet.load(entry.checkpoint / EMBEDDINGS)
-    if space.provenance.get("model_id") != model_id(model):
+    embeddings = EmbeddingSet.load(entry.checkpoint / EMBEDDINGS)
+    if embeddings.provenance.get("model_id") != model_id(model):
         raise UserError(f"The embeddings of {model} were made with other weights: make them anew (core embed --ship).")
-    return space
+    return embeddings
 
 
-def bundled_map(space: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projection, Numbers] | None:
+def bundled_map(embeddings: EmbeddingSet, settings: ProjectionConfig) -> tuple[Projection, Numbers] | None:
     """Return the map that comes with these very embeddings, and its alignment numbers; `None` without one.
 
     Raises `UserError` if the file is damaged.
     """
-    entry = zoo().get(space.model)
+    entry = zoo().get(embeddings.model)
     if entry is None or entry.hub or settings != DEFAULT_MAP:
         return None
     path = entry.checkpoint / MAP
     try:
         coordinates, facts = read_map(path)
-        if facts.pop("points") != _digest(space):
+        if facts.pop("points") != _digest(embeddings):
             return None  # another set of photos
         numbers = {name: _number(facts["numbers"], name) for name in EXPLAINED}
-        return restore(coordinates, facts["projection"], settings, len(space.points.kinds)), numbers
+        return restore(coordinates, facts["projection"], settings, len(embeddings.points.kinds)), numbers
     except FileNotFoundError:
         return None
     except DAMAGE as error:
@@ -70,16 +70,16 @@ def bundle_folder(model: str) -> Path:
     return entry.checkpoint
 
 
-def bundle(space: EmbeddingSet) -> None:
+def bundle(embeddings: EmbeddingSet) -> None:
     """Write embeddings, their default map and its numbers into the folder of their model's checkpoint.
 
     Raises `UserError` for a model of the hub, which has none.
     """
-    folder = bundle_folder(space.model)
-    space = space.rounded()
-    space.save(folder / EMBEDDINGS)
-    projection = run(project(space.points.matrix, DEFAULT_MAP))
-    facts = {"points": _digest(space), "projection": projection.facts(), "numbers": alignment_numbers(space)}
+    folder = bundle_folder(embeddings.model)
+    embeddings = embeddings.rounded()
+    embeddings.save(folder / EMBEDDINGS)
+    projection = run(project(embeddings.points.matrix, DEFAULT_MAP))
+    facts = {"points": _digest(embeddings), "projection": projection.facts(), "numbers": alignment_numbers(embeddings)}
     write_map(folder / MAP, projection.coordinates, facts)
 
 
@@ -87,6 +87,6 @@ def _number(numbers: Numbers, name: str) -> float | None:
     return numbers[name if name in numbers else FORMER_NAMES.get(name, name)]
 
 
-def _digest(space: EmbeddingSet) -> str:
+def _digest(embeddings: EmbeddingSet) -> str:
     """Return the hash of the points in half precision, to which they are rounded in the same way everywhere."""
-    return hashlib.sha256(space.points.matrix.astype(np.float16).data).hexdigest()
+    return hashlib.sha256(embeddings.points.matrix.astype(np.float16).data).hexdigest()

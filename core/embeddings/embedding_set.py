@@ -172,11 +172,15 @@ def coordinates_csv(maps: Sequence[tuple[EmbeddingSet, Points, np.ndarray]]) -> 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(["model", "kind", "category", "data_set", "photo", "sha256", *"xyz"[: maps[0][2].shape[1]]])
-    for space, points, coordinates in maps:
+    for embeddings, points, coordinates in maps:
         for i, kind in enumerate(points.kinds):
             photo, category = int(points.photos[i]), int(points.categories[i])
-            name = space.categories[category] if category >= 0 else ""
-            facts = (space.data_sets[photo], space.photos[photo], space.hashes[photo]) if photo >= 0 else ("", "", "")
-            texts = map(inert, (space.model, kind, name, *facts))
+            name = embeddings.categories[category] if category >= 0 else ""
+            facts = (
+                (embeddings.data_sets[photo], embeddings.photos[photo], embeddings.hashes[photo])
+                if photo >= 0
+                else ("", "", "")
+            )
+            texts = map(inert, (embeddings.model, kind, name, *facts))
             writer.writerow([*texts, *(f"{value:.5g}" for value in coordinates[i])])
     return buffer.getvalue()

@@ -17,21 +17,21 @@ EXPLAINED = {
 }
 
 
-def alignment_numbers(space: EmbeddingSet) -> dict[str, float | None]:
+def alignment_numbers(embeddings: EmbeddingSet) -> dict[str, float | None]:
     """Return the measures of `EXPLAINED` over the photos with a label; `None` where there is nothing to measure.
 
     Alignment and uniformity (t = 2): Wang and Isola 2020. Ties count against the truth.
     """
-    labelled = space.truth >= 0
-    objects, truth = space.objects[labelled], space.truth[labelled]
-    described = space.descriptions.any(axis=1)
+    labelled = embeddings.truth >= 0
+    objects, truth = embeddings.objects[labelled], embeddings.truth[labelled]
+    described = embeddings.descriptions.any(axis=1)
     numbers: dict[str, float | None] = dict.fromkeys(EXPLAINED)
     if not len(objects):
         return numbers
-    numbers["gap"] = modality_gap(objects, space.names)
+    numbers["gap"] = modality_gap(objects, embeddings.names)
     if described.any():
-        numbers["attribute_gap"] = modality_gap(objects, space.descriptions[described])
-    similarities = objects @ space.names.T  # [N, C]
+        numbers["attribute_gap"] = modality_gap(objects, embeddings.descriptions[described])
+    similarities = objects @ embeddings.names.T  # [N, C]
     own = similarities[np.arange(len(truth)), truth]
     ranks = (similarities >= own[:, None]).sum(axis=1)  # 1: first
     numbers["recall_at_1"], numbers["recall_at_5"] = float((ranks <= 1).mean()), float((ranks <= 5).mean())

@@ -156,9 +156,9 @@ def as_text(diagnosis: Diagnosis) -> str:
     lines = []
     for row in table(diagnosis):
         chance = "" if row.chance is None else f"  chance {row.formatted(row.chance):>6}"
-        beside = "" if row.published is None else f"  (published: {row.published_model} {row.published:.2%})"
+        published_text = "" if row.published is None else f"  (published: {row.published_model} {row.published:.2%})"
         measure = f"{row.part}: {row.measure}"
-        lines.append(f"{row.capability:27}{measure:88}{row.measured():>13}{chance}{beside}")
+        lines.append(f"{row.capability:27}{measure:88}{row.measured():>13}{chance}{published_text}")
     return "\n".join([*lines, provenance(diagnosis), reading(diagnosis)])
 
 

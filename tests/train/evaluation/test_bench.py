@@ -18,7 +18,7 @@ def once(monkeypatch):
 
 def test_the_shared_prefix_ranks_alike_and_saves_time(recogniser, cat):
     result = prefix_speed(recogniser, cat)
-    assert result["speedup"] > 4  # 6 on a machine with nothing else to do
+    assert result["speedup"] > 2  # 6 on a machine with nothing else to do
     assert result["same_ranking"]
     assert result["largest_difference"] < 1e-3  # in float32, in which all tests run; the closest names are 0.0015 apart
 
