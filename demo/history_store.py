@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock
 from PIL import Image
 
 from core.data.images import to_jpeg
 from core.errors import UserError
 from core.storage.cache import cache_root
+from core.storage.files import replacing
 from core.taxonomy.categories import canonical_name
 
 THUMBNAIL_SIDE = 160  # maximum length of the longer side in pixels
@@ -86,19 +88,31 @@ class History:
     def _connect(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file in one transaction; without `create`, a missing file is an empty history in memory."""
         try:
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.path.touch(mode=0o600)  # the photos are private
-            database = self.path if self.path.exists() else ":memory:"
-            with closing(sqlite3.connect(database, timeout=MAX_WAIT_SECONDS)) as connection:
-                connection.execute("PRAGMA auto_vacuum = FULL")  # shrink the file when rows are deleted
-                connection.execute("PRAGMA journal_mode = WAL")
+            if create and _is_missing(self.path):
+                self._create()
+            missing = _is_missing(self.path)
+            with closing(sqlite3.connect(":memory:" if missing else self.path, timeout=MAX_WAIT_SECONDS)) as connection:
                 connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
-                connection.executescript(SCHEMA)
+                if missing:
+                    connection.executescript(SCHEMA)
                 with connection:
                     yield connection
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"The history {self.path} cannot be used ({error}).") from error
+
+    def _create(self) -> None:
+        """Create the file, which appears complete.
+
+        SQLite does not wait for other connections while it changes to write-ahead logging: it fails at once.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            if _is_missing(self.path):  # no other process was quicker
+                scratch_file = replacing(self.path, mode=0o600)  # the photos are private
+                with scratch_file as scratch, closing(sqlite3.connect(scratch)) as connection:
+                    connection.execute("PRAGMA auto_vacuum = FULL")  # shrink the file when rows are deleted
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(SCHEMA)
 
     def keep(self, key: str, upload: bytes, photo: Image.Image, result: dict) -> None:
         """Add a row: the hash of the uploaded bytes, small copies of the photo (RGB, upright), and the result.
@@ -200,6 +214,11 @@ class History:
             for path, (photo, _) in photos.items():
                 archive.writestr(path, photo)
         return packed.getvalue()
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is no file, or an empty one, which a process left that was stopped while it created it."""
+    return not path.exists() or not path.stat().st_size
 
 
 def _hash(key: str) -> str:

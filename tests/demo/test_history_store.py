@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import threading
 import zipfile
+from contextlib import closing
 
 import pytest
 from PIL import Image
@@ -219,6 +220,25 @@ def test_browsers_can_keep_at_once(history):
     for thread in threads:
         thread.join()
     assert [len(history.rows(key)) for key in keys] == [5] * 4
+
+
+def test_the_first_row_is_kept_while_another_process_has_the_empty_file_open(history):
+    """The change to write-ahead logging does not wait for a reader: no reader can be there before it."""
+    history.path.parent.mkdir(parents=True)
+    history.path.touch()
+    with closing(sqlite3.connect(history.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        keep(history, new_key())
+
+
+def test_reading_does_not_wait_for_a_write(history, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0)
+    key = new_key()
+    row = keep(history, key)
+    with closing(sqlite3.connect(history.path)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert [kept.id for kept in history.rows(key)] == [row]
 
 
 def test_there_is_a_limit(history, monkeypatch):
