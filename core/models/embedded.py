@@ -266,6 +266,9 @@ def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyId
     if device.type == "cpu":  # twice as fast there as the fused attention, which is made for longer texts
         base.model.text_model.set_attn_implementation("eager")
     base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small
+    for module in base.modules():  # a buffer that was not converted keeps the whole file of weights in memory
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.clone())
     return base.requires_grad_(False)
 
 

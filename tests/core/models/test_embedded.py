@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from core.errors import UserError
@@ -53,6 +54,13 @@ def test_damaged_files_are_named(tmp_path, monkeypatch):
     (folder / "config.json").write_text("{ }")
     with pytest.raises(UserError, match=r"damaged \(config.json\)"):
         weights.ensure_base()
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "memory_maps"), reason="psutil lists no mapped files here")
+def test_the_file_of_weights_is_not_kept_in_memory():
+    weights.load_mllm()
+    mapped = {file.path for file in psutil.Process().memory_maps()}
+    assert str(weights.ensure_base() / "model.safetensors") not in mapped
 
 
 def test_a_cache_that_cannot_be_written_is_a_message(tmp_path, monkeypatch):
