@@ -1,4 +1,4 @@
-"""The Compare tab through its HTTP interface."""
+"""The Compare tab through its HTTP interface: once with the models that ship, else with reduced ones."""
 
 import json
 import threading
@@ -10,8 +10,10 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from served_tab import data_of, event_of
+from stand_ins import reduced_recogniser
 
 from core.taxonomy.categories import super_categories
+from core.zoo.registry import load
 from demo.components.models import example_photos
 from demo.page import build, launch
 from demo.tabs.compare import ENDPOINT, NO_ENDPOINT
@@ -28,12 +30,23 @@ def no_environment(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(reduced_idefics2):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        page = build()
+        asking = event(page, "ask-both")
+        assert asking.api_visibility == "private"
+        asking.api_visibility = "undocumented"  # the client calls no private events, as a browser does
+        yield page
+
+
+@pytest.fixture
+def real_address(monkeypatch):
+    monkeypatch.setattr("demo.components.models.load", load)
     page = build()
-    asking = event(page, "ask-both")
-    assert asking.api_visibility == "private"
-    asking.api_visibility = "undocumented"  # the client calls no private events, as a browser does
-    return page
+    _, url, _ = launch(page, "127.0.0.1", None, block=False)
+    yield url
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +78,8 @@ def use_endpoint(client, page, url):
     return httpx.post(f"{client.src}gradio_api/run/predict", json=body, timeout=30).raise_for_status().json()["data"]
 
 
-def test_two_models_are_compared(address):
-    said, *columns = compare(Client(address, verbose=False), *TINY, truth="egyptian mau")
+def test_two_models_are_compared(real_address):
+    said, *columns = compare(Client(real_address, verbose=False), *TINY, truth="egyptian mau")
     assert "Asked for the name" in said
     assert "Asked to choose" in said
     assert "Right: " in said

@@ -13,6 +13,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 from served_tab import event_of
+from stand_ins import reduced_recogniser
 
 from demo.components.models import example_photos
 from demo.history_store import History, is_key, new_key
@@ -29,8 +30,8 @@ def history(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(history):
-    """The Identify and the History tab on a page that is served."""
+def site(history, reduced_idefics2):
+    """The Identify and the History tab on a page that is served, with a reduced model."""
     from demo.components.models import ModelPool
     from demo.page import launch
     from demo.tabs.identify import IdentifyTab
@@ -41,7 +42,9 @@ def site(history):
         with gr.Tab("History") as tab:
             shown = HistoryTab(history, key, tab)
     _, url, _ = launch(page.queue(), "127.0.0.1", None, block=False)
-    yield SimpleNamespace(page=page, url=url, identify=identify, history=shown, tab=tab)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        yield SimpleNamespace(page=page, url=url, identify=identify, history=shown, tab=tab)
     page.close()
 
 
