@@ -56,10 +56,10 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
-    """The folder of the checkpoints after a run of two steps per stage."""
+def trained(data, reduced_idefics2, tmp_path_factory):
+    """The folder of the checkpoints after a run of two steps per stage on a reduced model."""
     out = tmp_path_factory.mktemp("out")
-    (out / "small.yaml").write_text(yaml.safe_dump(PRESET))
+    (out / "small.yaml").write_text(yaml.safe_dump({**PRESET, "base": str(reduced_idefics2)}))
     common = ["run", "--data", str(data), "--work", str(out / "work"), "--out", str(out / "checkpoints")]
     common += ["--preset", str(out / "small.yaml")]
     with pytest.MonkeyPatch.context() as patch:
