@@ -16,7 +16,7 @@ demo: $(VENV)/runtime ## open the app on http://127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/dev ## all tests but those in a browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 e2e: $(VENV)/dev ## the browser tests; they need Chromium
 	$(BIN)/python -m pytest tests/e2e

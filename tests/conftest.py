@@ -1,33 +1,36 @@
-"""Fixtures that several folders of tests share, models of real architectures with next to no width among them."""
+"""Fixtures that several folders of tests share, models of real architectures with next to no width among them.
+
+torch and transformers are imported in the fixtures: the process that hands tests to the others needs neither.
+"""
 
 import io
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import zipfile
-from pathlib import Path
 
 import chat_server as chat
 import pytest
-import torch
 from PIL import Image
-from transformers import (
-    AutoTokenizer,
-    Idefics2Config,
-    Idefics2ForConditionalGeneration,
-    Idefics2Processor,
-    Idefics3Config,
-    Idefics3ForConditionalGeneration,
-    Idefics3Processor,
-)
-from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
-from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from core.models.embedded import ensure_base
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and of those that tests start
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait delay all others
+
+SLOWEST_FILES = (  # of the suite, handed out first: one that starts last leaves the other process without work
+    "test_occlusion.py",
+    "test_explanation.py",
+    "test_side_by_side.py",
+    "test_compare.py",
+    "test_processes.py",
+    "test_families.py",
+    "test_transformers_serve.py",
+    "test_embedded.py",
+    "test_page.py",
+    "test_bench.py",
+    "test_projection.py",
+    "test_capabilities.py",
+    "test_recogniser.py",
+)
 
 CHAT = (
     "{% for message in messages %}{{ message['role'].capitalize() }}:{% for part in message['content'] %}"
@@ -35,16 +38,18 @@ CHAT = (
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
-START_SECONDS = 60  # of `transformers serve`
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+
+def pytest_collection_modifyitems(items):
+    """Put the slowest files first (`--no-loadscope-reorder` keeps that order)."""
+    order = {name: place for place, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def float32():
     """The text model in float32 on every processor: the results of a test, and the memory it takes, depend on none."""
+    import torch
+
     with pytest.MonkeyPatch.context() as patch:
         for module in ("core.models.devices", "train.loop.trainable"):
             patch.setattr(f"{module}.fast_dtype", lambda _: torch.float32)
@@ -103,6 +108,10 @@ VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "n
 @pytest.fixture(scope="session")
 def reduced_idefics2(tmp_path_factory):
     """A folder with Idefics2-8B's architecture and processor settings, two layers deep and 32 wide, random weights."""
+    import torch
+    from transformers import AutoTokenizer, Idefics2Config, Idefics2ForConditionalGeneration, Idefics2Processor
+    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
     folder = tmp_path_factory.mktemp("models") / "idefics2-reduced"
     tokenizer = AutoTokenizer.from_pretrained(ensure_base())
     # 378 to 980 pixels, aspect ratio kept, padded
@@ -129,6 +138,10 @@ def reduced_idefics2(tmp_path_factory):
 @pytest.fixture(scope="session")
 def reduced_idefics3(tmp_path_factory):
     """A folder with SmolVLM's architecture, two layers deep and 32 wide, random weights."""
+    import torch
+    from transformers import AutoTokenizer, Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
     folder = tmp_path_factory.mktemp("models") / "smolvlm-reduced"
     tokenizer = AutoTokenizer.from_pretrained(ensure_base())
     images = Idefics3ImageProcessorPil(size={"longest_edge": 128}, max_image_size={"longest_edge": 128})
@@ -143,54 +156,6 @@ def reduced_idefics3(tmp_path_factory):
     Idefics3ForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def text_model(tmp_path_factory):
-    """The embedded text model as a folder of its own."""
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from core.models.embedded import load_mllm
-
-    mllm, folder = load_mllm(torch.float32), tmp_path_factory.mktemp("text-model")
-    model = LlamaForCausalLM(mllm.model.config.text_config)
-    model.model.load_state_dict(mllm.text_model.state_dict())
-    model.tie_weights()
-    model.generation_config.repetition_penalty = 1.15  # so small a model goes round in circles without
-    model.save_pretrained(folder)
-    names = {name: getattr(mllm.tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=mllm.tokenizer.backend_tokenizer, **names)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    yield str(folder)
-    shutil.rmtree(folder)  # half a gigabyte
-
-
-@pytest.fixture(scope="session")
-def served(text_model, tmp_path_factory):
-    """The address of the server."""
-    host = "127.0.0.1"
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = str(probe.getsockname()[1])
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [Path(sys.executable).with_name("transformers"), "serve", text_model, "--host", host, "--port", port]
-    with log.open("w") as file:
-        server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file, env=os.environ)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.skip(f"transformers serve does not start here: {log.read_text()[-300:]}")
-                time.sleep(0.2)
-        yield f"http://{host}:{port}/v1"
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture

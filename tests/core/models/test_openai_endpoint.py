@@ -193,12 +193,3 @@ def test_loopback_hosts(host):
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org"])
 def test_other_hosts(host):
     assert not is_loopback(host)
-
-
-def test_a_real_server_answers(served, text_model):
-    """It serves a text model, which reads the question and is not shown the photo."""
-    endpoint = Endpoint(settings(served, model=text_model), Limits(tokens=8))
-    seen = list(endpoint.stream_reply("Say a word.", PHOTO))
-    assert seen[-1].text.strip()
-    assert seen[-1].tokens > 0
-    assert [len(reply.text) for reply in seen] == sorted(len(reply.text) for reply in seen)

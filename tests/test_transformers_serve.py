@@ -1,22 +1,86 @@
-"""Attribute descriptions from a real server, `transformers serve`, with the embedded text model.
+"""Answers and attribute descriptions from a real server, `transformers serve`, with the embedded text model.
 
 135 M parameters seldom write what is asked for: what counts here is that nothing is lost, repeated or let through.
 """
 
 import json
 import logging
+import os
 import random
 import re
+import shutil
 import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core.models.embedded import load_mllm
+from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits
 from train.attributes.photo_files import load_descriptions
 from train.cli import main
 
+START_SECONDS = 180  # the most that the server may take on a slow machine
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 SEEN = {"cap": "red with white spots", "stem": "white and thick", "gills": "pale cream"}
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """The embedded text model as a folder of its own."""
+    folder = tmp_path_factory.mktemp("text-model")
+    save_text_model(folder)
+    yield str(folder)
+    shutil.rmtree(folder)  # half a gigabyte
+
+
+def save_text_model(folder):
+    mllm = load_mllm(torch.float32)
+    model = LlamaForCausalLM(mllm.model.config.text_config)
+    model.model.load_state_dict(mllm.text_model.state_dict())
+    model.tie_weights()
+    model.generation_config.repetition_penalty = 1.15  # so small a model goes round in circles without
+    model.save_pretrained(folder)
+    names = {name: getattr(mllm.tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=mllm.tokenizer.backend_tokenizer, **names)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def served(text_model, tmp_path_factory):
+    """The address of the server."""
+    host = "127.0.0.1"
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port = str(probe.getsockname()[1])
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    command = [Path(sys.executable).with_name("transformers"), "serve", text_model, "--host", host, "--port", port]
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file, env=os.environ)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.skip(f"transformers serve does not start here: {log.read_text()[-300:]}")
+                time.sleep(0.2)
+        yield f"http://{host}:{port}/v1"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def free_address() -> str:
@@ -48,7 +112,16 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_values_that_are_no_json_are_quarantined_and_not_asked_for_again(
+def test_a_real_server_answers(served, text_model):
+    """It serves a text model, which reads the question and is not shown the photo."""
+    endpoint = Endpoint(EndpointSettings(model=text_model, base_url=served, key=""), Limits(tokens=8))
+    seen = list(endpoint.stream_reply("Say a word.", Image.new("RGB", (64, 64))))
+    assert seen[-1].text.strip()
+    assert seen[-1].tokens > 0
+    assert [len(reply.text) for reply in seen] == sorted(len(reply.text) for reply in seen)
+
+
+def test_unusable_values_are_quarantined_and_not_asked_for_again(
     endpoint, text_model, work, tmp_path, monkeypatch, capsys
 ):
     rng = random.Random(0)
