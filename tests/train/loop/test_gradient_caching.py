@@ -12,6 +12,8 @@ from train.loop.trainable import add_adapter, set_trainable
 from train.loop.trainer import StageTrainer
 from train.objectives.stage_model import StageModel
 
+TOLERANCE = 1e-5  # half a unit in the last place of float32, 6e-8, over a temperature of 0.05, with room for sums
+
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_chunks_have_the_loss_and_the_gradients_of_the_whole(reduced, reduced_idefics2, pictures, tmp_path, memory):
@@ -26,6 +28,7 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(reduced, reduced_id
             if "lora_B" in name:
                 torch.manual_seed(1)
                 torch.nn.init.normal_(parameter, std=0.3)
+        mllm.model.double()  # no order of summing matters; the embeddings alone are rounded to float32
         model, collator = StageModel("align", mllm, pictures, chunked), Collator("align", mllm, pictures, chunked)
         trainer = StageTrainer(model, collator, chunked.align, tmp_path / str(chunk))
         trainer.current_gradient_accumulation_steps = 1
@@ -33,11 +36,11 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(reduced, reduced_id
         value = trainer.training_step(model, inputs)
         results.append((value.item(), gradients(model)))
     (loss, whole), (other, parts) = results
-    assert other == pytest.approx(loss, rel=1e-6)
+    assert other == pytest.approx(loss, rel=TOLERANCE)
     assert parts.keys() == whole.keys()
     assert "temperature.logarithm" in whole
-    for name, gradient in whole.items():  # the rounding of other sums in float32 is far below a ten-thousandth
-        assert torch.allclose(parts[name], gradient, atol=1e-4 * gradient.abs().max().item()), name
+    for name, gradient in whole.items():
+        assert torch.allclose(parts[name], gradient, atol=TOLERANCE * gradient.abs().max().item()), name
 
 
 def peak_of_saved_tensors(run):
