@@ -20,7 +20,7 @@ from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 
 PHOTOS = Path(__file__).parents[4] / "shared/data/fgvr-mini"
-PER_SET = 7
+PER_SET = 5
 
 
 @pytest.fixture(scope="module")
