@@ -17,19 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and of those th
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait delay all others
 
 SLOWEST_FILES = (  # of the suite, handed out first: one that starts last leaves the other process without work
-    "test_occlusion.py",
-    "test_explanation.py",
-    "test_side_by_side.py",
-    "test_compare.py",
-    "test_processes.py",
-    "test_families.py",
-    "test_transformers_serve.py",
-    "test_embedded.py",
-    "test_page.py",
-    "test_bench.py",
-    "test_projection.py",
-    "test_capabilities.py",
-    "test_recogniser.py",
+    "recognition/test_occlusion.py",
+    "recognition/test_explanation.py",
+    "evaluation/test_side_by_side.py",
+    "tabs/test_compare.py",
+    "loop/test_processes.py",
+    "train/test_families.py",
+    "tests/test_transformers_serve.py",
+    "models/test_embedded.py",
+    "demo/test_page.py",
+    "evaluation/test_bench.py",
+    "embeddings/test_projection.py",
+    "evaluation/test_capabilities.py",
+    "recognition/test_recogniser.py",
 )
 
 CHAT = (
@@ -42,7 +42,7 @@ CHAT = (
 def pytest_collection_modifyitems(items):
     """Put the slowest files first (`--no-loadscope-reorder` keeps that order)."""
     order = {name: place for place, name in enumerate(SLOWEST_FILES)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    items.sort(key=lambda item: order.get(f"{item.path.parent.name}/{item.path.name}", len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)

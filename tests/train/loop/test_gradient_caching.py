@@ -12,7 +12,7 @@ from train.loop.trainable import add_adapter, set_trainable
 from train.loop.trainer import StageTrainer
 from train.objectives.stage_model import StageModel
 
-TOLERANCE = 1e-5  # half a unit in the last place of float32, 6e-8, over a temperature of 0.05, with room for sums
+TOLERANCE = 1e-4  # of the largest gradient: norms and embeddings round to float32 (6e-8), amplified by 1/temperature
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -28,7 +28,7 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(reduced, reduced_id
             if "lora_B" in name:
                 torch.manual_seed(1)
                 torch.nn.init.normal_(parameter, std=0.3)
-        mllm.model.double()  # no order of summing matters; the embeddings alone are rounded to float32
+        mllm.model.double()  # but for norms and embeddings, no order of summing matters
         model, collator = StageModel("align", mllm, pictures, chunked), Collator("align", mllm, pictures, chunked)
         trainer = StageTrainer(model, collator, chunked.align, tmp_path / str(chunk))
         trainer.current_gradient_accumulation_steps = 1
