@@ -1,5 +1,6 @@
-"""How a command of the terminal ends: without a traceback where the cause is not a fault of the program."""
+"""What the command lines share: exit statuses, error handling, and types of numeric arguments."""
 
+import argparse
 import functools
 import io
 import os
@@ -42,3 +43,23 @@ def exits_quietly(command: Callable[P, int]) -> Callable[P, int]:
         return status
 
     return run
+
+
+def at_least_one(text: str) -> int:
+    """Parse a whole number of at least 1, as the `type` of an argument."""
+    return _whole_number(text, 1)
+
+
+def natural(text: str) -> int:
+    """Parse a whole number of at least 0, as the `type` of an argument."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}")
+    return number

@@ -1,1 +1,1 @@
-"""What a person sees: one file per tab."""
+"""The Gradio page: its tabs and the parts they share."""

@@ -7,17 +7,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def at_least_one(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the option --model."""
     command.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")

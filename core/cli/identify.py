@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli.arguments import add_model, at_least_one
+from core.cli.arguments import add_model
+from core.console import at_least_one
 
 if TYPE_CHECKING:
     from core.cli.arguments import Commands

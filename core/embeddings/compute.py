@@ -9,12 +9,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from core.data.images import open_photo
 from core.data.photo_sets import LabelledPhoto
 from core.embeddings.embedding_set import FORMAT, EmbeddingSet
 from core.errors import UserError
 from core.models.checkpoint import read_manifest
+from core.models.scoring import pooled_features
 from core.progress import Progress, count_progress
 from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.taxonomy.categories import find_category, first_spellings, same_category
@@ -133,10 +135,6 @@ def _embed(
 
 def embed_photos(recogniser: "Recogniser", photos: "list[Image.Image]") -> tuple[np.ndarray, np.ndarray]:
     """Return the object embeddings [B, H] and pooled vision features [B, D] of B photos, as in an `EmbeddingSet`."""
-    import torch
-
-    from core.models.scoring import pooled_features
-
     mllm = recogniser.mllm
     with torch.no_grad():
         features = mllm.vision_features(photos)

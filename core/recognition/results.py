@@ -1,4 +1,4 @@
-"""What a model says of a photo, as plain records."""
+"""Records of a model's results for one photo."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

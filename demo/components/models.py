@@ -8,7 +8,7 @@ from threading import Lock
 from core.recognition.explanation import Explainer
 from core.recognition.label_space import LabelSpace
 from core.recognition.recogniser import Recogniser
-from core.zoo.registry import DEFAULT, availability, load, zoo
+from core.zoo.registry import DEFAULT, load
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 AUTO = "auto"  # the choice of no particular kind of thing
@@ -55,11 +55,6 @@ def example_photos() -> list[str]:
     spec = importlib.util.find_spec("sklearn")
     flower = Path(spec.origin).parent / "datasets/images/flower.jpg" if spec and spec.origin else None
     return [str(path) for path in (*sorted(EXAMPLES.glob("*.jpg")), flower) if path and path.is_file()]
-
-
-def ready_models() -> list[str]:
-    """Return the models that can be used now, also those downloaded or trained since the last call."""
-    return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 
 def default_choice(ready: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from core.data.photo_sets import MAX_PHOTOS
+from core.zoo.registry import available_models
 from demo.alignment import map_view
 from demo.alignment.controller import CLICK_A_POINT, AlignmentController, MapInputs, MapOutputs
 from demo.alignment.figure import COLOUR_BY
@@ -14,7 +15,7 @@ from demo.alignment.photos import Folder
 from demo.alignment.request import BUNDLED, CHOICES, MAX_MODELS, ONE, OWN, UPLOADED
 from demo.alignment.view_model import CAPTIONS, METHOD_NAMES
 from demo.components.events import FRESH, HEAVY, PRIVATE
-from demo.components.models import ModelPool, default_choice, ready_models
+from demo.components.models import ModelPool, default_choice
 
 INTRO = (
     "Circles are photos, diamonds attribute descriptions and stars category names, all in one embedding space. In an "
@@ -74,7 +75,7 @@ class AlignmentTab:
         return Path(tempfile.mkdtemp(dir=self._downloads.name))
 
     def _lay_out_photos_and_models(self) -> None:
-        ready = ready_models()
+        ready = available_models()
         paper = [name for name in CAPTIONS if name in ready]
         self.photos = gr.Radio(CHOICES["photos"], value=BUNDLED, label="Photos", elem_id="alignment-photos")
         self.uploads = gr.File(

@@ -26,11 +26,11 @@ from core.recognition.recogniser import UNKNOWN
 from core.taxonomy.categories import find_category, in_super_category, super_categories
 from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED
-from core.zoo.registry import availability, zoo
+from core.zoo.registry import availability, available_models, zoo
 from demo.components.endpoint import EndpointPanel
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY
-from demo.components.models import AUTO, ModelPool, example_photos, ready_models
+from demo.components.models import AUTO, ModelPool, example_photos
 from demo.components.uploads import opened_photo, uploaded
 
 SIDES = ("left", "right")
@@ -168,7 +168,7 @@ class CompareTab:
             **HEAVY,
         )
         models = [self.left, self.right]
-        page.load(lambda: dict.fromkeys(models, gr.Dropdown([*ready_models(), ENDPOINT])), None, models, **FRESH)
+        page.load(lambda: dict.fromkeys(models, gr.Dropdown([*available_models(), ENDPOINT])), None, models, **FRESH)
         self.stop.click(
             lambda: "Stopped.",
             None,

@@ -16,10 +16,11 @@ from core.evaluation.diagnosis import Diagnosis
 from core.evaluation.linear_probe import FOLDS
 from core.progress import Progress
 from core.storage.files import write_atomically
+from core.zoo.registry import available_models
 from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
-from demo.components.models import ModelPool, default_choice, ready_models
+from demo.components.models import ModelPool, default_choice
 from demo.components.templates import render
 from demo.components.uploads import uploaded
 
@@ -51,10 +52,10 @@ class DiagnoseTab:
             self.run, {self.photos, self.model}, [self.status, self.table, self.files], **PRIVATE, **HEAVY
         )
         self.cancel.click(lambda: "Cancelled.", None, self.status, cancels=[event], **FRESH)
-        page.load(lambda: gr.Dropdown(ready_models()), None, self.model, **FRESH)
+        page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
 
     def _lay_out(self) -> None:
-        ready = ready_models()
+        ready = available_models()
         gr.Markdown(ABOUT)
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):

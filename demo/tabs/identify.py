@@ -15,12 +15,12 @@ from core.recognition.results import Identification
 from core.storage.files import write_atomically
 from core.taxonomy.categories import distinct_names, dropped_sentence, find_category, super_categories
 from core.zoo.hub import UNCALIBRATED
-from core.zoo.registry import availability, zoo
+from core.zoo.registry import availability, available_models, zoo
 from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY
 from demo.components.explanation import explanation_html
-from demo.components.models import AUTO, ModelPool, default_choice, example_photos, ready_models
+from demo.components.models import AUTO, ModelPool, default_choice, example_photos
 from demo.components.occlusion import IdentifiedPhoto, OcclusionPanel
 from demo.components.uploads import opened_photo, uploaded
 from demo.history_store import History
@@ -46,7 +46,7 @@ class IdentifyTab:
         self._connect(page)
 
     def _lay_out_inputs(self, key: gr.BrowserState) -> None:
-        ready = ready_models()
+        ready = available_models()
         self.photo = gr.Image(
             type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
         )
@@ -100,7 +100,7 @@ class IdentifyTab:
             show_progress="minimal",
             **HEAVY,
         )
-        page.load(lambda: gr.Dropdown(ready_models()), None, self.model, **FRESH)
+        page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
         self.stop.click(
             lambda: "Stopped.",
             None,

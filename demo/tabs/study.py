@@ -21,10 +21,11 @@ from core.evaluation.study import (
 )
 from core.evaluation.study_report import accuracy_table, photo_table, save
 from core.taxonomy.categories import super_categories
+from core.zoo.registry import available_models
 from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
-from demo.components.models import ModelPool, ready_models
+from demo.components.models import ModelPool
 from demo.components.templates import render
 from demo.components.uploads import uploaded
 
@@ -50,7 +51,7 @@ class StudyTab:
         self._connect(page)
 
     def _lay_out_inputs(self) -> None:
-        ready = ready_models()
+        ready = available_models()
         first, second = [name if name in ready else None for name in PAIR]
         with gr.Column(min_width=320):
             self.photos = gr.File(file_count="multiple", label="Photos, or one ZIP", height=180, elem_id="study-photos")
@@ -100,7 +101,7 @@ class StudyTab:
         )
         self.number.input(self.show_page, {self.study, self.filter, self.number}, self.table, **PRIVATE)
         models = [self.model_a, self.model_b]
-        page.load(lambda: dict.fromkeys(models, gr.Dropdown(ready_models())), None, models, **FRESH)
+        page.load(lambda: dict.fromkeys(models, gr.Dropdown(available_models())), None, models, **FRESH)
 
     def run(self, values: dict) -> Iterator[dict]:
         """Put the uploaded photos through both models."""

@@ -127,6 +127,7 @@ def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
         (["--base", "/nowhere"], "/nowhere is neither a folder here"),
         (["--name", "../evil"], "cannot name a checkpoint"),
         (["--name", ""], "cannot name a checkpoint"),
+        (["--name", "finedefics-8b"], "is a model of the hub"),
         (["--data", "hf:nobody/nothing"], "nobody/nothing"),
     ],
 )

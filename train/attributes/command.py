@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.console import at_least_one, natural
+
 if TYPE_CHECKING:
     from train.data.records import Record
 
@@ -29,13 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     requests = argparse.ArgumentParser(add_help=False)
-    requests.add_argument("--concurrency", type=_positive, default=4, help="requests sent at the same time")
-    requests.add_argument("--tries", type=_positive, default=3, help="attempts per question until an answer can be used")
+    requests.add_argument("--concurrency", type=at_least_one, default=4, help="requests sent at the same time")
     requests.add_argument(
-        "--retries", type=_natural, default=5, help="after 429, 5xx, time-outs and dropped connections"
+        "--tries", type=at_least_one, default=3, help="attempts per question until an answer can be used"
     )
+    requests.add_argument("--retries", type=natural, default=5, help="after 429, 5xx, time-outs and dropped connections")
     requests.add_argument("--timeout", type=float, default=120.0, help="seconds for one answer")
-    requests.add_argument("--max-tokens", type=_positive, default=1000, help="of one answer")
+    requests.add_argument("--max-tokens", type=at_least_one, default=1000, help="of one answer")
     requests.add_argument("--price-in", type=float, default=0.0, help="of a million tokens sent, for the estimate")
     requests.add_argument("--price-out", type=float, default=0.0, help="of a million tokens received")
     requests.add_argument("--dry-run", action="store_true", help="print the estimate and one prompt; send nothing")
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     extract.add_argument("--vlm-model", required=True, help="a model of the endpoint, zoo:NAME, or knowledge")
     extract.add_argument("--data", required=True, help="labelled photos, as for `python -m train run`")
     extract.add_argument("--csv", default="train.csv", help="name of the CSV files that list the photos")
-    extract.add_argument("--limit", type=_positive, help="largest number of photos per category")
+    extract.add_argument("--limit", type=at_least_one, help="largest number of photos per category")
 
     summarise = steps.add_parser("summarise", parents=[common, requests], help="write a description of every photo")
     summarise.add_argument("--llm-model", required=True, help="a model of the endpoint, or template")
@@ -139,15 +141,3 @@ def _photos(options: argparse.Namespace) -> "list[Record]":
     if not chosen:
         raise UserError(f"{options.data} has no photos of the super-category {options.super_category!r}.")
     return chosen
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError("must be a whole number")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not (number := _natural(text)):
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from core.console import natural
 from train.choices import Variant
-from train.cli.arguments import add_data, add_preset, check_base, natural
+from train.cli.arguments import add_data, add_preset, check_base
 
 if TYPE_CHECKING:
     from train.cli.arguments import Commands

@@ -7,26 +7,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def at_least_one(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return _whole_number(text, 1)
-
-
-def natural(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if number < least:
-        raise argparse.ArgumentTypeError(f"must be at least {least}")
-    return number
-
-
 def add_data(command: argparse.ArgumentParser, csv: str) -> None:
     """Add the labelled photos, and the CSV files that list them (by default those named `csv`)."""
     command.add_argument(

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.cli.arguments import add_data, natural
+from core.console import natural
+from train.cli.arguments import add_data
 
 if TYPE_CHECKING:
     from core.recognition.recogniser import Recogniser

@@ -3,8 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, get_args
 
+from core.console import at_least_one
 from train.choices import NegativesBy
-from train.cli.arguments import add_data, add_preset, at_least_one, check_base
+from train.cli.arguments import add_data, add_preset, check_base
 
 if TYPE_CHECKING:
     from train.cli.arguments import Commands

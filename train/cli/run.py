@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from core.console import natural
 from train.choices import Variant
-from train.cli.arguments import add_data, add_preset, check_base, natural
+from train.cli.arguments import add_data, add_preset, check_base
 
 if TYPE_CHECKING:
     from train.cli.arguments import Commands
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from core.errors import UserError
     from core.storage.files import check_writable_folder
-    from core.zoo.registry import CHECKPOINTS
+    from core.zoo.registry import CHECKPOINTS, zoo
     from train.attributes.photo_files import load_descriptions
     from train.data.records import manifest_hash
     from train.data.source import labelled_for_training, name_of
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
         if options.name is None:
             raise UserError("The checkpoint needs a name: give one with --name.")
         check_name(options.name)
+        if (entry := zoo().get(options.name)) and entry.hub:
+            raise UserError(f"{options.name} is a model of the hub: give the checkpoint another name.")
         check_writable_folder(out)
     check_base(recipe.base)
     descriptions = load_descriptions(options.descriptions) if options.descriptions else None

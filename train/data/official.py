@@ -66,11 +66,6 @@ def data_sets() -> dict[str, DataSet]:
     return check_table(file, {name: {"id": name, **row} for name, row in rows.items()}, TypeAdapter(dict[str, DataSet]))
 
 
-def display_name(class_name: str) -> str:
-    """Return the display name of a category from the name of a class, which may begin with a number or a synset."""
-    return canonical_name(class_name)
-
-
 def detect(folder: Path) -> DataSet | None:
     """Return the data set whose official layout a folder has, complete or not; None if it has no such layout."""
     found = (name for name, layout in LAYOUTS.items() if any((folder / mark).exists() for mark in layout.marks))
@@ -108,7 +103,7 @@ def read_official(folder: Path, split: str) -> list[Record]:
             "%s lists %d of the %d %s photos of %s: results on them do not compare with published ones.",
             *(folder, len(listed), official, split, data_set.title),
         )
-    return [record(folder / photo, display_name(name), data_set.id) for photo, name in listed]
+    return [record(folder / photo, canonical_name(name), data_set.id) for photo, name in listed]
 
 
 def _check_lists(folder: Path, data_set: DataSet, lists: Lists) -> None:
@@ -158,7 +153,7 @@ def read_hub(name: str, split: str) -> list[Record]:
             stored = _store(row[photo]["bytes"] or Path(row[photo]["path"]).read_bytes())
         except (OSError, TypeError, Image.DecompressionBombError) as error:
             raise UserError(f"Row {number} of {name} ({split}) has no readable photo ({error}).") from error
-        records.append(record(stored, display_name(class_names[row[label]]), Path(name).name))
+        records.append(record(stored, canonical_name(class_names[row[label]]), Path(name).name))
     return records
 
 
@@ -220,8 +215,8 @@ def read_foci(file: Path) -> list[ClosedQuestion]:
     try:
         for name, entries in json.loads(file.read_text(encoding="utf-8")).items():
             for entry in entries:
-                options = tuple(display_name(official.get(option, option)) for option in entry["options"])
-                answer = display_name(official.get(name, name))
+                options = tuple(canonical_name(official.get(option, option)) for option in entry["options"])
+                answer = canonical_name(official.get(name, name))
                 if len(options) != 4 or len(set(options)) != 4 or answer not in options:
                     raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
                 if entry["groundtruth"] != name:

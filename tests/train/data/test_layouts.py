@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from core.errors import UserError
-from train.data.official import data_sets, detect, display_name, read_official
+from core.taxonomy.categories import canonical_name
+from train.data.official import data_sets, detect, read_official
 
 IDS = list(data_sets())
 
@@ -140,22 +141,25 @@ def test_every_layout_is_recognised_and_read_by_its_split(replica, caplog):
                 "Cedar_Waxwing_0.jpg": "Cedar Waxwing",
             },
         ),
-        ("dog-120", "test", {"n02085620_10.jpg": "Chihuahua", "n02086240_14.jpg": display_name("Shih-Tzu")}),
+        ("dog-120", "test", {"n02085620_10.jpg": "Chihuahua", "n02086240_14.jpg": canonical_name("Shih-Tzu")}),
         ("pet-37", "train", {"Abyssinian_100.jpg": "Abyssinian", "american_bulldog_100.jpg": "American Bulldog"}),
         (
             "flower-102",
             "train",  # with the validation part
             {
-                "image_00001.jpg": display_name("pink primrose"),
-                "image_00003.jpg": display_name("passion flower"),
-                "image_00004.jpg": display_name("ball moss"),
+                "image_00001.jpg": canonical_name("pink primrose"),
+                "image_00003.jpg": canonical_name("passion flower"),
+                "image_00004.jpg": canonical_name("ball moss"),
             },
         ),
-        ("aircraft-102", "train", {"0034309.jpg": "707-320", "1025794.jpg": display_name("BAE 146-200")}),
+        ("aircraft-102", "train", {"0034309.jpg": "707-320", "1025794.jpg": canonical_name("BAE 146-200")}),
         (
             "car-196",
             "test",
-            {"00001.jpg": display_name("Acura TL Sedan 2012"), "00002.jpg": display_name("AM General Hummer SUV 2000")},
+            {
+                "00001.jpg": canonical_name("Acura TL Sedan 2012"),
+                "00002.jpg": canonical_name("AM General Hummer SUV 2000"),
+            },
         ),
     ],
 )

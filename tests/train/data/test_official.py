@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
+from core.taxonomy.categories import canonical_name
 from core.taxonomy.names import normalise
-from train.data.official import ClosedQuestion, data_sets, display_name, read_foci, read_hub
+from train.data.official import ClosedQuestion, data_sets, read_foci, read_hub
 from train.data.records import record
 
 FOCI = Path(__file__).parents[4] / "shared" / "data" / "foci"
@@ -24,7 +25,7 @@ def test_the_table_and_the_class_names_agree(name):
     data_set = data_sets()[name]
     names = data_set.class_names()
     assert len(names) == data_set.classes
-    assert len({display_name(n) for n in names}) == data_set.classes  # no two become one category
+    assert len({canonical_name(n) for n in names}) == data_set.classes  # no two become one category
     assert set(data_set.foci_names.values()) <= set(names)
     assert data_set.open_question.endswith(f"{data_set.noun} shown in the image?")
     assert data_set.closed_question.startswith(f"Which of these {data_set.noun}")
@@ -51,7 +52,7 @@ def test_foci_and_the_data_sets_name_the_same_classes(name):
 def test_foci_asks_about_the_official_test_photos(name):
     data_set, questions = data_sets()[name], read_foci(FOCI / f"{name}.json")
     assert len(questions) == data_set.test
-    known = {display_name(n) for n in data_set.class_names()}
+    known = {canonical_name(n) for n in data_set.class_names()}
     assert {option for question in questions for option in question.options} == known
     # One photo of the dogs is asked about twice, with other options.
     assert len({question.image for question in questions}) == data_set.test - (name == "dog-120")
@@ -68,7 +69,7 @@ def foci_file(path, **changes):
 
 
 def test_foci_questions_get_the_names_of_the_data_set(tmp_path):
-    options = tuple(map(display_name, ("ball moss", "rose", "lotus", "azalea")))
+    options = tuple(map(canonical_name, ("ball moss", "rose", "lotus", "azalea")))
     assert read_foci(foci_file(tmp_path / "q.json")) == [ClosedQuestion("image_1.jpg", options, options[0])]
 
 
