@@ -118,10 +118,10 @@ class CompareTab:
                     self.left, self.right = (_model_choice(*side, ready) for side in zip(SIDES, chosen, strict=True))
                 self.group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
                 self.truth = gr.Textbox(
-                    label="Its true name (optional)", info="With it, the page says who is right.", max_lines=1
+                    "", label="Its true name (optional)", info="With it, the page says who is right.", max_lines=1
                 )
                 with gr.Accordion("Options of the multiple choice", open=False), gr.Row():
-                    self.options = [gr.Textbox(label=letter, min_width=220, max_lines=1) for letter in LETTERS]
+                    self.options = [gr.Textbox("", label=letter, min_width=220, max_lines=1) for letter in LETTERS]
                 self.endpoint = EndpointPanel(page)
                 with gr.Row():
                     self.start = gr.Button("Compare", variant="primary", elem_id="compare")

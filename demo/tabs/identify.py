@@ -53,6 +53,7 @@ class IdentifyTab:
         self.group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
         with gr.Accordion("Candidate names, model", open=False):
             self.candidates = gr.Textbox(
+                "",  # a default for the HTTP API
                 label="Candidate names (optional, one per line)",
                 info="Only these names are ranked. Probabilities are calibrated for known categories.",
                 lines=4,

@@ -53,6 +53,12 @@ def test_the_interface_has_clean_names(client):
     assert list(names) == ["/identify", "/compare"]
 
 
+def test_the_interface_requires_a_photo_alone(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"].values()
+    required = [[p["parameter_name"] for p in e["parameters"] if not p["parameter_has_default"]] for e in endpoints]
+    assert required == [["photo"], ["photo"]]
+
+
 def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):
     from demo.page import build
 
