@@ -50,12 +50,13 @@ def run(options: argparse.Namespace) -> None:
         options.preset, options.set, **{key: value for key, value in changes.items() if value is not None}
     )
     out = options.out or CHECKPOINTS
-    if not options.dry_run:
-        if options.name is None:
-            raise UserError("The checkpoint needs a name: give one with --name.")
+    if options.name is not None:
         check_name(options.name)
         if (entry := zoo().get(options.name)) and entry.hub:
             raise UserError(f"{options.name} is a model of the hub: give the checkpoint another name.")
+    elif not options.dry_run:
+        raise UserError("The checkpoint needs a name: give one with --name.")
+    if not options.dry_run:
         check_writable_folder(out)
     check_base(recipe.base)
     descriptions = load_descriptions(options.descriptions) if options.descriptions else None
