@@ -205,7 +205,9 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert results["mean"]["top5"] == 1
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
     assert main(["evaluate", "--data", str(data)]) == 0
-    assert "mean" in capsys.readouterr().out
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == list(results["mean"])
+    assert rows[-1][0] == "mean"
 
 
 def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tmp_path, monkeypatch, capsys):

@@ -82,9 +82,9 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
         print(json.dumps(results))
         return
     columns = list(results["mean"])
-    print(f"{'':12}" + "".join(f"{column:>22}" for column in columns))
+    print(f"{'':12}" + "".join(f" {column:>22}" for column in columns))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
-        print(f"{name:12}" + "".join(f"{row[column]:>22}" for column in columns))
+        print(f"{name:12}" + "".join(f" {row[column]:>22}" for column in columns))
 
 
 def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tuple[list[Record], list[Record]]":
