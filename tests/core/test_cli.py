@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,15 @@ from core.cli import main
 FLOWER = str(Path(sklearn.__file__).parent / "datasets/images/flower.jpg")
 
 
-def test_help_is_instant():
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "core", "--help"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
+def test_help_loads_nothing_heavy():
+    script = (
+        "import contextlib, sys\n"
+        "from core.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main(['--help'])\n"
+        "assert not {'torch', 'transformers', 'gradio', 'numpy', 'PIL', 'pydantic'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
 def test_models_are_listed_with_their_state(capsys):

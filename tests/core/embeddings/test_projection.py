@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -106,16 +105,14 @@ def test_only_what_matters_for_the_method_makes_another_map(maps, blobs, no_proc
         run(project(blobs + 1, settings))
 
 
-def test_a_kept_map_opens_quickly_without_the_libraries_that_made_it(maps, blobs, tmp_path):
+def test_a_cached_map_opens_without_the_libraries_that_made_it(maps, blobs, tmp_path):
     np.save(tmp_path / "blobs.npy", blobs)
     script = (
-        "import sys, time, numpy as np\n"
+        "import sys, numpy as np\n"
         "from core.embeddings.projection import ProjectionConfig, project\n"
         "from core.progress import run\n"
         f"matrix = np.load({str(tmp_path / 'blobs.npy')!r})\n"
-        "began = time.process_time()\n"
         "assert run(project(matrix, ProjectionConfig(method='umap', perplexity=10))).cached\n"
-        "assert time.process_time() - began < 0.5\n"
         "assert not {'umap', 'numba', 'sklearn', 'torch', 'scipy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=child.ROOT)
@@ -148,10 +145,8 @@ def test_closing_kills_the_process_and_leaves_nothing(blobs, tmp_path, monkeypat
     while next(steps).fraction < 0.05:
         pass
     (process,) = children()
-    began = time.monotonic()
     next(steps)
     steps.close()
-    assert time.monotonic() - began < 2
     assert not process.is_running()
     assert not list(tmp_path.rglob("*.npz"))
 

@@ -2,7 +2,6 @@ import copy
 import json
 import random
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,15 +34,14 @@ def explainer(recogniser):
 
 @pytest.fixture(scope="module")
 def explained(explainer, cat):
-    """An identification before and behind its explanation, what was looked at, and the first bars' CPU seconds."""
+    """An identification before and behind its explanation, what was looked at, and the label space."""
     space = explainer.recogniser.label_space(super_category="cat")
     encoding = explainer.recogniser.encode(cat)
     states = explainer.stream(encoding, space)
-    species, started = next(states), time.process_time()
-    bars, seconds = next(states), time.process_time() - started
+    species, bars = next(states), next(states)
     assert bars.explanation.evidence
     assert not bars.explained  # only the runner-up was compared
-    return species, next(states), encoding, space, seconds
+    return species, next(states), encoding, space
 
 
 def held_out_photos():
@@ -78,14 +76,13 @@ def test_attributes_of_the_true_category_outrank_those_of_another(recogniser):
 
 
 def test_the_reasons_come_right_behind_the_species(explained):
-    species, reasons, _, _, seconds = explained
+    species, reasons, _, _ = explained
     assert species.explanation is None
     assert not species.explained
     assert reasons.explained  # by all the names that are compared
     assert reasons.species == species.species
     assert not reasons.answer
     assert reasons.seconds["explanation"] > 0
-    assert seconds < 3  # of CPU, whatever else runs: under 1 on two idle cores
 
 
 def test_every_attribute_of_the_first_names_has_evidence(explained):
@@ -100,7 +97,7 @@ def test_every_attribute_of_the_first_names_has_evidence(explained):
 
 
 def test_similarities_are_the_similarities_of_the_method(explained, recogniser):
-    _, result, encoding, space, _ = explained
+    _, result, encoding, space = explained
     evidence = result.explanation.evidence[0]
     group = super_categories()["cat"]
     alone = recogniser.mllm.embed_texts([phrase(group, m.attribute, m.value) for m in evidence.attributes]).cpu()
@@ -114,7 +111,7 @@ def test_similarities_are_the_similarities_of_the_method(explained, recogniser):
 
 
 def test_phrases_are_embedded_once(explainer, explained, monkeypatch):
-    _, result, encoding, space, _ = explained
+    _, result, encoding, space = explained
     monkeypatch.setattr(
         "core.recognition.explanation.embed_with_shared_prefix", lambda *_: pytest.fail("embedded again")
     )
@@ -152,7 +149,7 @@ def test_the_share_of_the_ranking_by_hand():
 
 
 def test_the_share_follows_the_weights_of_the_calibration(recogniser, explained):
-    _, result, encoding, space, _ = explained
+    _, result, encoding, space = explained
     assert 0 <= result.explanation.ranking_share < 0.01  # the shipped model ranks by words
     by_names = copy.copy(recogniser)
     by_names.calibration = Calibration(name_weight=10.0, likelihood_weight=0.0)
@@ -205,7 +202,7 @@ def test_a_model_whose_texts_are_not_aligned_explains_nothing(cat):
 
 
 def test_a_model_without_descriptions_explains_nothing(recogniser, explained, monkeypatch):
-    _, result, encoding, space, _ = explained
+    _, result, encoding, space = explained
     names = recogniser.label_space()
     monkeypatch.setattr(recogniser, "label_space", lambda: replace(names, descriptions=names.names.clone()))
     explainer = Explainer(recogniser)

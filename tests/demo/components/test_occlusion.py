@@ -1,5 +1,4 @@
 import itertools
-import time
 from dataclasses import replace
 
 import gradio as gr
@@ -36,9 +35,7 @@ def identified(recogniser):
 
 @pytest.mark.parametrize("subject", [SPECIES, "coat"])
 def test_a_map_is_drawn_row_by_row_and_blended_anew(panel, identified, subject):
-    started = time.process_time()
     first, *steps = draw(panel, identified, subject)
-    assert time.process_time() - started < 48  # of CPU, whatever else runs: under 8 on two idle cores
     assert first[panel.picture] is first[panel.finished] is None
     assert len(steps) == GRID
     assert f"{GRID} of {GRID} rows" in steps[-1][panel.status]
