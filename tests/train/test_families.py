@@ -31,7 +31,7 @@ def recipe_for(preset, base, steps):
 
 @pytest.mark.parametrize(
     ("preset", "model", "steps"),
-    [("idefics2-8b-qlora", "reduced_idefics2", 20), ("smolvlm-256m-lora", "reduced_idefics3", 3)],
+    [("idefics2-8b-qlora", "reduced_idefics2", 3), ("smolvlm-256m-lora", "reduced_idefics3", 3)],
 )
 def test_a_preset_goes_all_the_way(preset, model, steps, birds, tmp_path, request):
     base = request.getfixturevalue(model)

@@ -31,7 +31,7 @@ from core.zoo.registry import load
 
 
 class Scripted:
-    """A side that says what it is told; an exception in the script is raised."""
+    """A side that replies by a script; it raises the exceptions in it and waits for the events."""
 
     def __init__(self, name, script):
         self.name = name
@@ -44,6 +44,9 @@ class Scripted:
             for reply in self.script:
                 if isinstance(reply, Exception):
                     raise reply
+                if isinstance(reply, threading.Event):
+                    assert reply.wait(60)
+                    continue
                 self.said += 1
                 time.sleep(0.005)
                 yield ModelOutput(said.result, reply=reply)
@@ -60,9 +63,12 @@ def run(*sides):
 
 
 def test_both_columns_grow_at_the_same_time():
-    states = run(Scripted("a", "abcdefgh"), Scripted("b", "ABCDEFGH"))
-    assert [said.reply for said in states[-1]] == ["h", "H"]
-    assert any(left.reply not in ("", "h") and right.reply not in ("", "H") for left, right in states)
+    both = threading.Event()  # set when both have begun; neither ends before
+    sides = [Scripted("a", ["a", both, "b"]), Scripted("b", ["A", both, "B"])]
+    for outputs in side_by_side(sides, [empty_output(side.name) for side in sides], ask):
+        if [output.reply for output in outputs] == ["a", "A"]:
+            both.set()
+    assert [output.reply for output in outputs] == ["b", "B"]
 
 
 @pytest.mark.parametrize(
@@ -238,13 +244,13 @@ def cat():
 
 
 def test_two_models_on_one_base_say_what_each_says_alone(recogniser, baseline, cat, monkeypatch):
-    alone = recogniser.identify(cat)
+    alone = recogniser.identify(cat, super_category="cat")
     photos = []
     for model in (recogniser, baseline):
         see = model.mllm.vision_features
         monkeypatch.setattr(model.mllm, "vision_features", lambda views, see=see: photos.append(views) or see(views))
     eyes = SharedVisionEncoder(cat)
-    sides = [Local(model, model.label_space(), eyes) for model in (recogniser, baseline)]
+    sides = [Local(model, model.label_space(super_category="cat"), eyes) for model in (recogniser, baseline)]
     states = list(side_by_side(sides, [empty_output(side.name) for side in sides], ask))
     assert len(photos) == 1
     ours, theirs = states[-1]

@@ -158,7 +158,7 @@ def test_the_share_follows_the_weights_of_the_calibration(recogniser, explained)
 
 
 def test_the_weighted_scores_of_a_name_add_up_to_its_logit(recogniser, explained):
-    species, _, encoding, space, _ = explained
+    species, _, encoding, space = explained
     logits = recogniser.logits(recogniser.score(encoding, space))
     for name in species.species:
         assert sum(name.weighted_scores) == pytest.approx(logits[space.labels.index(name.name)].item(), abs=1e-4)
@@ -212,7 +212,8 @@ def test_a_model_without_descriptions_explains_nothing(recogniser, explained, mo
     assert "has no descriptions of its categories" in explanation.sentence
 
 
-def test_the_command_line_explains(capsys, tmp_path, cat):
+def test_the_command_line_explains(recogniser, capsys, tmp_path, cat, monkeypatch):
+    monkeypatch.setattr("core.zoo.registry.load", lambda *_: recogniser)
     cat.save(tmp_path / "cat.png")
     assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--top", "1"]) == 0
     out = capsys.readouterr().out
