@@ -57,11 +57,13 @@ def test_keep_correct_export_delete(tab, browser, address, tmp_path):
 
 
 def test_two_windows_of_one_browser_share_their_rows(tab):
+    has_key = "localStorage.getItem('finedefics-history')"
+    tab.wait_for_function(has_key)  # made when the browser opens its first window
     other = tab.context.new_page()  # opened before anything is kept
     other.goto(tab.url)
     for window in (tab, other):
         expect(window.get_by_label("Keep my identifications on this machine")).to_be_visible(timeout=60_000)
-        window.wait_for_function("localStorage.getItem('finedefics-history')")
+        window.wait_for_function(has_key)
         window.get_by_label("Keep my identifications on this machine").check()
     identify_the_cat(tab)
     other.reload()
