@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UserError
-from core.taxonomy.categories import canonical_name, first_spellings
+from core.taxonomy.categories import canonical_name, first_spellings, name_key
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def check_no_leakage(train: list[Record], test: list[Record]) -> None:
 
 def split_known(records: list[Record], categories: list[str]) -> tuple[list[Record], list[Record]]:
     """Return the records whose category is among `categories`, and the others."""
-    names = {name.casefold() for name in categories}
-    known = [record for record in records if record.category.casefold() in names]
-    return known, [record for record in records if record.category.casefold() not in names]
+    names = set(map(name_key, categories))
+    known = [record for record in records if name_key(record.category) in names]
+    return known, [record for record in records if name_key(record.category) not in names]
 
 
 def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:

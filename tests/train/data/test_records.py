@@ -1,23 +1,10 @@
+from pathlib import Path
+
 import pytest
-from PIL import Image
 
 from core.errors import UserError
-from train.data.records import check_no_leakage, split_calibration
+from train.data.records import Record, check_no_leakage, split_calibration, split_known
 from train.data.source import read_folder
-
-
-def photo(path, shade):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), (shade % 256, shade // 256, 0)).save(path)
-
-
-@pytest.fixture
-def class_folders(tmp_path):
-    for i in range(25):
-        photo(tmp_path / "birds" / "Cedar_Waxwing" / f"{i}.png", i)
-    for i in range(5):
-        photo(tmp_path / "birds" / "Bohemian_Waxwing" / f"{i}.png", 100 + i)
-    return tmp_path / "birds"
 
 
 def test_the_calibration_part_is_fixed_and_spares_small_categories(class_folders):
@@ -33,3 +20,10 @@ def test_leakage_between_train_and_test_is_an_error(class_folders):
     check_no_leakage(records[:10], records[10:])
     with pytest.raises(UserError, match="1 test photos are also training photos"):
         check_no_leakage(records[:10], records[9:])
+
+
+def test_categories_are_known_in_any_spelling():
+    records = [Record(Path("1.jpg"), name, "", "") for name in ("Death_Cap", "Cep")]
+    known, unknown = split_known(records, ["death cap"])
+    assert [record.category for record in known] == ["Death_Cap"]
+    assert [record.category for record in unknown] == ["Cep"]

@@ -19,15 +19,6 @@ def photo(path, shade):
 
 
 @pytest.fixture
-def class_folders(tmp_path):
-    for i in range(25):
-        photo(tmp_path / "birds" / "Cedar_Waxwing" / f"{i}.png", i)
-    for i in range(5):
-        photo(tmp_path / "birds" / "Bohemian_Waxwing" / f"{i}.png", 100 + i)
-    return tmp_path / "birds"
-
-
-@pytest.fixture
 def csv_folder(class_folders):
     rows = [f"{p.relative_to(class_folders)},{p.parent.name}" for p in sorted(class_folders.glob("*/*.png"))]
     (class_folders / "train.csv").write_text("\n".join(["image_path,label", *rows]))
