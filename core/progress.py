@@ -13,6 +13,8 @@ from typing import TypeVar
 
 LOG_SECONDS = 5.0  # between two lines of progress in a log
 
+Step = TypeVar("Step")
+Update = TypeVar("Update")
 Result = TypeVar("Result")
 
 
@@ -24,7 +26,7 @@ class Progress:
     message: str
 
 
-def run(steps: Generator[Progress, None, Result], on_progress: Callable[[Progress], object] | None = None) -> Result:
+def run(steps: Generator[Step, None, Result], on_progress: Callable[[Step], object] | None = None) -> Result:
     """Run a computation to its end and return its result; `on_progress` is called with every progress."""
     with closing(steps):
         while True:
@@ -56,18 +58,30 @@ def count_progress(done: int, total: int, started: float, what: str = "photos") 
     return Progress(done / total, f"{text}, {time_left(done, total, started)}.")
 
 
-def part(
-    steps: Generator[Progress, None, Result], start: float, end: float, prefix: str = ""
-) -> Generator[Progress, None, Result]:
-    """Run a computation as the part from `start` to `end` of a larger one, with a `prefix` to its messages."""
+def map_progress(
+    steps: Generator[Step, None, Result], convert: Callable[[Step], Update | None]
+) -> Generator[Update, None, Result]:
+    """Run a computation and yield each progress as `convert` returns it, except None; return the result."""
     with closing(steps):
         while True:
             try:
                 progress = next(steps)
-            except StopIteration as stop:
-                result: Result = stop.value
+            except StopIteration as end:
+                result: Result = end.value
                 return result
-            yield Progress(start + progress.fraction * (end - start), f"{prefix}{progress.message}")
+            if (update := convert(progress)) is not None:
+                yield update
+
+
+def part(
+    steps: Generator[Progress, None, Result], start: float, end: float, prefix: str = ""
+) -> Generator[Progress, None, Result]:
+    """Run a computation as the part from `start` to `end` of a larger one, with a `prefix` to its messages."""
+
+    def scaled(progress: Progress) -> Progress:
+        return Progress(start + progress.fraction * (end - start), f"{prefix}{progress.message}")
+
+    return (yield from map_progress(steps, scaled))
 
 
 def log_progress(log: logging.Logger, prefix: str = "") -> Callable[[Progress], None]:

@@ -24,9 +24,9 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare two models on a set of photos; what was done before Ctrl-C is saved as well."""
-    from core.data.photo_sets import open_photo_set
+    from core.data.photo_sets import REPORT_FILES, open_photo_set
     from core.evaluation.study import EVERYTHING, OWN_LABELS, Study, check_models, choose_candidates, examine
-    from core.evaluation.study_report import REPORT_FILES, save
+    from core.evaluation.study_report import save
     from core.storage.files import check_writable_file
     from core.taxonomy.categories import in_super_category
     from core.zoo.registry import find_entry, load

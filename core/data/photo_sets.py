@@ -25,7 +25,8 @@ from core.taxonomy.categories import canonical_name
 MAX_PHOTOS = 2_000
 MAX_TABLE = 2 * 2**20  # bytes of a CSV of labels
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-REPORT = {"study.csv", "study.json", "study.html"}  # an earlier report in the folder of photos is no part of the set
+# Written by a study: an earlier report in the folder of photos is no part of the set.
+REPORT_FILES = ("study.csv", "study.json", "study.html")
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _labelled(files: list[_File], any_size: bool, folder: Path | None = None) ->
     files = [
         file
         for file in files
-        if posixpath.basename(file.name) not in REPORT or posixpath.dirname(file.name) not in reports
+        if posixpath.basename(file.name) not in REPORT_FILES or posixpath.dirname(file.name) not in reports
     ]
     tables = [file for file in files if file.name.lower().endswith(".csv")]
     if len(tables) > 1:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.data.images import data_url
+from core.data.photo_sets import REPORT_FILES
 from core.evaluation.study import Study, StudyRow, Verdict
 from core.storage.files import inert, write_atomically
 
@@ -20,8 +21,6 @@ TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
 )
 TEMPLATES.filters["data_url"] = data_url
-
-REPORT_FILES = ("study.csv", "study.json", "study.html")
 
 
 def save(study: Study, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import StoppingCriteria, TextIteratorStreamer
 
 from core.models.vlm import VisionLanguageModel
+from core.progress import run
 from core.taxonomy.descriptions import clause_start
 
 ANSWER_TOKENS = 24
@@ -104,13 +105,7 @@ class TextWriter:
 
     def attribute_values(self, question: str, attributes: Sequence[str], tokens: Tensor) -> dict[str, str]:
         """Return the value that the model writes for each attribute of one photo [1, L, H]; see `describe`."""
-        pieces = self.describe(question, attributes, tokens)
-        while True:
-            try:
-                next(pieces)
-            except StopIteration as finished:
-                values: dict[str, str] = finished.value
-                return values
+        return run(self.describe(question, attributes, tokens))
 
     def _settings(self, limit: int, until: str = "") -> dict[str, Any]:
         ends = self._mllm.tokenizer(until, add_special_tokens=False).input_ids if until else []

@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from gradio.components import Component
 
 from core.embeddings.bundled import with_embeddings
 from core.errors import UserError
-from core.progress import Progress
+from core.progress import Progress, map_progress
 from demo.alignment import export
 from demo.alignment.figure import COLOUR_BY
 from demo.alignment.photos import Folder, thumbnails
@@ -84,14 +83,7 @@ class AlignmentController:
                 yield self._display(view)
 
     def _report(self, steps: Generator[Progress, None, MapView]) -> Generator[Update, None, MapView]:
-        with closing(steps):
-            while True:
-                try:
-                    progress = next(steps)
-                except StopIteration as end:
-                    view: MapView = end.value
-                    return view
-                yield {self._out.status: html.escape(progress.message)}
+        return (yield from map_progress(steps, lambda progress: {self._out.status: html.escape(progress.message)}))
 
     def _display(self, view: MapView) -> Update:
         return {

@@ -20,6 +20,7 @@ from core.evaluation.side_by_side import (
     side_by_side,
     verdict,
 )
+from core.evaluation.study import PAIR
 from core.models.openai_endpoint import Endpoint, EndpointSettings
 from core.recognition.label_space import MAX_LABEL_LENGTH
 from core.recognition.recogniser import UNKNOWN
@@ -37,7 +38,6 @@ SIDES = ("left", "right")
 ENDPOINT = "endpoint"
 NO_MODEL = "no model"
 LARGE = ("idefics2-8b", "finedefics-8b")
-SMALL = ("idefics2-tiny", "finedefics-tiny")
 NO_ENDPOINT = (
     "No endpoint is set: give its address and its model under 'Endpoint', or set OPENAI_MODEL (and OPENAI_BASE_URL, "
     "OPENAI_API_KEY) before the app is started."
@@ -99,8 +99,8 @@ class CompareTab:
     def _lay_out_inputs(self, page: gr.Blocks) -> None:
         states = {name: availability(entry) for name, entry in zoo().items()}
         ready = [name for name, state in states.items() if state == "ready"]
-        chosen = LARGE if set(LARGE) <= set(ready) else SMALL
-        if chosen == SMALL:
+        chosen = LARGE if set(LARGE) <= set(ready) else PAIR
+        if chosen == PAIR:
             _tell_why_small(states)
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
@@ -270,7 +270,7 @@ def _model_choice(side: str, name: str, ready: list[str]) -> gr.Dropdown:
 def _tell_why_small(states: dict[str, str]) -> None:
     reasons = [f"{name}: {states.get(name, 'not among the models')}" for name in LARGE if states.get(name) != "ready"]
     gr.Textbox(
-        f"{' and '.join(LARGE)} cannot both run here, so that {' and '.join(SMALL)}, the small embedded models, "
+        f"{' and '.join(LARGE)} cannot both run here, so that {' and '.join(PAIR)}, the small embedded models, "
         f"are compared unless others are chosen. {' '.join(reasons)}",
         show_label=False,
         container=False,

@@ -14,7 +14,7 @@ from core.evaluation.capabilities import diagnose
 from core.evaluation.capability_report import as_csv, as_dict, provenance, reading, table
 from core.evaluation.diagnosis import Diagnosis
 from core.evaluation.linear_probe import FOLDS
-from core.progress import Progress
+from core.progress import Progress, map_progress
 from core.storage.files import write_atomically
 from core.zoo.registry import available_models
 from demo.components.downloads import new_download_folder
@@ -96,16 +96,16 @@ class DiagnoseTab:
 
     def _with_progress(self, steps: Generator[Progress, None, Diagnosis]) -> Generator[dict, None, Diagnosis]:
         """Show the progress of a diagnosis at most every `UPDATE_SECONDS`, and return the diagnosis."""
-        shown = 0.0
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                diagnosis: Diagnosis = end.value
-                return diagnosis
-            if time.monotonic() - shown >= UPDATE_SECONDS:
-                shown = time.monotonic()
-                yield {self.status: progress.message}
+        updated = 0.0
+
+        def update(progress: Progress) -> dict | None:
+            nonlocal updated
+            if time.monotonic() - updated < UPDATE_SECONDS:
+                return None
+            updated = time.monotonic()
+            return {self.status: progress.message}
+
+        return (yield from map_progress(steps, update))
 
 
 def diagnosis_html(diagnosis: Diagnosis) -> str:
