@@ -59,10 +59,12 @@ def float32():
 @pytest.fixture(scope="session")
 def mllm():
     """The embedded base in float32 with a random connector (seeded): real weights, nothing learned."""
+    import torch
+
     from core.models.embedded import load_mllm
     from train.objectives.stage_model import initialise_connector
 
-    model = load_mllm()
+    model = load_mllm(torch.float32)
     initialise_connector(model, seed=0)
     return model
 
