@@ -16,6 +16,10 @@ from core.models.embedded import ensure_base
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and of those that tests start
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait delay all others
 
+PROCESSORS = {"default": "SSE41", "avx2": "AVX2"}  # what oneDNN calls those that ATen may be told to take
+if os.environ.get("ATEN_CPU_CAPABILITY") in PROCESSORS:  # half of PyTorch on another processor than the rest fails
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", PROCESSORS[os.environ["ATEN_CPU_CAPABILITY"]])
+
 SLOWEST_FILES = (  # of the suite, handed out first: one that starts last leaves the other process without work
     "recognition/test_occlusion.py",
     "recognition/test_explanation.py",
