@@ -15,6 +15,7 @@ from core.models.embedded import ensure_base
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and of those that tests start
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait delay all others
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # a heap per thread keeps what that thread has freed
 
 PROCESSORS = {"default": "SSE41", "avx2": "AVX2"}  # what oneDNN calls those that ATen may be told to take
 if os.environ.get("ATEN_CPU_CAPABILITY") in PROCESSORS:  # half of PyTorch on another processor than the rest fails
