@@ -21,14 +21,16 @@ PROCESSORS = {"default": "SSE41", "avx2": "AVX2"}  # what oneDNN calls those tha
 if os.environ.get("ATEN_CPU_CAPABILITY") in PROCESSORS:  # half of PyTorch on another processor than the rest fails
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", PROCESSORS[os.environ["ATEN_CPU_CAPABILITY"]])
 
-SLOWEST_FILES = (  # of the suite, handed out first: one that starts last leaves the other process without work
+# Of the suite, handed out first: one that starts last leaves the other process without work. The two that start large
+# processes of their own go to one process, one after the other, before it holds models.
+SLOWEST_FILES = (
+    "loop/test_processes.py",
     "recognition/test_occlusion.py",
+    "tests/test_transformers_serve.py",
     "recognition/test_explanation.py",
     "evaluation/test_side_by_side.py",
     "tabs/test_compare.py",
-    "loop/test_processes.py",
     "train/test_families.py",
-    "tests/test_transformers_serve.py",
     "models/test_embedded.py",
     "demo/test_page.py",
     "evaluation/test_bench.py",
