@@ -45,8 +45,9 @@ def text_model(tmp_path_factory):
 
 def save_text_model(folder):
     mllm = load_mllm(torch.float32)
-    model = LlamaForCausalLM(mllm.model.config.text_config)
-    model.model.load_state_dict(mllm.text_model.state_dict())
+    with torch.device("meta"):  # its weights are those of the base, not a copy of half a gigabyte
+        model = LlamaForCausalLM(mllm.model.config.text_config)
+    model.model = mllm.text_model
     model.tie_weights()
     model.generation_config.repetition_penalty = 1.15  # so small a model goes round in circles without
     model.save_pretrained(folder)
