@@ -13,7 +13,9 @@ class CategoryEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    group: Text | None = None  # family, breed group, make or maker
     aliases: list[Text] = []
+    indistinct_from: dict[Text, Text] = {}  # look-alike -> why fewer than two values tell it apart
     values: dict[Text, Text]  # attribute -> value
 
 
