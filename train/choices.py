@@ -4,3 +4,4 @@ from typing import Literal
 
 Variant = Literal["full", "object-category", "finetune"]
 NegativesBy = Literal["descriptions", "photos", "both"]
+STAGE_NAMES = ("encoder", "warmup", "align", "instruct")

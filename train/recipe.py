@@ -45,15 +45,13 @@ class Adapter(Settings):
     on_connector: bool = True  # add adapters to the connector; else train the connector itself
 
 
-class Stage(Settings):
-    """One optimisation: steps of AdamW with linear warm-up. `photos` are per step, over all processes."""
+class Optimisation(Settings):
+    """Steps of AdamW with linear warm-up. `photos` are per step, over all processes."""
 
     photos: Positive
     steps: Count = 0  # 0: as many as `epochs` passes over the photos take
     epochs: Weight = 1.0
     photos_at_once: Count = 0  # per process, in one pass; 0: its whole share of `photos`
-    connector_lr: Weight = 2e-4
-    adapter_lr: Weight = 2e-4
     schedule: Literal["linear", "cosine"] = "linear"
     warmup_steps: Count = 60
     weight_decay: Weight = 0.01
@@ -62,6 +60,30 @@ class Stage(Settings):
     def steps_for(self, photos: int) -> int:
         """Return the number of steps of a run on that many photos."""
         return self.steps or max(1, round(self.epochs * photos / self.photos))
+
+
+class Stage(Optimisation):
+    """The optimisation of the connector and the adapter."""
+
+    connector_lr: Weight = 2e-4
+    adapter_lr: Weight = 2e-4
+
+
+class EncoderStage(Optimisation):
+    """The fine-tuning of the embedded vision encoder as a classifier of the training categories."""
+
+    lr: Weight = 1e-3  # of the last layer; three times that for the classifier
+    layer_decay: Share = 0.93  # factor of the learning rate from each block to the one before
+    frozen_blocks: Count = 3  # first blocks that stay as they are
+    sizes: list[Positive] = [224]  # pixels per side, each for an equal part of the steps
+    size: Positive = 256  # pixels per side in use
+    label_smoothing: Share = 0.1  # spread over the categories of the same super-category
+    least_area: Share = 0.35  # of a photo that an augmented view shows
+    distillation: Weight = 1.0  # weight of the pretrained encoder's own ImageNet answers as targets (Li & Hoiem 2016)
+    cutmix_share: Share = 0.35  # of the steps
+    mixup_share: Share = 0.25
+    average: Share = 0.998  # decay of the moving average of the weights
+    kept_shares: list[Share] = [1.0]  # of the tuned weights, the rest pretrained; chosen by the held-out photos
 
 
 class Recipe(Settings):
@@ -74,9 +96,13 @@ class Recipe(Settings):
     seed: Count = 0
     variant: Variant = "full"
     adapter: Adapter = Adapter()
-    # Photos. With `views` the vision encoder's features of that many augmented views are computed once and cached.
+    held_out_share: Share = 0.1  # of every category of 8 photos or more, for calibration
+    # Photos. With `augmented`, every step draws fresh augmented views and runs the vision encoder on them (for GPUs).
+    augmented: bool = False
+    least_area: Share = 0.35  # of a photo that an augmented view shows
+    # With `views` the vision encoder's features of that many augmented views are computed once and cached.
     views: Count = 0
-    patch_dropout: DropoutRate = 0.0  # share of patches dropped at each step (cached features only)
+    patch_dropout: DropoutRate = 0.0  # share of patches dropped at each step (with `views` or `augmented`)
     feature_dropout: DropoutRate = 0.0
     balance: Weight = 1.0  # categories are drawn in proportion to size ** balance; 1: every photo equally often
     # Stage I
@@ -93,13 +119,23 @@ class Recipe(Settings):
     described_share: Share = 1.0  # of the photos of a stage I step that carry L_gen
     categories_per_group: Count = 1  # batches of groups of that many nearest categories; 1: random batches
     groups_per_batch: Count = 0
+    shared_negatives: bool = False  # contrast every photo with the hard negatives of all photos of its step
     chunk: Count = 0  # photos or texts encoded at once in stage I (gradient caching); 0: all together
     # Stage II
+    open_weight: Weight = 1.0  # of the open-set answers
     closed_share: Share = 1.0  # of the photos of a step that carry a closed-set question besides the open-set one
+    closed_answer: Literal["letter", "letter and name"] = "letter"
+    closed_letter_weight: Weight = 1.0  # of the letter's loss, in place of 1 for every other token of an answer
+    option_pools: list[Positive] = [12]  # options are drawn from that many nearest categories, an entry per question
+    aligned_share: Share = 0.0  # of the photos of a step that keep stage I's contrastive losses, where it came before
     rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
     mixed_share: Share = 0.5  # share of warm-up steps on photos mixed from the patches of two
     anchor: bool = False  # keep the warm-up's losses in stage I
+    instruct_anchor: Weight = 0.0  # weight of the warm-up's losses in stage II
+    image_tokens: Count = 0  # per photo, where the connector is trained from the start; 0: the base's number
+    words: Literal["attributes", "name"] = "attributes"  # what the image tokens are drawn to
+    encoder: EncoderStage | None = None
     warmup: Stage | None = None
     align: Stage = Stage(photos=64)
     instruct: Stage = Stage(photos=128, photos_at_once=8)
@@ -108,6 +144,8 @@ class Recipe(Settings):
     def _check_combinations(self) -> "Recipe":
         if self.align.photos_at_once:
             raise ValueError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
+        if self.augmented and self.views:
+            raise ValueError("Views are drawn at every step with augmented: leave views out.")
         if self.quantised and self.adapter.kind == "full":
             raise ValueError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
         return self
@@ -120,6 +158,11 @@ class Recipe(Settings):
     def has_memory(self) -> bool:
         """Whether stage I has a memory bank of descriptions, which only the variant `full` uses."""
         return self.negatives_from_memory and self.variant == "full"
+
+    @property
+    def keeps_alignment(self) -> bool:
+        """Whether stage II keeps the contrastive losses of the stage I before it."""
+        return self.aligned_share > 0 and "align" in STAGES[self.variant]
 
     def stages(self) -> dict[str, Stage]:
         """Return the stages of this variant, in order."""

@@ -6,6 +6,9 @@ adapter_model.safetensors   the adapter's weights
 connector.safetensors       the connector's weights, where it was trained itself
 labels.safetensors          embeddings, words and feature statistics of the known categories
 
+A checkpoint on a fine-tuned vision encoder names it by its hash; the file is in the folder `encoders` beside the
+checkpoints, which share it.
+
 A merged checkpoint has no adapter: it is a model folder as the hub knows it, with checkpoint.json and
 labels.safetensors beside the weights.
 """
@@ -30,8 +33,10 @@ from core.errors import UserError
 from core.models.base_models import base_id, open_base
 from core.models.calibration import Calibration, LabelBank
 from core.models.embedded import EMBEDDED
+from core.models.vision_encoder import encoder_path, use_encoder
 from core.models.vlm import VisionLanguageModel
 from core.storage.cache import sha256_of
+from core.storage.files import replacing
 
 MERGED = "merged"  # in place of a base: the folder holds the whole model
 LABELS = "labels.safetensors"
@@ -65,6 +70,7 @@ class CheckpointManifest(TrainingRecord):
 
     base: str  # the base's name, or `MERGED`
     base_id: str  # fingerprint of the base; empty for a merged model
+    encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own
     base_folder: str | None = None  # of the base on the machine that trained, if it was a folder
     categories: list[str]
     calibration: Calibration
@@ -79,6 +85,7 @@ def save_checkpoint(
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         adapted = hasattr(mllm.model, "peft_config")
+        _write_encoder(folder, mllm)
         if adapted:
             _write_adapter(scratch, mllm)
         else:
@@ -89,6 +96,7 @@ def save_checkpoint(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
             base=base_name(mllm.base) if adapted else MERGED,
             base_id=base_id(mllm.base) if adapted else "",
+            encoder=mllm.encoder_id,
             base_folder=str(Path(mllm.base).resolve()) if adapted and Path(mllm.base).is_dir() else None,
             categories=labels.categories,
             calibration=calibration,
@@ -104,6 +112,15 @@ def save_checkpoint(
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     halved = {k: v.detach().half() if v.is_floating_point() else v for k, v in tensors.items()}
     save_file({k: v.cpu().contiguous() for k, v in halved.items()}, path)
+
+
+def _write_encoder(folder: Path, mllm: VisionLanguageModel) -> None:
+    if mllm.encoder_file is None:
+        return
+    shared = encoder_path(folder, mllm.encoder_id)
+    if not shared.exists():
+        with replacing(shared) as scratch:
+            shutil.copyfile(mllm.encoder_file, scratch)
 
 
 def _write_adapter(folder: Path, mllm: VisionLanguageModel) -> None:
@@ -187,6 +204,7 @@ def open_checkpoint(
         mllm = open_base(base or found, dtype=dtype)
         _check_base(folder, manifest, mllm.base)
     try:
+        _load_encoder(mllm, folder, manifest)
         _load_weights(mllm, folder, manifest)
         labels = _load_labels(mllm, folder, manifest)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -195,10 +213,23 @@ def open_checkpoint(
     return mllm, labels, manifest.calibration
 
 
+def _load_encoder(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
+    """Load the fine-tuned vision encoder, if the checkpoint was trained on one. Raises `UserError` if it is missing."""
+    if not manifest.encoder:
+        return
+    path = encoder_path(folder, manifest.encoder)
+    if not path.is_file() or sha256_of(path)[:16] != manifest.encoder:
+        raise UserError(f"The checkpoint {folder.name} needs its vision encoder: {path} is missing or damaged.")
+    use_encoder(mllm, path)
+
+
 def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
     """Load the connector and the adapter into a fresh base. Raises `ValueError` for an adapter that does not fit."""
     if CONNECTOR in manifest.files:
         connector = {k: v.float() for k, v in load_file(folder / CONNECTOR).items()}
+        latents = connector.get("perceiver_resampler.latents")
+        if latents is not None and len(latents) != mllm.processor.image_seq_len:
+            mllm.resize_image_tokens(len(latents))
         mllm.model.model.connector.load_state_dict(connector)
     if manifest.base == MERGED:
         return

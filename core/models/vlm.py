@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -26,7 +27,9 @@ from transformers import (
     Idefics3Processor,
 )
 
-MAX_GROWTH = 1.3  # of sequence lengths in a group: padding costs as much as words
+from core.storage.cache import sha256_of
+
+MAX_GROWTH = {"cpu": 1.3, "cuda": 3.0}  # of sequence lengths in a group: padding costs a CPU as much as words do
 END_OF_UTTERANCE = "<end_of_utterance>"  # ends a turn in the chat templates of Idefics2-8B and SmolVLM
 
 
@@ -84,6 +87,7 @@ class VisionLanguageModel:
         if END_OF_UTTERANCE in str(processor.chat_template):
             self.answer_end = self.tokenizer.convert_tokens_to_ids(END_OF_UTTERANCE)
         self.image_token = model.config.image_token_id
+        self.encoder_file: Path | None = None  # of a fine-tuned vision encoder; None: the base's own
         self.text_model = model.model.text_model
         self._special = re.compile(
             "|".join(re.escape(t.content) for t in self.tokenizer.added_tokens_decoder.values() if t.special)
@@ -98,6 +102,21 @@ class VisionLanguageModel:
         """Copy the weights that are shared with other models, so that all of them can be trained."""
         self.model = copy.deepcopy(self.model)
         self.text_model = self.model.model.text_model
+
+    @property
+    def encoder_id(self) -> str:
+        """Return the fingerprint of the fine-tuned vision encoder, "" for the base's own."""
+        return sha256_of(self.encoder_file)[:16] if self.encoder_file else ""
+
+    def resize_image_tokens(self, count: int) -> None:
+        """Give an untrained resampler `count` latents, so that a photo is that many image tokens."""
+        resampler = self.model.model.connector.perceiver_resampler
+        latents = torch.zeros(count, resampler.latents.shape[1], device=self.device)
+        resampler.latents = torch.nn.Parameter(latents, requires_grad=False)
+        resampler.n_latents = count
+        self.model.config = copy.deepcopy(self.model.config)  # shared with the base
+        self.model.config.perceiver_config.resampler_n_latents = count
+        self.processor.image_seq_len = count
 
     def escape(self, text: str) -> str:
         """Return the text with its special tokens broken up, so that it cannot end a turn or stand for a photo."""
@@ -202,7 +221,7 @@ class VisionLanguageModel:
             raise ValueError("A sequence to embed must end in the end-of-sequence token.")
         if image_tokens is not None:  # photos are all of one length
             return self.embed_batch(sequences, image_tokens)
-        return embed_by_length(sequences, self.embed_batch, growth=MAX_GROWTH)
+        return embed_by_length(sequences, self.embed_batch, growth=MAX_GROWTH.get(self.device.type, 1.3))
 
     def embed_batch(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
         """Run `embed` in one pass, every sequence padded to the longest."""
@@ -231,11 +250,18 @@ class VisionLanguageModel:
         """Return the object embeddings [B, H] float32 of photos given as image tokens [B, L, H]."""
         return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)
 
-    def generation_loss(self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor) -> Tensor:
-        """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss."""
+    def generation_loss(
+        self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor, first_weight: float = 1.0
+    ) -> Tensor:
+        """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss.
+
+        The loss of each answer's first token is multiplied by `first_weight`.
+        """
         sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         states = self.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
         rows = [i for i, answer in enumerate(answers) for _ in answer]
         columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
         targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
-        return F.cross_entropy(self.model.lm_head(states[rows, columns]).float(), targets)
+        losses = F.cross_entropy(self.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
+        weights = torch.tensor([first_weight if k == 0 else 1.0 for a in answers for k in range(len(a))])
+        return (losses * weights.to(losses.device)).mean()

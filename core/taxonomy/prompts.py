@@ -7,6 +7,7 @@ from core.taxonomy.categories import SuperCategory, same_category
 LETTERS = "ABCD"
 NAME_ONLY = "Answer with the name only."
 LETTER_ONLY = "Answer with the letter only."
+FOCI_END = "Answer with the letter from the given choices directly."
 OPEN_ANY = "What is the name of the animal, plant or vehicle shown in the image?"
 
 
@@ -15,16 +16,18 @@ def open_question(group: SuperCategory | None) -> str:
     return f"What is the {group.rank} of the {group.noun} shown in the image?" if group else OPEN_ANY
 
 
-def closed_question(group: SuperCategory | None, options: list[str]) -> str:
+def closed_question(group: SuperCategory | None, options: list[str], plural: str | None = None) -> str:
     """Return the closed-set question over at most four options, which are answered by letter.
 
-    Raises `ValueError` for more: there is no letter for a fifth.
+    With the `plural` noun of a data set ("birds", "pets") it is worded as in the FOCI benchmark. Raises `ValueError` for
+    more options: there is no letter for a fifth.
     """
     if len(options) > len(LETTERS):
         raise ValueError(f"{len(options)} options: there are letters for {len(LETTERS)}")
-    noun = group.noun if group else "object"
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS[: len(options)], options, strict=True))
-    return f"Which of these is the {noun} shown in the image?{listed}"
+    if plural:
+        return f"Which of these {plural} is shown in the image?\nChoices:{listed}\n{FOCI_END}"
+    return f"Which of these is the {group.noun if group else 'object'} shown in the image?{listed}"
 
 
 def description_question(group: SuperCategory) -> str:

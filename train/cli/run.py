@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from core.console import natural
-from train.choices import Variant
+from train.choices import STAGE_NAMES, Variant
 from train.cli.arguments import add_data, add_preset, check_base
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def add_command(commands: "Commands") -> None:
     command.add_argument("--work", type=Path, help="folder for progress and logs (default: runs/PRESET-DATA-SEED)")
     command.add_argument("--out", type=Path, help="folder for the checkpoint (default: the app's)")
     command.add_argument("--seed", type=natural, help="in place of the preset's")
+    command.add_argument(
+        "--until", choices=STAGE_NAMES, help="train no further than this stage, and write no checkpoint yet"
+    )
     command.add_argument("--dry-run", action="store_true", help="show sample batches, lengths and memory; train nothing")
     command.set_defaults(run=run)
 
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     check_base(recipe.base)
     descriptions = load_descriptions(options.descriptions) if options.descriptions else None
     records = labelled_for_training(options.data, options.csv)
-    split = TrainingSplit.of(name_of(options.data), records, descriptions)
+    split = TrainingSplit.of(name_of(options.data), records, descriptions, recipe.held_out_share)
     if options.dry_run:
         from train.loop.preview import preview
 
@@ -69,4 +72,4 @@ def run(options: argparse.Namespace) -> None:
         return
     data = manifest_hash(split.records)[:8]
     work = options.work or Path("runs") / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
-    train(options.name, split, recipe, work, out)
+    train(options.name, split, recipe, work, out, options.until)

@@ -23,7 +23,7 @@ class Batch:
 
     step: int
     photos: list[str]  # file names, for messages
-    states: Tensor  # [b, P, D] vision features, or [b, 3, H, W] pixel values
+    states: Tensor  # [b, P, D] vision features, [b, 3, H, W] pixel values, or [b, S, S, 3] uint8 decoded photos
     mask: Tensor  # [b, P] bool, or [b, H/p, W/p] patch mask of pixel values
     categories: Tensor  # [b]
     second: Tensor | None = None  # [b] the other category of a mixed photo
@@ -43,6 +43,19 @@ class Batch:
     def is_pixels(self) -> bool:
         """Whether `states` holds pixel values, which the vision encoder has not encoded."""
         return self.states.dim() == 4
+
+    @property
+    def is_photos(self) -> bool:
+        """Whether `states` holds decoded photos, which are still to be augmented."""
+        return self.states.dtype == torch.uint8
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch with its tensors in page-locked memory, for faster copies to a GPU."""
+        pinned = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(pinned, name, value.pin_memory())
+        return pinned
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from core.data.images import read_photo
 from core.models.vlm import VisionLanguageModel
+from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS
 from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
 from train.data.batch import Batch, Question
 from train.data.sampler import StepSampler
 from train.data.training_set import TrainingSet
 from train.recipe import Recipe
-
-NEAREST_CATEGORIES = 12  # from which the options of closed-set questions are drawn
 
 
 class Collator:
@@ -34,7 +33,7 @@ class Collator:
 
         Raises `UserError` if the recipe trains on descriptions and a photo has none.
         """
-        if recipe.variant == "full":
+        if recipe.variant == "full" and stage != "encoder":
             data.check_described()
         self.stage, self.mllm, self.data, self.recipe, self.distinct = stage, mllm, data, recipe, distinct
         self.photos_per_step = getattr(recipe, stage).photos
@@ -50,7 +49,9 @@ class Collator:
         batch = self._photos(step, positions, rows)
         if self.stage == "align":
             self._add_texts(batch, rows)
-        if self.stage != "warmup":
+        if self.stage == "instruct" and self.recipe.keeps_alignment:
+            self._add_texts(batch, rows[: round(self.recipe.aligned_share * len(rows))])
+        if self.stage in ("align", "instruct"):
             questions = self._step_questions(step)
             batch.questions = [replace(q, photo=i) for i, position in enumerate(positions) for q in questions[position]]
             passes = self.photos_per_step / len(indices)
@@ -62,6 +63,9 @@ class Collator:
     def _photos(self, step: int, positions: list[int], rows: list[int]) -> Batch:
         own = torch.tensor([self.category_of[row] for row in rows])
         names = [str(self.data.records[row].image) for row in rows]
+        if self.data.photos is not None:
+            states = self.data.photos.get(rows)
+            return Batch(step, names, states, torch.ones(len(rows), 1, dtype=torch.bool), own)
         if self.data.features is None:
             photos = [read_photo(self.data.records[row].image).image for row in rows]
             return Batch(step, names, *self.mllm.pixels(photos), own)
@@ -94,7 +98,7 @@ class Collator:
                 batch.texts.append(self.mllm.text_ids(text))
             return index_of[text]
 
-        own = batch.categories.tolist()
+        own = batch.categories[: len(rows)].tolist()
         batch.descriptions = torch.tensor(
             [index(self._own_description(step, c, row)) for c, row in zip(own, rows, strict=True)]
         )
@@ -147,14 +151,41 @@ class Collator:
         if self.stage == "align":
             return description
         rng = self._rng(step, position, "question")
-        questions = [question("open", open_question(group if rng.random() < 0.5 else None), category.name)]
+        noun = self._noun(row)
+        open_text = open_question(replace(group, noun=noun) if rng.random() < 0.5 else None)
+        questions = [question("open", open_text, category.name)]
         if _every(position, recipe.closed_share):
-            nearest = self.data.nearest_categories[own][:NEAREST_CATEGORIES]
-            options = [own, *rng.sample(nearest, min(3, len(nearest)))]
-            rng.shuffle(options)
-            names = [self.data.categories[option].name for option in options]
-            questions.append(question("closed", closed_question(group, names), LETTERS[names.index(category.name)]))
+            options = self._options(own, LETTERS[(step + position) % len(LETTERS)], rng)
+            letter = next(letter for letter, option in options.items() if option[0] == own)
+            answer = letter if recipe.closed_answer == "letter" else f"{letter}. {options[letter][1]}"
+            names = [name for _, name in options.values()]
+            plural = f"{noun}s" if recipe.closed_answer != "letter" else None
+            questions.append(question("closed", closed_question(group, names, plural), answer))
         return [*questions, *description]
+
+    def _noun(self, row: int) -> str:
+        """Return what the questions call a photo's object: the noun of its data set, if that has one of its own."""
+        record = self.data.records[row]
+        known = find_category(record.category)
+        own = self.data.categories[self.category_of[row]].super_category.noun
+        return "pet" if known and record.data_set.startswith("pet") else own
+
+    def _options(self, own: int, letter: str, rng: random.Random) -> dict[str, tuple[int, str]]:
+        """Return letter -> (category, spelling): the own category at `letter`, among look-alikes in random order.
+
+        Half of the questions with spellings other than the first have one of these, as other data sets write them.
+        """
+        pool = rng.choice(self.recipe.option_pools)
+        nearest = self.data.nearest_categories[own][:pool]
+        others = rng.sample(nearest, min(len(LETTERS) - 1, len(nearest)))
+        others.insert(min(LETTERS.index(letter), len(others)), own)
+        return {letter: (c, self._spelling(c, rng)) for letter, c in zip(LETTERS, others, strict=False)}
+
+    def _spelling(self, category: int, rng: random.Random) -> str:
+        known = self.data.categories[category]
+        if self.recipe.closed_answer == "letter" or not known.aliases or rng.random() < 0.5:
+            return known.name
+        return " ".join(rng.choice(known.aliases).replace("_", " ").split())
 
 
 def _every(position: int, share: float) -> bool:

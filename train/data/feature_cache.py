@@ -27,7 +27,7 @@ from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the cached features: raise when `augmented_view` or the vision encoder's input changes
+VERSION = 2  # of the cached features: raise when `augmented_view` or the vision encoder's input changes
 PHOTOS_AT_ONCE = 16
 
 
@@ -67,7 +67,9 @@ def cache_features(mllm: VisionLanguageModel, records: list[Record], views: int,
     A computation that was interrupted is resumed.
     """
     unique = {record.sha256: record for record in sorted(records, key=lambda record: record.sha256)}
-    path = entry_path("features", VERSION, fingerprint(base_id(mllm.base), list(unique), views, seed), ".npy")
+    path = entry_path(
+        "features", VERSION, fingerprint(base_id(mllm.base), mllm.encoder_id, list(unique), views, seed), ".npy"
+    )
     part = path.with_suffix(".part")
     steps = cached_steps(
         path,

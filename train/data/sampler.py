@@ -28,7 +28,7 @@ class StepSampler:
     def __init__(self, stage: str, data: TrainingSet, recipe: Recipe) -> None:
         self.stage, self.data, self.recipe = stage, data, recipe
         self.photos_per_step = getattr(recipe, stage).photos
-        self.category_of = {row: i for i, rows in enumerate(data.members) for row in rows}
+        self.category_of = data.category_of
         self.rows = lru_cache(maxsize=4)(self._rows)
         self._order = lru_cache(maxsize=2)(self._epoch)
 

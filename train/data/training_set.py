@@ -3,11 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from core.errors import UserError
 from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import Category, SuperCategory, find_category, super_categories
 from core.taxonomy.descriptions import describe
 from train.choices import NegativesBy
+from train.data.decoded_photos import DecodedPhotos
 from train.data.feature_cache import FeatureCache, mean_features
 from train.data.hard_negatives import hard_negatives
 from train.data.official import data_sets
@@ -35,6 +38,16 @@ class TrainingSet:
     nearest_categories: list[list[int]]  # per category: indices of the others of its super-category, most similar first
     members: list[list[int]]  # per category: indices of its records
     descriptions: dict[str, str] = field(default_factory=dict)  # of single photos, by content hash
+    photos: DecodedPhotos | None = None  # where views are drawn at every step
+    means: Tensor | None = None  # [C, D] mean vision feature of every category, where it is known already
+    category_of: list[int] = field(init=False)  # per record
+
+    def __post_init__(self) -> None:
+        """Look up the category of every record."""
+        self.category_of = [0] * len(self.records)
+        for category, rows in enumerate(self.members):
+            for row in rows:
+                self.category_of[row] = category
 
     @classmethod
     def build(
@@ -44,10 +57,13 @@ class TrainingSet:
         descriptions: dict[str, str] | None = None,
         negatives_by: NegativesBy = "descriptions",
         mllm: VisionLanguageModel | None = None,
+        photos: DecodedPhotos | None = None,
+        means: Tensor | None = None,
     ) -> "TrainingSet":
         """Group the records by category and rank the others of its super-category by similarity.
 
-        Similarity is that of descriptions, of mean vision features of the photos (which need `mllm`), or both. Raises
+        Similarity is that of descriptions, of mean vision features of the photos (`means`, or computed with `mllm`), or
+        both. Raises
         `UserError` for a category that is the only one of its kind.
         """
         categories = categories_of(records)
@@ -60,12 +76,12 @@ class TrainingSet:
         for row, record in enumerate(records):
             members[position[record.category]].append(row)
         groups = [category.super_category.name for category in categories]
-        means = None
-        if negatives_by != "descriptions":
+        if negatives_by != "descriptions" and means is None:
             assert mllm is not None
-            means = mean_features(mllm, records, features, names).cpu().numpy()
-        ranked = hard_negatives(names, groups, len(names), negatives_by, means)
-        return cls(records, features, categories, ranked, members, descriptions or {})
+            means = mean_features(mllm, records, features, names).cpu()
+        compared = means.numpy() if means is not None and negatives_by != "descriptions" else None
+        ranked = hard_negatives(names, groups, len(names), negatives_by, compared)
+        return cls(records, features, categories, ranked, members, descriptions or {}, photos, means)
 
     def description(self, category: int, row: int, wording: int = 0) -> str:
         """Return the description of a photo, else its category's, else the category's name."""

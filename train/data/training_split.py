@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from core.errors import UserError
+from core.models.vision_encoder import Encoder
 from core.models.vlm import VisionLanguageModel
+from train.data.decoded_photos import decoded_photos
 from train.data.feature_cache import cache_features
 from train.data.records import Record, split_calibration
 from train.data.training_set import TrainingSet
@@ -20,9 +22,14 @@ class TrainingSplit:
     descriptions: dict[str, str]  # by content hash; empty: the categories' own
 
     @classmethod
-    def of(cls, name: str, records: list[Record], descriptions: dict[str, str] | None = None) -> "TrainingSplit":
-        """Split the records. Raises `UserError` if no category has enough photos to hold one out."""
-        training, held_out = split_calibration(records)
+    def of(
+        cls, name: str, records: list[Record], descriptions: dict[str, str] | None = None, share: float = 0.1
+    ) -> "TrainingSplit":
+        """Split the records, with `share` of every category held out.
+
+        Raises `UserError` if no category has enough photos to hold one out.
+        """
+        training, held_out = split_calibration(records, share)
         if not held_out:
             raise UserError("No category has 8 photos: the probabilities could not be calibrated.")
         return cls(name, training, held_out, descriptions or {})
@@ -32,10 +39,14 @@ class TrainingSplit:
         """All photos of both parts."""
         return [*self.training, *self.held_out]
 
-    def training_set(self, mllm: VisionLanguageModel, recipe: Recipe) -> TrainingSet:
+    def training_set(self, mllm: VisionLanguageModel, recipe: Recipe, encoder: Encoder | None = None) -> TrainingSet:
         """Return the photos to train on, with their vision features if the recipe caches them.
+
+        A fine-tuned `encoder` brings the mean features of its categories, which are those of these photos.
 
         The held-out part has no cached features: calibration encodes it with the recogniser's views, not training's.
         """
         features = cache_features(mllm, self.training, recipe.views, recipe.seed) if recipe.views else None
-        return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm)
+        photos = decoded_photos(self.training) if recipe.augmented else None
+        means = encoder.means if encoder else None
+        return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm, photos, means)

@@ -49,7 +49,7 @@ def ablate(split: TrainingSplit, test: list[Record], csv_name: str, recipe: Reci
         if results_file.exists():
             return json.loads(results_file.read_text())
         mllm, data = train_variant(split, recipe, folder)
-        labels, calibration = finish(name, mllm, data, split.held_out)
+        labels, calibration = finish(name, mllm, data, split.held_out, recipe)
         checkpoint = work / "checkpoints" / name
         save_checkpoint(checkpoint, mllm, labels, calibration, training_record(name, split, recipe))
         merge_adapter(mllm)  # half as long to evaluate

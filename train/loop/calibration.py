@@ -21,8 +21,9 @@ from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser, Scores
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe, words_of
-from train.data.feature_cache import FeatureCache, mean_features
+from train.data.feature_cache import mean_features
 from train.data.records import Record
+from train.data.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,13 @@ START = [10.0, 10.0, 10.0, 0.5]  # initial weights of the fit
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
-def label_embeddings(mllm: VisionLanguageModel, records: list[Record], features: FeatureCache | None) -> LabelBank:
-    """Return the embeddings, words and mean vision feature of every category of the records.
+def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_first: bool = False) -> LabelBank:
+    """Return the embeddings, words (see `words_of`) and mean vision feature of every category of the training photos.
 
     A category whose attributes are not known has its name in place of a description.
     """
-    names = sorted({record.category for record in records})
+    names = [category.name for category in data.categories]
+    means = data.means if data.means is not None else mean_features(mllm, data.records, data.features, names)
     known = [(name, find_category(name)) for name in names]
     descriptions = [[describe(c, w) if c else name for name, c in known] for w in range(WORDINGS)]
     wordings = torch.stack([mllm.embed_texts(texts) for texts in descriptions])
@@ -43,8 +45,8 @@ def label_embeddings(mllm: VisionLanguageModel, records: list[Record], features:
         names,
         mllm.embed_texts(names).cpu(),
         F.normalize(wordings.mean(0), dim=-1).cpu(),
-        mean_features(mllm, records, features, names).cpu(),
-        mllm.word_ids([words_of(name) for name in names]),
+        means.cpu(),
+        mllm.word_ids([words_of(name, name_first) for name in names]),
     )
 
 

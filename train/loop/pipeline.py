@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 from core.errors import UserError
@@ -21,8 +22,9 @@ from train.data.records import Record, manifest_hash, short_hash
 from train.data.training_set import TrainingSet, categories_of
 from train.data.training_split import TrainingSplit
 from train.loop.calibration import calibrate, label_embeddings
+from train.loop.encoder import run_encoder_stage
+from train.loop.stages import run_stage
 from train.loop.trainable import dtype_of
-from train.loop.trainer import run_stage
 from train.objectives.stage_model import initialise_connector, processes
 from train.publish.model_card import write_card
 from train.recipe import Recipe
@@ -64,31 +66,34 @@ def _facts_in(recorded: Path) -> dict | None:
         return None
 
 
-def train(name: str, split: TrainingSplit, recipe: Recipe, work: Path, out: Path) -> None:
+def train(name: str, split: TrainingSplit, recipe: Recipe, work: Path, out: Path, until: str | None = None) -> None:
     """Train one checkpoint and write it to `out`/`name`; an interrupted run resumes from `work`.
 
-    Raises `UserError` if there are too few photos, or if `work` contains another run.
+    `until` names the last stage to train: then there is no checkpoint, and another run goes on from there. Raises
+    `UserError` if there are too few photos, or if `work` contains another run.
     """
     check_name(name)
     process = processes()  # initialised before anything is moved to a device
     log.info("recipe: %s", json.dumps(recipe.as_dict(), indent=1))
     open_work(work, run_facts(split, recipe))
-    mllm, data = train_variant(split, recipe, work)
-    if not process.is_main_process:
+    mllm, data = train_variant(split, recipe, work, until)
+    if until or not process.is_main_process:
         return
-    labels, calibration = finish(name, mllm, data, split.held_out)
+    labels, calibration = finish(name, mllm, data, split.held_out, recipe)
     save_checkpoint(out / name, mllm, labels, calibration, training_record(name, split, recipe))
     write_card(out / name)
     log.info("%s: saved in %s, %s", name, out / name, calibration)
 
 
-def train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, TrainingSet]:
-    """Return the model after all stages of the recipe's variant, and its training set.
+def train_variant(
+    split: TrainingSplit, recipe: Recipe, work: Path, until: str | None = None
+) -> tuple[VisionLanguageModel, TrainingSet]:
+    """Return the model after all stages of the recipe's variant (or those up to `until`), and its training set.
 
     Finished stages are loaded from `work` (see `open_work`), where variants share the warm-up.
     """
     with in_use(work):
-        return _train_variant(split, recipe, work)
+        return _train_variant(split, recipe, work, until)
 
 
 @contextmanager
@@ -106,24 +111,34 @@ def in_use(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _train_variant(split: TrainingSplit, recipe: Recipe, work: Path) -> tuple[VisionLanguageModel, TrainingSet]:
+def _train_variant(
+    split: TrainingSplit, recipe: Recipe, work: Path, until: str | None
+) -> tuple[VisionLanguageModel, TrainingSet]:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
-    data = split.training_set(mllm, recipe)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     log.info("%d photos to train on, %d to calibrate with", len(split.training), len(split.held_out))
+    encoder = run_encoder_stage(mllm, split, recipe, work) if recipe.encoder else None
+    data = split.training_set(mllm, recipe, encoder)
+    if until == "encoder":
+        return mllm, data
     if recipe.warmup:
+        if recipe.image_tokens:
+            mllm.resize_image_tokens(recipe.image_tokens)
         initialise_connector(mllm, recipe.seed)
     for stage in recipe.stages():
         folder = work if stage == "warmup" else work / recipe.variant
         folder.mkdir(parents=True, exist_ok=True)
         run_stage(stage, mllm, data, recipe, folder)
+        if stage == until:
+            break
     return mllm, data
 
 
 def finish(
-    name: str, mllm: VisionLanguageModel, data: TrainingSet, held_out: list[Record]
+    name: str, mllm: VisionLanguageModel, data: TrainingSet, held_out: list[Record], recipe: Recipe
 ) -> tuple[LabelBank, Calibration]:
     """Return the label embeddings and, fitted on the held-out photos, the calibration of a trained model."""
-    labels = label_embeddings(mllm, data.records, data.features)
+    labels = label_embeddings(mllm, data, recipe.words == "name")
     return labels, calibrate(name, mllm, labels, held_out)
 
 

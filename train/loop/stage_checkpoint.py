@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,13 +17,13 @@ log = logging.getLogger(__name__)
 COMPLETE = "complete.json"  # written last: hashes of everything else in a checkpoint
 
 
-def save_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
+def save_parameters(parameters: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write parameters as safetensors, atomically."""
     with replacing(path) as scratch:
         save_file({name: p.detach().contiguous() for name, p in parameters.items()}, scratch)
 
 
-def load_parameters(parameters: dict[str, torch.nn.Parameter], path: Path) -> None:
+def load_parameters(parameters: Mapping[str, torch.Tensor], path: Path) -> None:
     """Fill parameters from `save_parameters`' file. Raises `UserError` if it contains others."""
     stored = load_file(path)
     if {k: v.shape for k, v in stored.items()} != {k: p.shape for k, p in parameters.items()}:

@@ -2,6 +2,7 @@
 
 import torch
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from core.models.devices import default_device, fast_dtype
 from core.models.embedded import EMBEDDED
@@ -35,6 +36,10 @@ def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
     )
     torch.manual_seed(recipe.seed)
     mllm.model.add_adapter(config)
+    if mllm.device.type == "cuda":  # autocast converts what must be: copies in float32 would take half of the memory
+        for module in mllm.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
 
 
 def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:

@@ -10,12 +10,11 @@ processes' losses is then the loss of the whole batch, and so is the mean of the
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed._functional_collectives import all_gather_single
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,40 @@ class TripleBatch:
     descriptions: Tensor  # [b, d]
     names: Tensor  # [b, d]
     categories: Tensor  # [b] integer identity of the category
-    negative_descriptions: Tensor  # [b, K, d]
+    negative_descriptions: Tensor  # [b, K, d], or [b, N, d] of all hard negatives of the batch (see `shared`)
     negative_names: Tensor  # [b, K, d]
     negative_categories: Tensor  # [b, K]
     others: Columns | None = None  # the rows of all processes, where there are several
+    own_negatives: int | None = None  # the first so many of a row's negatives are its own; None: all
 
     @property
     def columns(self) -> Columns:
         """The embeddings to contrast with."""
         return self.others or Columns(self.objects, self.descriptions, self.names, self.categories)
+
+    def shared(self) -> "TripleBatch":
+        """Return a batch whose rows are contrasted with the hard negatives of all rows, each category once.
+
+        Categories that are already rows of the batch are left out. L_CCC keeps to a row's own hard negatives.
+        """
+        b, k = self.negative_categories.shape
+        flat = self.negative_categories.flatten()
+        first = torch.full((int(flat.max()) + 1,), flat.numel(), device=flat.device)
+        first = first.scatter_reduce(0, flat, torch.arange(flat.numel(), device=flat.device), "amin")
+        once = first[flat] == torch.arange(flat.numel(), device=flat.device)
+        rows = torch.nonzero(once & ~torch.isin(flat, self.categories)).flatten()
+
+        def pooled(own: Tensor) -> Tensor:
+            others = own.flatten(0, 1)[rows]
+            return torch.cat([own, others.expand(b, *others.shape)], dim=1)
+
+        return replace(
+            self,
+            negative_descriptions=pooled(self.negative_descriptions),
+            negative_names=pooled(self.negative_names),
+            negative_categories=pooled(self.negative_categories),
+            own_negatives=k,
+        )
 
 
 def gather_columns(objects: Tensor, descriptions: Tensor, names: Tensor, categories: Tensor) -> Columns | None:
@@ -55,6 +79,8 @@ def gather_columns(objects: Tensor, descriptions: Tensor, names: Tensor, categor
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return None
+    from torch.distributed._functional_collectives import all_gather_single
+
     group = dist.group.WORLD
     assert group is not None
     rows = torch.stack([objects, descriptions, names], dim=1)  # [b, 3, d]: one exchange instead of three
@@ -139,8 +165,9 @@ def category_category(batch: TripleBatch, temperature: float | Tensor) -> Tensor
     The loss separates a name from the names of its hard negatives. Without the constant Sim(c_i, c_i),
     -log 1 / sum_k exp Sim(c_i, c_k) would have no lower bound and would dominate after everything else is learned.
     """
-    similarity = _products("bd,bkd->bk", batch.names, batch.negative_names) / temperature
-    similarity = similarity.masked_fill(batch.negative_categories == batch.categories[:, None], -torch.inf)
+    own = slice(batch.own_negatives)
+    similarity = _products("bd,bkd->bk", batch.names, batch.negative_names[:, own]) / temperature
+    similarity = similarity.masked_fill(batch.negative_categories[:, own] == batch.categories[:, None], -torch.inf)
     itself = _products("bd,bd->b", batch.names, batch.names)[:, None] / temperature
     return (torch.cat([itself, similarity], dim=1).logsumexp(dim=1, keepdim=True) - itself).mean()
 

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from core.models.scoring import word_similarity
+from core.models.vision_encoder import encoder_input
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.descriptions import words_of
+from train.data.augmentation import Augmentation
 from train.data.batch import Batch
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
@@ -84,7 +86,8 @@ class StageModel(nn.Module):
         self.temperature = Temperature(recipe.temperature, recipe.learned_temperature and stage == "align")
         self.temperature.to(mllm.device)
         self.memory: Tensor | None = None  # [C, H] embeddings of all descriptions
-        self.words = mllm.word_embeddings(mllm.word_ids([words_of(c.name) for c in data.categories]))  # [C, L, H]
+        words = [words_of(category.name, recipe.words == "name") for category in data.categories]
+        self.words = mllm.word_embeddings(mllm.word_ids(words))  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
 
     def train(self, mode: bool = True) -> "StageModel":
@@ -104,23 +107,38 @@ class StageModel(nn.Module):
         tokens = self._image_tokens(batch)
         if self.stage == "warmup":
             return self._warm_up(batch, tokens)
-        losses = self._answers(batch, tokens)
-        if self.stage == "align":
-            embeddings = torch.cat([self.mllm.embed(batch.texts), self.mllm.embed_photos(tokens)])
-            losses |= self.alignment(batch, embeddings, self.temperature()) | self._anchored(batch, tokens)
+        losses = self._answers(batch, tokens) | self._anchored(batch, tokens)
+        if batch.descriptions is not None:
+            objects = self.mllm.embed_photos(tokens[: len(batch.descriptions)])
+            losses |= self.alignment(batch, torch.cat([self.mllm.embed(batch.texts), objects]), self.temperature())
         return losses
+
+    def saved_tensors(self) -> dict[str, Tensor]:
+        """Return everything that changes in training, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     # Photos -------------------------------------------------------------------------------------------------------
 
     def _image_tokens(self, batch: Batch) -> Tensor:
         """Return image tokens [b, L, H] from cached features or from pixels, with feature dropout."""
-        vision = (
-            self.mllm.encode_vision(batch.states, batch.mask)
-            if batch.is_pixels
-            else VisionFeatures(batch.states, batch.mask)
-        )
+        if batch.is_photos:
+            vision = self._augmented(batch.states)
+        elif batch.is_pixels:
+            vision = self.mllm.encode_vision(batch.states, batch.mask)
+        else:
+            vision = VisionFeatures(batch.states, batch.mask)
         states = F.dropout(vision.states, self.recipe.feature_dropout, self.training)
         return self.mllm.image_tokens(VisionFeatures(states, vision.mask))
+
+    def _augmented(self, photos: Tensor) -> VisionFeatures:
+        """Return the features of random patches of an augmented view of each photo."""
+        views = Augmentation(self.recipe.least_area)(photos, self.mllm.processor.image_processor.size["height"])
+        inputs = encoder_input(self.mllm, views)
+        states = self.mllm.encode_vision(inputs, torch.ones(len(inputs), 1, dtype=torch.bool)).states
+        count = round((1 - self.recipe.patch_dropout) * states.shape[1])
+        chosen = torch.rand(states.shape[:2], device=states.device).argsort(dim=1)[:, :count]
+        states = states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
+        return VisionFeatures(states, torch.ones_like(chosen, dtype=torch.bool))
 
     def _word_similarity(self, image_tokens: Tensor) -> Tensor:
         """Return the logits [b, C] of image tokens [b, L, H] over the categories' words."""
@@ -148,8 +166,11 @@ class StageModel(nn.Module):
         return {"naming": naming, "distance": distance / self.words.pow(2).sum(-1).mean()}
 
     def _anchored(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """Return the warm-up's losses in stage I, against forgetting in the connector, if the recipe has them."""
-        return self._anchor(tokens, batch.categories) if self.recipe.anchor else {}
+        """Return the warm-up's losses in stage I or II, against forgetting in the connector, if the recipe has them."""
+        weight = float(self.recipe.anchor) if self.stage == "align" else self.recipe.instruct_anchor
+        if not weight:
+            return {}
+        return {name: weight * loss for name, loss in self._anchor(tokens, batch.categories).items()}
 
     # Answers ------------------------------------------------------------------------------------------------------
 
@@ -159,9 +180,14 @@ class StageModel(nn.Module):
         for kind in dict.fromkeys(question.kind for question in batch.questions):
             questions = [q for q in batch.questions if q.kind == kind]
             mean = self.mllm.generation_loss(
-                [q.prompt for q in questions], [q.answer for q in questions], tokens[[q.photo for q in questions]]
+                [q.prompt for q in questions],
+                [q.answer for q in questions],
+                tokens[[q.photo for q in questions]],
+                self.recipe.closed_letter_weight if kind == "closed" else 1.0,
             )
             weight = self.recipe.generation_weight if self.stage == "align" else 1.0
+            if kind == "open":
+                weight = self.recipe.open_weight
             losses[kind] = weight * mean * sum(len(q.answer) for q in questions) / batch.answer_tokens[kind]
         return losses
 
@@ -195,8 +221,11 @@ class StageModel(nn.Module):
             assert self.memory is not None
             negative_descriptions = self.memory[batch.negatives]
         hard = negative_descriptions, texts[batch.negative_names]
-        others = gather_columns(objects, descriptions, names, batch.categories)
-        triples = TripleBatch(objects, descriptions, names, batch.categories, *hard, batch.negatives, others)
+        categories = batch.categories[: len(objects)]
+        others = gather_columns(objects, descriptions, names, categories)
+        triples = TripleBatch(objects, descriptions, names, categories, *hard, batch.negatives, others)
+        if self.recipe.shared_negatives:
+            triples = triples.shared()
         if self.memory is not None:
             columns = triples.columns
             self.memory = self.memory.clone()

@@ -8,8 +8,8 @@ import torch
 from small_training import gradients, plain_recipe
 
 from train.data.collator import Collator
+from train.loop.stages import StageTrainer
 from train.loop.trainable import add_adapter, set_trainable
-from train.loop.trainer import StageTrainer
 from train.objectives.stage_model import StageModel
 
 TOLERANCE = 1e-4  # of the largest gradient: norms and embeddings round to float32 (6e-8), amplified by 1/temperature

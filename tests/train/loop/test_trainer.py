@@ -9,8 +9,8 @@ from small_training import plain_recipe
 from core.errors import UserError
 from train.data.collator import Collator
 from train.loop.stage_checkpoint import COMPLETE, last_complete, mark_complete
+from train.loop.stages import run_stage
 from train.loop.trainable import add_adapter, set_trainable
-from train.loop.trainer import run_stage
 from train.objectives.stage_model import StageModel
 from train.recipe import Adapter
 
