@@ -155,6 +155,7 @@ def _processor(text_file: Path) -> "Idefics2Processor":
     from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 
     tokenizer = AutoTokenizer.from_pretrained(text_file.parent, gguf_file=text_file.name)
+    tokenizer.bos_token, tokenizer.eos_token = "<|im_start|>", "<|im_end|>"
     tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - not the end-of-sequence token: padding must differ from an end
     image_processor = Idefics2ImageProcessorPil(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
