@@ -136,6 +136,7 @@ class Recipe(Settings):
     image_tokens: Count = 0  # per photo, where the connector is trained from the start; 0: the base's number
     words: Literal["attributes", "name"] = "attributes"  # what the image tokens are drawn to
     encoder: EncoderStage | None = None
+    encoder_file: str = ""  # a vision encoder that is fine-tuned already, in place of the stage
     warmup: Stage | None = None
     align: Stage = Stage(photos=64)
     instruct: Stage = Stage(photos=128, photos_at_once=8)
@@ -146,6 +147,8 @@ class Recipe(Settings):
             raise ValueError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
         if self.augmented and self.views:
             raise ValueError("Views are drawn at every step with augmented: leave views out.")
+        if self.encoder and self.encoder_file:
+            raise ValueError("The vision encoder of encoder_file is fine-tuned already: leave encoder out.")
         if self.quantised and self.adapter.kind == "full":
             raise ValueError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
         return self

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from core.errors import UserError
+from core.models.embedded import EMBEDDED
 from core.models.vision_encoder import Encoder, save_encoder, use_encoder
 from core.models.vlm import VisionLanguageModel
 from train.data.collator import Collator
@@ -53,11 +56,17 @@ class _AverageWeights(TrainerCallback):
         self.model.update_average(state.global_step)
 
 
+def _check_base(mllm: VisionLanguageModel) -> None:
+    if mllm.base != EMBEDDED:
+        raise UserError(f"The vision encoder of {mllm.base} stays as it is: leave encoder out of the recipe.")
+
+
 def run_encoder_stage(mllm: VisionLanguageModel, split: TrainingSplit, recipe: Recipe, folder: Path) -> Encoder:
     """Fine-tune the model's vision encoder, in place; load one that is finished in `folder`, resume an interrupted run.
 
     Raises `UserError` for a base whose encoder stays frozen.
     """
+    _check_base(mllm)
     finished = folder / FILE
     if not finished.exists():
         photos = decoded_photos(split.training)
@@ -72,6 +81,17 @@ def run_encoder_stage(mllm: VisionLanguageModel, split: TrainingSplit, recipe: R
             shutil.rmtree(folder / "encoder" / "checkpoints", ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
     return use_encoder(mllm, finished)
+
+
+def load_encoder(mllm: VisionLanguageModel, path: Path) -> Encoder:
+    """Give a model the vision encoder of a file. Raises `UserError` if the file or the base cannot be used for that."""
+    _check_base(mllm)
+    try:
+        return use_encoder(mllm, path)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"{path} is not the file of a fine-tuned vision encoder: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _held_out(data: TrainingSet, split: TrainingSplit) -> TrainingSet:

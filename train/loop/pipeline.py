@@ -22,7 +22,7 @@ from train.data.records import Record, manifest_hash, short_hash
 from train.data.training_set import TrainingSet, categories_of
 from train.data.training_split import TrainingSplit
 from train.loop.calibration import calibrate, label_embeddings
-from train.loop.encoder import run_encoder_stage
+from train.loop.encoder import load_encoder, run_encoder_stage
 from train.loop.stages import run_stage
 from train.loop.trainable import dtype_of
 from train.objectives.stage_model import initialise_connector, processes
@@ -117,7 +117,11 @@ def _train_variant(
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     log.info("%d photos to train on, %d to calibrate with", len(split.training), len(split.held_out))
-    encoder = run_encoder_stage(mllm, split, recipe, work) if recipe.encoder else None
+    encoder = None
+    if recipe.encoder_file:
+        encoder = load_encoder(mllm, Path(recipe.encoder_file))
+    elif recipe.encoder:
+        encoder = run_encoder_stage(mllm, split, recipe, work)
     data = split.training_set(mllm, recipe, encoder)
     if until == "encoder":
         return mllm, data

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import UserError
 from core.models.efficientnet import FEATURES
-from core.models.embedded import EMBEDDED
 from core.models.installed_weights import imagenet_classifier
 from core.models.vision_encoder import Encoder, encoder_input
 from core.models.vlm import VisionLanguageModel
@@ -38,10 +36,7 @@ class EncoderModel(nn.Module):
     stage = "encoder"
 
     def __init__(self, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe) -> None:
-        """Raise `UserError` if the base is not the embedded one, whose encoder alone is known here."""
         super().__init__()
-        if mllm.base != EMBEDDED:
-            raise UserError(f"The vision encoder of {mllm.base} stays as it is: leave encoder out of the recipe.")
         assert recipe.encoder is not None
         self.mllm, self.data, self.recipe, self.settings = mllm, data, recipe, recipe.encoder
         self.steps = self.settings.steps_for(len(data.records))
