@@ -161,7 +161,7 @@ def base_name(source: str) -> str:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Read checkpoint.json after checking that the folder is complete, undamaged and, if so, for the embedded base.
 
-    Raises `UserError` with the reason otherwise.
+    So is the vision encoder beside it, if it names one. Raises `UserError` with the reason otherwise.
     """
     try:
         manifest = CheckpointManifest.model_validate(json.loads((folder / MANIFEST).read_text()))
@@ -174,6 +174,9 @@ def read_manifest(folder: Path) -> CheckpointManifest:
         raise UserError(f"The checkpoint {folder.name} is missing or incomplete.") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
+    encoder = encoder_path(folder, manifest.encoder)
+    if manifest.encoder and not (encoder.is_file() and sha256_of(encoder)[:16] == manifest.encoder):
+        raise UserError(f"The checkpoint {folder.name} needs its vision encoder: {encoder} is missing or damaged.")
     if manifest.base == EMBEDDED:
         _check_base(folder, manifest, EMBEDDED)
     return manifest
@@ -204,23 +207,14 @@ def open_checkpoint(
         mllm = open_base(base or found, dtype=dtype)
         _check_base(folder, manifest, mllm.base)
     try:
-        _load_encoder(mllm, folder, manifest)
+        if manifest.encoder:
+            use_encoder(mllm, encoder_path(folder, manifest.encoder))
         _load_weights(mllm, folder, manifest)
         labels = _load_labels(mllm, folder, manifest)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()
     return mllm, labels, manifest.calibration
-
-
-def _load_encoder(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
-    """Load the fine-tuned vision encoder, if the checkpoint was trained on one. Raises `UserError` if it is missing."""
-    if not manifest.encoder:
-        return
-    path = encoder_path(folder, manifest.encoder)
-    if not path.is_file() or sha256_of(path)[:16] != manifest.encoder:
-        raise UserError(f"The checkpoint {folder.name} needs its vision encoder: {path} is missing or damaged.")
-    use_encoder(mllm, path)
 
 
 def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:

@@ -80,6 +80,20 @@ def test_a_saved_encoder_is_not_written_again(save):
     assert (shared.stat().st_mtime_ns, shared.stat().st_ino) == before
 
 
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_a_checkpoint_without_its_encoder_is_one_sentence_that_names_it(save, fault):
+    folder = save("a")
+    (shared,) = (folder.parent / "encoders").iterdir()
+    if fault == "missing":
+        shared.unlink()
+    else:
+        shared.write_bytes(shared.read_bytes()[:-1] + b"x")
+    sentence = rf"^The checkpoint a needs its vision encoder: .*{shared.name} is missing or damaged\.$"
+    with pytest.raises(UserError, match=sentence):
+        open_checkpoint(folder, dtype=torch.float32)
+    assert availability(ModelEntry("a", folder, "")) != "ready"
+
+
 def test_a_checkpoint_with_more_image_tokens_than_its_base_is_opened(reduced_tiny, save):
     mllm, labels, _ = open_checkpoint(save("a"), dtype=torch.float32)
     resampler = mllm.model.model.connector.perceiver_resampler
