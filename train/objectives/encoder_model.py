@@ -123,11 +123,11 @@ class EncoderModel(nn.Module):
         """Fit the classifier to the pretrained encoder, whose features then change no more than they need to."""
         features = self._features(self._pretrained[0], self.data, range(len(self.data.records)))
         categories = torch.tensor([self.data.category_of[row] for row in range(len(features))], device=features.device)
+        torch.manual_seed(self.recipe.seed)
         nn.init.zeros_(self.classifier.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
         optimizer = torch.optim.AdamW(self.classifier.parameters(), lr=PROBE_LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, PROBE_STEPS)
-        torch.manual_seed(self.recipe.seed)
         with torch.enable_grad():
             for _ in range(PROBE_STEPS):
                 rows = torch.randint(len(features), (min(PROBE_PHOTOS, len(features)),)).to(features.device)
