@@ -142,7 +142,7 @@ class EncoderModel(nn.Module):
 
     def finished(self, held_out: TrainingSet) -> Encoder:
         """Return the trained encoder: the average, mixed with the pretrained weights as suits the held-out photos."""
-        truths = torch.tensor([held_out.category_of[row] for row in range(len(held_out.records))])
+        truths = torch.tensor([held_out.category_of[row] for row in range(len(held_out.records))], dtype=torch.long)
         accuracies = {}
         for share in self.settings.kept_shares:
             features = self._features(self._mixed(share), held_out, range(len(truths)))
@@ -177,9 +177,9 @@ class EncoderModel(nn.Module):
     @torch.no_grad()
     def _features(self, tower: nn.Module, data: TrainingSet, rows: range) -> Tensor:
         """Return the pooled features [N, D] float32 of whole photos, in the size in use."""
-        assert data.photos is not None
         device, parts = self.mllm.device, []
         for start in range(0, len(rows), PHOTOS_AT_ONCE):
+            assert data.photos is not None
             part = list(rows[start : start + PHOTOS_AT_ONCE])
             views = plain_view(data.photos.get(part).to(device), self.settings.size)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

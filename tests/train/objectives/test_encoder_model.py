@@ -160,6 +160,21 @@ def test_the_rest_of_the_weights_is_pretrained(build):
             assert share or torch.equal(tensor, pretrained[name])
 
 
+def test_held_out_photos_choose_how_much_is_kept(build):
+    model = build(kept_shares=[1.0, 0.0])
+    model.initialise_classifier()
+    with torch.no_grad():
+        for parameter in model.average["tower"].parameters():
+            parameter.normal_(std=0.01)
+    encoder = model.finished(model.data)
+    assert encoder.facts["tuned_share"] == 0.0
+    assert encoder.facts["held_out_photos"] == len(model.data.records)
+    assert encoder.facts["categories"] == [category.name for category in model.data.categories]
+    assert encoder.facts["size"] == 64
+    none = SimpleNamespace(records=[], category_of=[], photos=None)
+    assert model.finished(none).facts["tuned_share"] == 1.0  # the first, where there is nothing to choose by
+
+
 def test_the_means_are_those_of_every_categorys_photos(build):
     model = build()
     encoder = model.finished(model.data)
