@@ -50,7 +50,7 @@ class Collator:
         if self.stage == "align":
             self._add_texts(batch, rows)
         if self.stage == "instruct" and self.recipe.keeps_alignment:
-            self._add_texts(batch, rows[: round(self.recipe.aligned_share * len(rows))])
+            self._add_texts(batch, rows[: max(1, round(self.recipe.aligned_share * len(rows)))])
         if self.stage in ("align", "instruct"):
             questions = self._step_questions(step)
             batch.questions = [replace(q, photo=i) for i, position in enumerate(positions) for q in questions[position]]
