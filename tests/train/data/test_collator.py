@@ -85,6 +85,13 @@ def test_the_right_letter_is_every_letter_equally_often(reduced, reduced_idefics
         assert len(set(options.values())) == 4
 
 
+def test_letters_are_as_even_where_there_are_few_look_alikes(reduced, reduced_idefics2, breeds):
+    records = [record for record in breeds.records if record.category in BREEDS[:2]]
+    pair = TrainingSet.build(records, None, photos=breeds.photos)
+    asked = asked_of(reduced(), pair, asking(reduced_idefics2))
+    assert Counter(answer for *_, answer in asked) == {"A": 16, "B": 16}
+
+
 def test_options_are_of_the_nearest_categories(reduced, reduced_idefics2, decoded):
     nearest = {
         category: [decoded.categories[i].name for i in row]
