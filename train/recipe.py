@@ -167,6 +167,12 @@ class Recipe(Settings):
         """Whether stage II keeps the contrastive losses of the stage I before it."""
         return self.aligned_share > 0 and "align" in STAGES[self.variant]
 
+    def check_stage(self, name: str) -> None:
+        """Raise `UserError` if there is no such stage in a run of this recipe."""
+        names = [*(["encoder"] if self.encoder else []), *self.stages()]
+        if name not in names:
+            raise UserError(f"This recipe has no stage {name}: choose one of {', '.join(names)}.")
+
     def stages(self) -> dict[str, Stage]:
         """Return the stages of this variant, in order."""
         named = {name: getattr(self, name) for name in STAGES[self.variant]}
