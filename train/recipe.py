@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
+from core.models.embedded import EMBEDDED
 from train.choices import NegativesBy, Variant
 
 PRESETS = Path(__file__).parent / "presets"
@@ -149,6 +150,8 @@ class Recipe(Settings):
             raise ValueError("Views are drawn at every step with augmented: leave views out.")
         if self.encoder and self.encoder_file:
             raise ValueError("The vision encoder of encoder_file is fine-tuned already: leave encoder out.")
+        if self.augmented and self.base != EMBEDDED:
+            raise ValueError(f"Setting augmented is for the embedded base alone: leave it out for {self.base}.")
         if self.quantised and self.adapter.kind == "full":
             raise ValueError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
         return self
