@@ -85,3 +85,12 @@ def test_a_stage_that_the_recipe_does_not_have_is_one_sentence(command, options,
     assert main([*command, "--name", "a", *options]) == 1
     assert f"no stage {stage}: choose one of {stages}." in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+def test_the_dry_run_of_such_a_recipe_shows_its_batches(command, tmp_path, capsys):
+    assert main([*command, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "<image> x 16" in shown
+    assert re.search("carries the loss.: '[AB]. (Bohemian|Cedar) Waxwing<", shown)
+    assert "encoder: 1 steps of 4 photos at 64 pixels" in shown
+    assert not (tmp_path / "work").exists()
