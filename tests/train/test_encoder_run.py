@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from core.models.checkpoint import open_checkpoint, read_manifest
+from core.models.vision_encoder import Encoder, save_encoder
 from train.cli import main
 from train.loop.encoder import EncoderTrainer
 
@@ -72,6 +73,17 @@ def test_a_run_until_the_encoder_goes_on_from_it(command, tmp_path, monkeypatch)
         assert read_manifest(tmp_path / "checkpoints" / name).encoder == shared.stem
         mllm, labels, _ = open_checkpoint(tmp_path / "checkpoints" / name, dtype=torch.float32)
         assert mllm.processor.image_seq_len == labels.words.shape[1] == 16
+
+
+def test_a_run_may_start_from_an_encoder_that_is_there(command, tmp_path, monkeypatch, reduced_tiny):
+    facts = {"size": 64, "categories": ["Bohemian Waxwing", "Cedar Waxwing"]}
+    network = reduced_tiny().model.model.vision_model.network.state_dict()
+    save_encoder(tmp_path / "own.safetensors", Encoder(network, {}, torch.eye(2, 1280), facts))
+    monkeypatch.setattr(EncoderTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
+    settings = ["--set", "encoder=null", "--set", f"encoder_file={tmp_path / 'own.safetensors'}"]
+    assert main([*command, "--name", "a", *settings, "--until", "warmup"]) == 0
+    assert (tmp_path / "work/warmup.safetensors").exists()
+    assert not (tmp_path / "work/encoder.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_every_preset_is_a_recipe():
         ("align: {photos: 8, photos_at_once: 4}", "set chunk"),
         ("{augmented: true, views: 2}", "Views are drawn at every step with augmented: leave views out"),
         ("{augmented: true, base: some/where}", "augmented is for the embedded base alone: leave it out for some/where"),
+        ("{encoder: {photos: 8}, encoder_file: some/file}", "is fine-tuned already: leave encoder out"),
         ("encoder: {photos: 8, connector_lr: 1.0e-3}", "encoder.connector_lr is not a setting: choose one of photos"),
         ("encoder: {photos: 8, sizes: [0]}", "encoder.sizes.0 is 0: it cannot be less than 1"),
         ("encoder: {photos: 8, sizes: []}", "encoder.sizes is"),

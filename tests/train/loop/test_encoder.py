@@ -1,16 +1,18 @@
 """The stage of the vision encoder: resumed, loaded when it is finished."""
 
 import json
+import re
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_training import encoder_recipe
 
-from core.models.vision_encoder import read_encoder
+from core.errors import UserError
+from core.models.vision_encoder import Encoder, read_encoder, save_encoder
 from train.data.collator import Collator
 from train.data.training_split import TrainingSplit
-from train.loop.encoder import FILE, EncoderTrainer, run_encoder_stage
+from train.loop.encoder import FILE, EncoderTrainer, load_encoder, run_encoder_stage
 from train.objectives.encoder_model import EncoderModel
 
 
@@ -20,6 +22,41 @@ def split(decoded, tmp_path, monkeypatch):
     monkeypatch.setattr("core.storage.cache.cache_root", lambda: tmp_path / "cache")
     held_out = decoded.records[::5]
     return TrainingSplit("birds", [record for record in decoded.records if record not in held_out], held_out, {})
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda mllm, split, folder: run_encoder_stage(mllm, split, encoder_recipe(), folder),
+        lambda mllm, split, folder: load_encoder(mllm, folder / FILE),
+    ],
+    ids=["stage", "file"],
+)
+def test_only_a_base_whose_encoder_is_known_gets_another_one(reduced, split, tmp_path, use):
+    with pytest.raises(UserError, match=r"^The vision encoder of .* stays as it is: leave encoder out of the recipe\.$"):
+        use(reduced(), split, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["missing", "no safetensors", "no facts", "other tensors"])
+def test_a_file_that_is_no_encoder_is_one_sentence_that_names_it(reduced_tiny, tmp_path, fault):
+    path = tmp_path / "own.safetensors"
+    if fault == "no safetensors":
+        path.write_bytes(b"something else")
+    elif fault == "no facts":
+        save_file({"means": torch.zeros(1, 1280)}, path)
+    elif fault == "other tensors":
+        save_encoder(path, Encoder({"a": torch.zeros(2)}, {}, torch.zeros(1, 1280), {"size": 64}))
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))} is not the file of a fine-tuned vision encoder: "):
+        load_encoder(reduced_tiny(), path)
+
+
+def test_means_of_an_encoder_serve_for_its_own_categories_alone(reduced_tiny, split):
+    names, means = sorted({record.category for record in split.training}), torch.ones(5, 1280)
+    recipe = encoder_recipe().changed(encoder=None, negatives_by="photos")
+    for categories, used in ((names, True), (names[::-1], False), ([*names, "Pug"], False)):
+        encoder = Encoder({}, {}, means, {"categories": categories})
+        assert (split.training_set(reduced_tiny(), recipe, encoder).means is means) == used
 
 
 def test_a_finished_encoder_is_used_and_not_trained_again(reduced_tiny, split, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import torch
 from small_training import batch_of, encoder_recipe, total
 from torch.nn import functional as F
 
-from core.errors import UserError
 from core.models.vision_encoder import encoder_input
 from core.taxonomy.categories import find_category
 from train.data.augmentation import Augmentation
@@ -30,11 +29,6 @@ def copied(model):
 
 def floats(tensors):
     return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-
-def test_only_a_base_whose_encoder_is_known_is_tuned(reduced, decoded):
-    with pytest.raises(UserError, match=r"^The vision encoder of .* stays as it is: leave encoder out of the recipe\.$"):
-        EncoderModel(reduced(), decoded, encoder_recipe())
 
 
 def test_a_step_changes_everything_but_the_frozen_blocks_and_the_average(build):
