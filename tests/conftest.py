@@ -3,6 +3,7 @@
 torch and transformers are imported in the fixtures: the process that hands tests to the others needs neither.
 """
 
+import copy
 import io
 import os
 import zipfile
@@ -165,6 +166,45 @@ def reduced_idefics3(tmp_path_factory):
     Idefics3ForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def reduced_tiny():
+    """Open the embedded base under its name: its own vision encoder, at 64 pixels, and a text model 32 wide (random)."""
+    import torch
+    from transformers import Idefics2Config, Idefics2Processor
+
+    from core.models.efficientnet import FEATURES, PATCH, TinyIdefics2ForConditionalGeneration
+    from core.models.embedded import CHAT_TEMPLATE, EMBEDDED, LATENTS, _load_processor
+    from core.models.installed_weights import TOWER
+    from core.models.vlm import VisionLanguageModel
+
+    processor = _load_processor(ensure_base())
+    tokenizer, images = processor.tokenizer, processor.image_processor
+    images.size = {"height": 64, "width": 64}
+    config = Idefics2Config(
+        text_config=_text_config(len(tokenizer), tokenizer, "llama"),
+        vision_config={"hidden_size": FEATURES, "image_size": 64, "patch_size": PATCH, "num_hidden_layers": 0},
+        perceiver_config={
+            "hidden_size": 32,
+            "resampler_n_latents": LATENTS,
+            "resampler_depth": 1,
+            "resampler_n_heads": 4,
+            "num_key_value_heads": 4,
+        },
+        image_token_id=processor.image_token_id,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = TinyIdefics2ForConditionalGeneration(config).eval().requires_grad_(False)
+    tower = torch.load(TOWER.locate(), weights_only=True)
+    model.model.vision_model.network.load_state_dict({k: v for k, v in tower.items() if not k.startswith("_fc.")})
+
+    def fresh():
+        own = Idefics2Processor(copy.deepcopy(images), tokenizer, image_seq_len=LATENTS, chat_template=CHAT_TEMPLATE)
+        return VisionLanguageModel(copy.deepcopy(model), own, EMBEDDED)
+
+    return fresh
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import torch
 
 from train.data.collator import Collator
-from train.recipe import Adapter, Recipe, read_preset
+from train.recipe import Adapter, EncoderStage, Recipe, read_preset
 
 STAGE = {"steps": 4, "photos": 6, "connector_lr": 1e-3, "adapter_lr": 1e-3, "warmup_steps": 1, "save_every": 2}
 
@@ -22,6 +22,12 @@ def plain_recipe(base, **changes) -> Recipe:
     fields = {"views": 0, "feature_dropout": 0.0, "warmup": None, "anchor": False}
     fields |= {"adapter": Adapter(rank=2, alpha=4, dropout=0.0), "negatives_from_memory": False}
     return small_recipe(base, **{**fields, **changes})
+
+
+def encoder_recipe(**changes) -> Recipe:
+    """The small recipe for the embedded base, with fresh views and, before, a few steps of its encoder at 64 pixels."""
+    stage = {"steps": 4, "photos": 6, "sizes": [64], "size": 64, "warmup_steps": 1, "save_every": 2}
+    return small_recipe("tiny", views=0, augmented=True, encoder=EncoderStage(**{**stage, **changes}))
 
 
 def batch_of(stage, mllm, data, recipe, step=0, **options):

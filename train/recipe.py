@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
+from core.models.embedded import EMBEDDED
 from train.choices import NegativesBy, Variant
 
 PRESETS = Path(__file__).parent / "presets"
@@ -75,7 +76,7 @@ class EncoderStage(Optimisation):
     lr: Weight = 1e-3  # of the last layer; three times that for the classifier
     layer_decay: Share = 0.93  # factor of the learning rate from each block to the one before
     frozen_blocks: Count = 3  # first blocks that stay as they are
-    sizes: list[Positive] = [224]  # pixels per side, each for an equal part of the steps
+    sizes: list[Positive] = Field([224], min_length=1)  # pixels per side, each for an equal part of the steps
     size: Positive = 256  # pixels per side in use
     label_smoothing: Share = 0.1  # spread over the categories of the same super-category
     least_area: Share = 0.35  # of a photo that an augmented view shows
@@ -83,7 +84,8 @@ class EncoderStage(Optimisation):
     cutmix_share: Share = 0.35  # of the steps
     mixup_share: Share = 0.25
     average: Share = 0.998  # decay of the moving average of the weights
-    kept_shares: list[Share] = [1.0]  # of the tuned weights, the rest pretrained; chosen by the held-out photos
+    # Of the tuned weights, the rest pretrained: the held-out photos choose among these shares.
+    kept_shares: list[Share] = Field([1.0], min_length=1)
 
 
 class Recipe(Settings):
@@ -126,7 +128,8 @@ class Recipe(Settings):
     closed_share: Share = 1.0  # of the photos of a step that carry a closed-set question besides the open-set one
     closed_answer: Literal["letter", "letter and name"] = "letter"
     closed_letter_weight: Weight = 1.0  # of the letter's loss, in place of 1 for every other token of an answer
-    option_pools: list[Positive] = [12]  # options are drawn from that many nearest categories, an entry per question
+    # Options are drawn from that many nearest categories, an entry per question.
+    option_pools: list[Positive] = Field([12], min_length=1)
     aligned_share: Share = 0.0  # of the photos of a step that keep stage I's contrastive losses, where it came before
     rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
@@ -145,6 +148,8 @@ class Recipe(Settings):
     def _check_combinations(self) -> "Recipe":
         if self.align.photos_at_once:
             raise ValueError("Stage I contrasts all photos of a step: leave align.photos_at_once out and set chunk.")
+        if self.augmented and self.base != EMBEDDED:
+            raise ValueError(f"Setting augmented is for the embedded base alone: leave it out for {self.base}.")
         if self.augmented and self.views:
             raise ValueError("Views are drawn at every step with augmented: leave views out.")
         if self.encoder and self.encoder_file:
@@ -161,6 +166,12 @@ class Recipe(Settings):
     def has_memory(self) -> bool:
         """Whether stage I has a memory bank of descriptions, which only the variant `full` uses."""
         return self.negatives_from_memory and self.variant == "full"
+
+    def check_stage(self, name: str) -> None:
+        """Raise `UserError` if there is no such stage in a run of this recipe."""
+        names = [*(["encoder"] if self.encoder else []), *self.stages()]
+        if name not in names:
+            raise UserError(f"This recipe has no stage {name}: choose one of {', '.join(names)}.")
 
     @property
     def keeps_alignment(self) -> bool:

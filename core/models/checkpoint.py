@@ -70,7 +70,7 @@ class CheckpointManifest(TrainingRecord):
 
     base: str  # the base's name, or `MERGED`
     base_id: str  # fingerprint of the base; empty for a merged model
-    encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own
+    encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own, or in a merged model
     base_folder: str | None = None  # of the base on the machine that trained, if it was a folder
     categories: list[str]
     calibration: Calibration
@@ -85,8 +85,8 @@ def save_checkpoint(
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         adapted = hasattr(mllm.model, "peft_config")
-        _write_encoder(folder, mllm)
         if adapted:
+            _write_encoder(folder, mllm)
             _write_adapter(scratch, mllm)
         else:
             mllm.model.save_pretrained(scratch)
@@ -96,7 +96,7 @@ def save_checkpoint(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
             base=base_name(mllm.base) if adapted else MERGED,
             base_id=base_id(mllm.base) if adapted else "",
-            encoder=mllm.encoder_id,
+            encoder=mllm.encoder_id if adapted else "",
             base_folder=str(Path(mllm.base).resolve()) if adapted and Path(mllm.base).is_dir() else None,
             categories=labels.categories,
             calibration=calibration,
@@ -161,7 +161,7 @@ def base_name(source: str) -> str:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Read checkpoint.json after checking that the folder is complete, undamaged and, if so, for the embedded base.
 
-    Raises `UserError` with the reason otherwise.
+    So is the vision encoder beside it, if it names one. Raises `UserError` with the reason otherwise.
     """
     try:
         manifest = CheckpointManifest.model_validate(json.loads((folder / MANIFEST).read_text()))
@@ -174,6 +174,9 @@ def read_manifest(folder: Path) -> CheckpointManifest:
         raise UserError(f"The checkpoint {folder.name} is missing or incomplete.") from None
     if damaged:
         raise UserError(f"The checkpoint {folder.name} is damaged: {damaged[0]} is missing or not what was saved.")
+    encoder = encoder_path(folder, manifest.encoder)
+    if manifest.encoder and not (encoder.is_file() and sha256_of(encoder)[:16] == manifest.encoder):
+        raise UserError(f"The checkpoint {folder.name} needs its vision encoder: {encoder} is missing or damaged.")
     if manifest.base == EMBEDDED:
         _check_base(folder, manifest, EMBEDDED)
     return manifest
@@ -204,23 +207,14 @@ def open_checkpoint(
         mllm = open_base(base or found, dtype=dtype)
         _check_base(folder, manifest, mllm.base)
     try:
-        _load_encoder(mllm, folder, manifest)
+        if manifest.encoder:
+            use_encoder(mllm, encoder_path(folder, manifest.encoder))
         _load_weights(mllm, folder, manifest)
         labels = _load_labels(mllm, folder, manifest)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
     mllm.model.eval()
     return mllm, labels, manifest.calibration
-
-
-def _load_encoder(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
-    """Load the fine-tuned vision encoder, if the checkpoint was trained on one. Raises `UserError` if it is missing."""
-    if not manifest.encoder:
-        return
-    path = encoder_path(folder, manifest.encoder)
-    if not path.is_file() or sha256_of(path)[:16] != manifest.encoder:
-        raise UserError(f"The checkpoint {folder.name} needs its vision encoder: {path} is missing or damaged.")
-    use_encoder(mllm, path)
 
 
 def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:

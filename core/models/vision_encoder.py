@@ -52,7 +52,7 @@ def save_encoder(path: Path, encoder: Encoder) -> None:
 @lru_cache(maxsize=2)
 def _read(path: Path, sha256: str) -> Encoder:
     with safe_open(path, "pt") as file:
-        facts = {key: json.loads(value) for key, value in file.metadata().items()}
+        facts = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     means = tensors.pop("means")

@@ -27,6 +27,7 @@ from transformers import (
     Idefics3Processor,
 )
 
+from core.errors import UserError
 from core.storage.cache import sha256_of
 
 MAX_GROWTH = {"cpu": 1.3, "cuda": 3.0}  # of sequence lengths in a group: padding costs a CPU as much as words do
@@ -109,8 +110,13 @@ class VisionLanguageModel:
         return sha256_of(self.encoder_file)[:16] if self.encoder_file else ""
 
     def resize_image_tokens(self, count: int) -> None:
-        """Give an untrained resampler `count` latents, so that a photo is that many image tokens."""
-        resampler = self.model.model.connector.perceiver_resampler
+        """Give an untrained resampler `count` latents, so that a photo is that many image tokens.
+
+        Raises `UserError` for a connector of another kind.
+        """
+        resampler = getattr(self.model.model.connector, "perceiver_resampler", None)
+        if resampler is None:
+            raise UserError(f"The number of image tokens of {self.base} is fixed: leave image_tokens out of the recipe.")
         latents = torch.zeros(count, resampler.latents.shape[1], device=self.device)
         resampler.latents = torch.nn.Parameter(latents, requires_grad=False)
         resampler.n_latents = count

@@ -49,7 +49,7 @@ def clause_start(attribute: str) -> str:
 
 
 def describe(category: Category, wording: int = 0) -> str:
-    """Return the attribute description of a category, 35-60 words, in one of `WORDINGS` wordings; empty without values.
+    """Return the attribute description of a category, 35-65 words, in one of `WORDINGS` wordings; empty without values.
 
     Wording 0 is the one that the model is taught to write; the others keep training from memorising one
     sentence: they change the clause form and start at another attribute.

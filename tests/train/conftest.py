@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from small_training import small_recipe
 
 from core.models.base_models import open_base
+from train.data.decoded_photos import decoded_photos
 from train.data.feature_cache import cache_features
 from train.data.source import read_folder
 from train.data.training_set import TrainingSet
@@ -65,6 +66,16 @@ def data(birds, reduced_idefics2, recipe, tmp_path_factory):
         mllm = open_base(str(reduced_idefics2), dtype=torch.float32)
         features = cache_features(mllm, records, recipe.views, seed=0)
     return TrainingSet.build(records, features)
+
+
+@pytest.fixture(scope="session")
+def decoded(birds, tmp_path_factory):
+    """The pictures decoded, for fresh views at every step."""
+    records, cache = read_folder(birds, "none.csv")[::3], tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.storage.cache.cache_root", lambda: cache)
+        photos = decoded_photos(records)
+    return TrainingSet.build(records, None, photos=photos)
 
 
 @pytest.fixture

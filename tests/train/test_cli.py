@@ -193,6 +193,15 @@ def test_look_alikes_are_printed(data, capsys):
     assert "Cedar Waxwing: Bohemian Waxwing" in capsys.readouterr().out
 
 
+def test_an_ablation_holds_out_the_share_of_its_recipe(data, monkeypatch, capsys):
+    held_out = []
+    monkeypatch.setattr("train.evaluation.ablation.ablate", lambda split, *_: held_out.append(len(split.held_out)))
+    monkeypatch.setattr("train.evaluation.ablation.table", lambda _: "")
+    for share in ("0.1", "0.5"):
+        assert main(["ablation", "--data", str(data), "--seeds", "0", "--set", f"held_out_share={share}"]) == 0
+    assert held_out[-1] > 3 * held_out[0]
+
+
 def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, capsys):
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     assert main(["evaluate", "--data", str(data), "--json", "--card"]) == 0

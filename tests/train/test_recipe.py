@@ -7,7 +7,7 @@ from train.recipe import Recipe, presets, read_preset
 
 
 def test_every_preset_is_a_recipe():
-    assert {"tiny-cpu", "idefics2-8b-qlora", "idefics2-8b-lora-1gpu"} <= set(presets())
+    assert {"tiny-cpu", "tiny-gpu", "idefics2-8b-qlora", "idefics2-8b-lora-1gpu"} <= set(presets())
     for name in presets():
         recipe = read_preset(name)
         assert recipe.stages()
@@ -34,6 +34,14 @@ def test_every_preset_is_a_recipe():
         ("balance: .inf", "balance is inf: "),
         ("variant: half", "variant is 'half': choose one of 'full', 'object-category', 'finetune'"),
         ("align: {photos: 8, photos_at_once: 4}", "set chunk"),
+        ("{augmented: true, views: 2}", "Views are drawn at every step with augmented: leave views out"),
+        ("{augmented: true, base: some/where}", "augmented is for the embedded base alone: leave it out for some/where"),
+        ("{encoder: {photos: 8}, encoder_file: some/file}", "is fine-tuned already: leave encoder out"),
+        ("encoder: {photos: 8, connector_lr: 1.0e-3}", "encoder.connector_lr is not a setting: choose one of photos"),
+        ("encoder: {photos: 8, sizes: [0]}", "encoder.sizes.0 is 0: it cannot be less than 1"),
+        ("encoder: {photos: 8, sizes: []}", "encoder.sizes is"),
+        ("encoder: {photos: 8, kept_shares: []}", "encoder.kept_shares is"),
+        ("option_pools: []", "option_pools is"),
         ("{quantised: true, adapter: {kind: full}}", "cannot be trained themselves"),
         ("views: 2\nseed: 1\nviews: 4", "own.yaml is not a recipe in YAML: 'views' stands there twice"),
         ("align: {photos: 8, photos: 9}", "'photos' stands there twice"),

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
     ]
     check_base(recipes[0].base)
     test = labelled(options.data, options.test_csv, "test")
-    split = TrainingSplit.of(name_of(options.data), labelled_for_training(options.data, options.csv))
+    records = labelled_for_training(options.data, options.csv)
+    split = TrainingSplit.of(name_of(options.data), records, share=recipes[0].held_out_share)
     check_no_leakage(split.records, test)
     print(table([ablate(split, test, options.test_csv, recipe, options.work) for recipe in recipes]))

@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> None:
     recipe = read_preset(
         options.preset, options.set, **{key: value for key, value in changes.items() if value is not None}
     )
+    if options.until:
+        recipe.check_stage(options.until)
     out = options.out or CHECKPOINTS
     if options.name is not None:
         check_name(options.name)

@@ -50,7 +50,7 @@ class Collator:
         if self.stage == "align":
             self._add_texts(batch, rows)
         if self.stage == "instruct" and self.recipe.keeps_alignment:
-            self._add_texts(batch, rows[: round(self.recipe.aligned_share * len(rows))])
+            self._add_texts(batch, rows[: max(1, round(self.recipe.aligned_share * len(rows)))])
         if self.stage in ("align", "instruct"):
             questions = self._step_questions(step)
             batch.questions = [replace(q, photo=i) for i, position in enumerate(positions) for q in questions[position]]
@@ -155,7 +155,7 @@ class Collator:
         open_text = open_question(replace(group, noun=noun) if rng.random() < 0.5 else None)
         questions = [question("open", open_text, category.name)]
         if _every(position, recipe.closed_share):
-            options = self._options(own, LETTERS[(step + position) % len(LETTERS)], rng)
+            options = self._options(own, step + position, rng)
             letter = next(letter for letter, option in options.items() if option[0] == own)
             answer = letter if recipe.closed_answer == "letter" else f"{letter}. {options[letter][1]}"
             names = [name for _, name in options.values()]
@@ -170,15 +170,16 @@ class Collator:
         own = self.data.categories[self.category_of[row]].super_category.noun
         return "pet" if known and record.data_set.startswith("pet") else own
 
-    def _options(self, own: int, letter: str, rng: random.Random) -> dict[str, tuple[int, str]]:
-        """Return letter -> (category, spelling): the own category at `letter`, among look-alikes in random order.
+    def _options(self, own: int, turn: int, rng: random.Random) -> dict[str, tuple[int, str]]:
+        """Return letter -> (category, spelling): the own category, among look-alikes in random order.
 
+        Its letter is the next one at every `turn`, and so every letter is right equally often.
         Half of the questions with spellings other than the first have one of these, as other data sets write them.
         """
         pool = rng.choice(self.recipe.option_pools)
         nearest = self.data.nearest_categories[own][:pool]
         others = rng.sample(nearest, min(len(LETTERS) - 1, len(nearest)))
-        others.insert(min(LETTERS.index(letter), len(others)), own)
+        others.insert(turn % (len(others) + 1), own)
         return {letter: (c, self._spelling(c, rng)) for letter, c in zip(LETTERS, others, strict=False)}
 
     def _spelling(self, category: int, rng: random.Random) -> str:

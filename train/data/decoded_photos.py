@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.data.images import read_photo
+from core.errors import UserError
 from core.progress import Progress, count_progress, log_progress, run
 from core.storage.cache import cached_steps, entry_path, fingerprint
 from train.data.records import Record
@@ -53,7 +54,10 @@ def decoded_photos(records: list[Record]) -> DecodedPhotos:
 
 
 def _decode(records: list[Record], part: Path) -> Generator[Progress, None, np.ndarray]:
-    array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), SIDE, SIDE, 3))
+    try:
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), SIDE, SIDE, 3))
+    except OSError as error:
+        raise UserError(f"{part} cannot be written ({error.strerror}).") from error
     started = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(records), PHOTOS_AT_ONCE):

@@ -78,7 +78,8 @@ def run_encoder_stage(mllm: VisionLanguageModel, split: TrainingSplit, recipe: R
         run_trainer(trainer)
         if processes().is_main_process:
             save_encoder(finished, model.finished(_held_out(data, split)))
-            shutil.rmtree(folder / "encoder" / "checkpoints", ignore_errors=True)
+            for checkpoint in (folder / "encoder").glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
         trainer.accelerator.wait_for_everyone()
     return use_encoder(mllm, finished)
 

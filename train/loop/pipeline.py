@@ -16,6 +16,7 @@ from core.models.base_models import base_id, open_base
 from core.models.calibration import Calibration, LabelBank
 from core.models.checkpoint import TrainingData, TrainingRecord, save_checkpoint
 from core.models.vlm import VisionLanguageModel
+from core.storage.cache import sha256_of
 from core.storage.files import write_atomically
 from core.taxonomy.descriptions import describe, words_of
 from train.data.records import Record, manifest_hash, short_hash
@@ -43,7 +44,10 @@ def run_facts(split: TrainingSplit, recipe: Recipe) -> dict:
     descriptions = [(words_of(c.name), describe(c)) for c in categories_of(split.records)]
     knowledge = hashlib.sha256(json.dumps([descriptions, split.descriptions], sort_keys=True).encode()).hexdigest()[:16]
     settings = {k: v for k, v in recipe.as_dict().items() if k != "variant"}
-    return {**settings, "data": manifest_hash(split.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
+    facts = {**settings, "data": manifest_hash(split.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
+    if recipe.encoder_file and Path(recipe.encoder_file).is_file():
+        facts["encoder_id"] = sha256_of(Path(recipe.encoder_file))[:16]
+    return facts
 
 
 def open_work(folder: Path, facts: dict) -> None:

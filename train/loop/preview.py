@@ -19,11 +19,17 @@ def preview(split: TrainingSplit, recipe: Recipe) -> str:
     Nothing is trained or written; cached features are not needed.
     """
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
+    if recipe.warmup and recipe.image_tokens:
+        mllm.resize_image_tokens(recipe.image_tokens)
     add_adapter(mllm, recipe)
     data = TrainingSet.build(split.training, None, split.descriptions)
     lines = [
         f"{len(split.training)} photos of {len(data.categories)} categories, {len(split.held_out)} for calibration."
     ]
+    if encoder := recipe.encoder:
+        sides = " and ".join(map(str, encoder.sizes))
+        steps = encoder.steps_for(len(split.training))
+        lines += ["", f"encoder: {steps} steps of {encoder.photos} photos at {sides} pixels"]
     for name, stage in recipe.stages().items():
         steps = stage.steps_for(len(split.training))
         at_once = stage.photos_at_once or stage.photos

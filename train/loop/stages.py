@@ -46,7 +46,8 @@ class StageTrainer(LossTrainer):
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Refresh the memory bank where it is due, then compute the loss and gradients of one pass."""
         inner, step = self.stage_model, inputs["batch"].step
-        if inner.stage == "align" and inner.recipe.has_memory and step % self.stage.save_every == 0:
+        contrasts = inputs["batch"].descriptions is not None
+        if contrasts and inner.recipe.has_memory and step % self.stage.save_every == 0:
             with self.accelerator.autocast():
                 inner.refresh_memory()
         return super().training_step(model, inputs, num_items_in_batch)

@@ -48,9 +48,10 @@ class TripleBatch:
         return self.others or Columns(self.objects, self.descriptions, self.names, self.categories)
 
     def shared(self) -> "TripleBatch":
-        """Return a batch whose rows are contrasted with the hard negatives of all rows, each category once.
+        """Return a batch whose rows are contrasted with a pool of the hard negatives of all rows (of this process).
 
-        Categories that are already rows of the batch are left out. L_CCC keeps to a row's own hard negatives.
+        The pool has each category once, and none that is already a row of the batch. A row's own hard negatives are
+        counted beside the pool, so those that are in it count twice. L_CCC keeps to a row's own.
         """
         b, k = self.negative_categories.shape
         flat = self.negative_categories.flatten()

@@ -123,11 +123,11 @@ class EncoderModel(nn.Module):
         """Fit the classifier to the pretrained encoder, whose features then change no more than they need to."""
         features = self._features(self._pretrained[0], self.data, range(len(self.data.records)))
         categories = torch.tensor([self.data.category_of[row] for row in range(len(features))], device=features.device)
+        torch.manual_seed(self.recipe.seed)
         nn.init.zeros_(self.classifier.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
         optimizer = torch.optim.AdamW(self.classifier.parameters(), lr=PROBE_LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, PROBE_STEPS)
-        torch.manual_seed(self.recipe.seed)
         with torch.enable_grad():
             for _ in range(PROBE_STEPS):
                 rows = torch.randint(len(features), (min(PROBE_PHOTOS, len(features)),)).to(features.device)
@@ -142,7 +142,7 @@ class EncoderModel(nn.Module):
 
     def finished(self, held_out: TrainingSet) -> Encoder:
         """Return the trained encoder: the average, mixed with the pretrained weights as suits the held-out photos."""
-        truths = torch.tensor([held_out.category_of[row] for row in range(len(held_out.records))])
+        truths = torch.tensor([held_out.category_of[row] for row in range(len(held_out.records))], dtype=torch.long)
         accuracies = {}
         for share in self.settings.kept_shares:
             features = self._features(self._mixed(share), held_out, range(len(truths)))
@@ -177,9 +177,9 @@ class EncoderModel(nn.Module):
     @torch.no_grad()
     def _features(self, tower: nn.Module, data: TrainingSet, rows: range) -> Tensor:
         """Return the pooled features [N, D] float32 of whole photos, in the size in use."""
-        assert data.photos is not None
         device, parts = self.mllm.device, []
         for start in range(0, len(rows), PHOTOS_AT_ONCE):
+            assert data.photos is not None
             part = list(rows[start : start + PHOTOS_AT_ONCE])
             views = plain_view(data.photos.get(part).to(device), self.settings.size)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

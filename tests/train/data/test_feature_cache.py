@@ -28,7 +28,7 @@ def records(tmp_path, monkeypatch):
 class Encoder(SimpleNamespace):
     """The mean colour of a view as its features; counts the photos that it is given."""
 
-    base, count = "stand-in", 0
+    base, encoder_id, count = "stand-in", "", 0
 
     def vision_features(self, views):
         self.count += 1
@@ -55,9 +55,14 @@ def test_other_versions_views_and_seeds_are_other_features(records, monkeypatch)
     model = Encoder()
     for change in ({}, {"seed": 1}, {"views": 3}):
         cache_features(model, records, **{"views": 2, "seed": 0, **change})
+    cache_features(model, records, 2, 0)
+    assert model.count == 9
     monkeypatch.setattr("train.data.feature_cache.VERSION", 99)
     cache_features(model, records, 2, 0)
     assert model.count == 12
+    model.encoder_id = "tuned"
+    cache_features(model, records, 2, 0)
+    assert model.count == 15
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(records, tmp_path, monkeypatch):

@@ -136,8 +136,8 @@ def test_every_layout_is_recognised_and_read_by_its_split(replica, caplog):
             "bird-200",
             "train",
             {
-                "Black_footed_Albatross_0.jpg": "Black footed Albatross",
-                "Black_footed_Albatross_1.jpg": "Black footed Albatross",
+                "Black_footed_Albatross_0.jpg": "Black-footed Albatross",
+                "Black_footed_Albatross_1.jpg": "Black-footed Albatross",
                 "Cedar_Waxwing_0.jpg": "Cedar Waxwing",
             },
         ),

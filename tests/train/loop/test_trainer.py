@@ -26,11 +26,19 @@ def test_training_changes_what_it_should(fresh, data, tmp_path, recipe):
     assert not list((tmp_path / "align").glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize(("chunk", "memory"), [(0, False), (2, False), (0, True)])
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("align", {}),
+        ("align", {"chunk": 2}),
+        ("align", {"negatives_from_memory": True}),
+        ("instruct", {"negatives_from_memory": True, "aligned_share": 0.5}),
+    ],
+)
 def test_a_run_that_was_cut_off_continues_exactly(
-    reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, chunk, memory
+    reduced, reduced_idefics2, pictures, tmp_path, monkeypatch, stage, changes
 ):
-    changes = {"chunk": chunk, "negatives_from_memory": memory, "learned_temperature": True}
+    changes = {"learned_temperature": True, **changes}
     recipe = plain_recipe(reduced_idefics2).changed(**changes, adapter=Adapter(dropout=0.2))
 
     def model():
@@ -39,7 +47,7 @@ def test_a_run_that_was_cut_off_continues_exactly(
         return mllm
 
     whole = model()
-    run_stage("align", whole, pictures, recipe, tmp_path / "a")
+    run_stage(stage, whole, pictures, recipe, tmp_path / "a")
     call = Collator.__call__
 
     def cut_off(self, slots):
@@ -49,17 +57,17 @@ def test_a_run_that_was_cut_off_continues_exactly(
 
     monkeypatch.setattr(Collator, "__call__", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        run_stage("align", model(), pictures, recipe, tmp_path / "b")
+        run_stage(stage, model(), pictures, recipe, tmp_path / "b")
     monkeypatch.undo()
-    half_written = tmp_path / "b/align/checkpoint-3"  # of a save that was killed
+    half_written = tmp_path / f"b/{stage}/checkpoint-3"  # of a save that was killed
     half_written.mkdir()
     (half_written / "trained.safetensors").write_bytes(b"half")
     resumed = model()
-    run_stage("align", resumed, pictures, recipe, tmp_path / "b")
+    run_stage(stage, resumed, pictures, recipe, tmp_path / "b")
     expected = dict(whole.model.named_parameters())
     for name, parameter in resumed.model.named_parameters():
         assert torch.equal(parameter, expected[name]), name
-    logs = [[json.loads(line) for line in (tmp_path / x / "align/align.jsonl").open()] for x in "ab"]
+    logs = [[json.loads(line) for line in (tmp_path / x / f"{stage}/{stage}.jsonl").open()] for x in "ab"]
     by_step = {entry["step"]: entry["loss"] for entry in logs[1]}
     assert [entry["loss"] for entry in logs[0]] == [by_step[step] for step in (1, 2, 3, 4)]
 

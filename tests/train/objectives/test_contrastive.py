@@ -177,3 +177,47 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one():
     assert sum(part[0] for part in parts) / 2 == pytest.approx(loss.item(), abs=1e-9)
     for i, leaf in enumerate(leaves):
         assert torch.allclose(torch.cat([part[1][i] for part in parts]), leaf.grad, atol=1e-12)
+
+
+def terms(batch, i, pool):
+    """Row i's losses (L_OA, L_AO, L_AC, L_CA, L_CCC, L_OC, L_CO) by brute force, with its own negatives and a pool."""
+    others = [j for j in range(len(batch.categories)) if batch.categories[j] != batch.categories[i]]
+    own = [(i, j) for j in range(batch.negative_categories.shape[1])]
+    hard = [(r, j) for r, j in [*own, *pool] if batch.negative_categories[r, j] != batch.categories[i]]
+
+    def nce(anchor, targets, negatives=None, rows=hard):
+        logits = [anchor @ targets[i], *(anchor @ targets[j] for j in others)]
+        logits += [anchor @ negatives[r, j] for r, j in rows] if negatives is not None else []
+        logits = torch.stack(logits) / 0.2
+        return -(logits[0] - logits.exp().sum().log())
+
+    o, a, c = batch.objects, batch.descriptions, batch.names
+    near = [(r, j) for r, j in own if batch.negative_categories[r, j] != batch.categories[i]]
+    itself = torch.stack([c[i] @ c[i], *(c[i] @ batch.negative_names[r, j] for r, j in near)]) / 0.2
+    apart = itself.exp().sum().log() - itself[0]
+    to_descriptions, to_names = batch.negative_descriptions, batch.negative_names
+    return torch.stack([
+        nce(o[i], a, to_descriptions), nce(a[i], o), nce(a[i], c, to_names), nce(c[i], a, to_descriptions), apart,
+        nce(o[i], c, to_names), nce(c[i], o),
+    ])  # fmt: skip
+
+
+def test_shared_negatives_by_brute_force():
+    example = random_batch(6)
+    example = replace(example, negative_categories=torch.tensor([[5, 6, 1], [0, 7, 5], [5, 2, 8], [6, 9, 0], [4, 4, 4],
+                                                                  [5, 10, 6]]))  # fmt: skip
+    pool = [(0, 0), (0, 1), (1, 1), (2, 2), (3, 1), (5, 1)]  # the first 5, 6, 7, 8, 9 and 10; 0 to 4 are rows
+    oa, ao, ac, ca, ccc, oc, co = torch.stack([terms(example, i, pool) for i in range(6)]).mean(0).tolist()
+    shared = example.shared()
+    assert object_attribute(shared, 0.2).item() == pytest.approx((oa + ao) / 2, abs=1e-9)
+    assert attribute_category(shared, 0.2).item() == pytest.approx((ac + ca) / 2, abs=1e-9)
+    assert category_category(shared, 0.2).item() == pytest.approx(ccc, abs=1e-9)
+    assert object_category(shared, 0.2).item() == pytest.approx((oc + co) / 2, abs=1e-9)
+    assert object_attribute(shared, 0.2) > object_attribute(example, 0.2)
+    assert category_category(shared, 0.2).item() == category_category(example, 0.2).item()
+
+
+def test_rows_without_a_hard_negative_of_another_category_share_nothing():
+    example = replace(random_batch(3), negative_categories=torch.tensor([[0, 1, 2]] * 3))
+    for loss in LOSSES:
+        assert loss(example.shared(), 0.2).item() == pytest.approx(loss(example, 0.2).item(), abs=1e-12)

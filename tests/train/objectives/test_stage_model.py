@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from small_training import batch_of, plain_recipe, total
+from small_training import batch_of, encoder_recipe, plain_recipe, total
 
 from train.loop.trainable import set_trainable
-from train.objectives.stage_model import StageModel, parts_of
+from train.objectives.stage_model import StageModel, initialise_connector, parts_of
 
 
 @pytest.mark.parametrize("stage", ["align", "instruct"])
@@ -95,3 +95,63 @@ def test_the_memory_holds_the_descriptions_that_the_last_batch_encoded(fresh, da
     assert torch.allclose(model.memory[batch.categories], encoded, atol=1e-4)
     changed = (model.memory - before).abs().amax(dim=1) > 1e-4  # other wordings of this batch's descriptions
     assert set(changed.nonzero().flatten().tolist()) <= set(batch.categories.tolist())
+
+
+def test_fresh_views_reach_the_connector_with_some_of_their_patches(reduced_tiny, decoded, monkeypatch):
+    mllm, recipe = reduced_tiny(), encoder_recipe().changed(patch_dropout=0.5)
+    initialise_connector(mllm, seed=0)
+    model, seen, connect = StageModel("warmup", mllm, decoded, recipe), [], mllm.image_tokens
+    monkeypatch.setattr(mllm, "image_tokens", lambda vision: seen.append(vision.states) or connect(vision))
+    batch = batch_of("warmup", mllm, decoded, recipe)
+    assert batch.is_photos
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        assert set(model(batch)) == {"naming", "distance"}
+    assert [states.shape for states in seen] == [(6, 2, 1280)] * 3  # half of the 2 x 2 patches of 64 pixels
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_weights_of_stage_ii_are_those_of_the_recipe(fresh, data, recipe):
+    mllm = fresh()
+
+    def losses(**changes):
+        changed = recipe.changed(**changes)
+        with torch.no_grad():
+            return StageModel("instruct", mllm, data, changed).eval()(batch_of("instruct", mllm, data, changed))
+
+    plain = losses()
+    assert set(plain) == {"open", "closed", "description"}
+    assert losses(open_weight=0.5)["open"].item() == pytest.approx(plain["open"].item() / 2, rel=1e-5)
+    assert losses(closed_letter_weight=4.0)["closed"] > 1.5 * plain["closed"]
+    anchored = losses(instruct_anchor=0.3)
+    assert set(anchored) - set(plain) == {"naming", "distance"}
+    doubled = losses(instruct_anchor=0.6)
+    for name in ("naming", "distance"):
+        assert doubled[name].item() == pytest.approx(2 * anchored[name].item(), rel=1e-5)
+
+
+def test_some_photos_of_stage_ii_keep_the_losses_of_stage_i(fresh, data, recipe):
+    mllm = fresh()
+    kept = recipe.changed(aligned_share=0.5)
+    model, batch = StageModel("instruct", mllm, data, kept), batch_of("instruct", mllm, data, kept)
+    losses = model(batch)
+    expected = {"object_attribute", "attribute_category", "category_category", "object_category"}
+    assert set(losses) == {"open", "closed", "description"} | expected
+    assert total(losses).isfinite()
+    with torch.no_grad():
+        tokens = model._image_tokens(batch)[:3]
+        alone = torch.cat([mllm.embed(batch.texts), mllm.embed_photos(tokens)])
+        for name, value in model.eval().alignment(batch, alone, model.temperature()).items():
+            assert value.isfinite(), name
+
+
+def test_shared_negatives_make_the_contrast_harder(fresh, data, recipe):
+    mllm, batches = fresh(), []
+    for shared in (False, True):
+        changed = recipe.changed(shared_negatives=shared, hard_negatives=1)
+        model = StageModel("align", mllm, data, changed).eval()
+        with torch.no_grad():
+            batches.append(model(batch_of("align", mllm, data, changed)))
+    assert batches[0]["category_category"].item() == pytest.approx(batches[1]["category_category"].item(), rel=1e-5)
+    assert batches[0]["object_attribute"] < batches[1]["object_attribute"]
