@@ -19,6 +19,7 @@ def preview(split: TrainingSplit, recipe: Recipe) -> str:
     Nothing is trained or written; cached features are not needed.
     """
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
+    mllm.object_bos = recipe.object_bos
     add_adapter(mllm, recipe)
     data = TrainingSet.build(split.training, None, split.descriptions)
     lines = [
