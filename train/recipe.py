@@ -108,6 +108,7 @@ class Recipe(Settings):
     feature_dropout: DropoutRate = 0.0
     balance: Weight = 1.0  # categories are drawn in proportion to size ** balance; 1: every photo equally often
     # Stage I
+    object_bos: bool = True  # begin the sequence that embeds a photo with BOS; the release has none
     temperature: float = Field(0.07, ge=0.001, le=0.5)
     learned_temperature: bool = False
     hard_negatives: Positive = 3

@@ -1,10 +1,12 @@
 """`python -m core models`: list the models."""
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
+    from core.zoo.registry import ModelEntry
 
 
 def add_command(commands: "Commands") -> None:
@@ -16,17 +18,27 @@ def add_command(commands: "Commands") -> None:
 def run(_: argparse.Namespace) -> int:
     """Print every model of the zoo: name, size, and "ready" or why it is not available here and how to get it."""
     from core.taxonomy.categories import table_errors
-    from core.zoo.hub import UNCALIBRATED
     from core.zoo.registry import availability, zoo
 
     table_errors()  # reads the tables, which warns of those that are left out
     for entry in zoo().values():
         state = availability(entry)
-        print(f"{entry.name:18} {entry.size:28} {state}")
-        if entry.hub:
-            indent = " " * 18
-            print(f"{indent} licence: {entry.hub.licence}; memory: {entry.hub.needs}")
-            if entry.hub.command not in state:
-                print(f"{indent} to download it: {entry.hub.command}")
-            print(f"{indent} {UNCALIBRATED}")
+        print(f"{entry.name:22} {entry.size:26} {state}")
+        for line in _details(entry, state):
+            print(f"{'':22} {line}")
     return 0
+
+
+def _details(entry: "ModelEntry", state: str) -> Iterator[str]:
+    """Yield the lines below a model of the hub."""
+    from core.zoo.hub import UNCALIBRATED
+
+    if entry.hub is None:
+        return
+    packages = f"; packages: {', '.join(entry.row.needs)}" if entry.row.needs else ""
+    yield f"licence: {entry.hub.licence}; memory: {entry.hub.needs}{packages}"
+    yield f"revision: {entry.hub.revision}; {entry.row.route}"
+    if entry.hub.command not in state and not entry.row.server:
+        yield f"to download it: {entry.hub.command}"
+    if entry.on_pages:
+        yield UNCALIBRATED

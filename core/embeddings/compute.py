@@ -21,6 +21,7 @@ from core.progress import Progress, count_progress
 from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.taxonomy.categories import find_category, first_spellings, same_category
 from core.taxonomy.descriptions import describe
+from core.zoo.hub import local_revision
 from core.zoo.registry import find_entry
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def model_id(name: str) -> str:
     """Return the fingerprint of a model's weights. Raises `UserError` for an unknown or damaged model."""
     entry = find_entry(name)
     if entry.hub:
-        return f"{entry.hub.repository}@{entry.hub.revision}"
+        start = "" if entry.hub.object_bos else " without BOS"
+        return f"{entry.hub.repository}@{local_revision(entry.hub)}{start}"
     manifest = read_manifest(entry.checkpoint)
     return fingerprint(manifest.base_id, manifest.files)[:16]
 

@@ -154,14 +154,15 @@ def object_features(mllm: VisionLanguageModel, image_tokens: Tensor) -> tuple[Te
 def pooled_states(
     mllm: VisionLanguageModel, sequences: list[list[int]], image_tokens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the LLM's last state at EOS, and the mean of its last states between BOS and EOS, of B sequences.
+    """Return the LLM's last state at EOS, and the mean of its last states between BOS (if any) and EOS, of B sequences.
 
     Both are [B, H] float32, L2-normalised, on the CPU.
     """
     states = mllm.hidden_states(sequences, image_tokens).float()  # [B, T, H]
     lengths = torch.tensor([len(sequence) for sequence in sequences], device=states.device)
     positions = torch.arange(states.shape[1], device=states.device)
-    between = (positions >= 1) & (positions < lengths[:, None] - 1)  # [B, T]
+    first = torch.tensor([int(sequence[0] == mllm.tokenizer.bos_token_id) for sequence in sequences])
+    between = (positions >= first.to(positions.device)[:, None]) & (positions < lengths[:, None] - 1)  # [B, T]
     average = (states * between[..., None]).sum(dim=1) / between.sum(dim=1, keepdim=True)
     return eos_states(states, sequences).cpu(), F.normalize(average, dim=-1).cpu()
 

@@ -71,6 +71,7 @@ class CheckpointManifest(TrainingRecord):
     base: str  # the base's name, or `MERGED`
     base_id: str  # fingerprint of the base; empty for a merged model
     encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own, or in a merged model
+    object_bos: bool = True  # whether the sequence that embeds a photo begins with BOS
     base_folder: str | None = None  # of the base on the machine that trained, if it was a folder
     categories: list[str]
     calibration: Calibration
@@ -97,6 +98,7 @@ def save_checkpoint(
             base=base_name(mllm.base) if adapted else MERGED,
             base_id=base_id(mllm.base) if adapted else "",
             encoder=mllm.encoder_id if adapted else "",
+            object_bos=mllm.object_bos,
             base_folder=str(Path(mllm.base).resolve()) if adapted and Path(mllm.base).is_dir() else None,
             categories=labels.categories,
             calibration=calibration,
@@ -206,6 +208,7 @@ def open_checkpoint(
         found = trained_on if trained_on and Path(trained_on).is_dir() else manifest.base
         mllm = open_base(base or found, dtype=dtype)
         _check_base(folder, manifest, mllm.base)
+    mllm.object_bos = manifest.object_bos
     try:
         if manifest.encoder:
             use_encoder(mllm, encoder_path(folder, manifest.encoder))

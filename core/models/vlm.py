@@ -89,6 +89,7 @@ class VisionLanguageModel:
             self.answer_end = self.tokenizer.convert_tokens_to_ids(END_OF_UTTERANCE)
         self.image_token = model.config.image_token_id
         self.encoder_file: Path | None = None  # of a fine-tuned vision encoder; None: the base's own
+        self.object_bos = True  # whether `object_ids` begins with BOS; not so for the released weights of 8B
         self.text_model = model.model.text_model
         self._special = re.compile(
             "|".join(re.escape(t.content) for t in self.tokenizer.added_tokens_decoder.values() if t.special)
@@ -168,9 +169,9 @@ class VisionLanguageModel:
         return [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
 
     def object_ids(self) -> list[int]:
-        """Return `[BOS, image tokens, EOS]`, whose EOS state embeds a photo."""
-        images = [self.image_token] * self.processor.image_seq_len
-        return [self.tokenizer.bos_token_id, *images, self.tokenizer.eos_token_id]
+        """Return `[BOS, image tokens, EOS]`, whose EOS state embeds a photo; without BOS if `object_bos` is off."""
+        start = [self.tokenizer.bos_token_id] if self.object_bos else []
+        return [*start, *[self.image_token] * self.processor.image_seq_len, self.tokenizer.eos_token_id]
 
     def question_ids(self, question: str) -> list[int]:
         """Return the chat prompt that asks `question` about one photo, up to where the answer starts."""

@@ -77,6 +77,8 @@ def _problem(error: Any) -> str:
     if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
         kind = "yes or no" if isinstance(value, bool) else "a date" if isinstance(value, date) else f"the number {value}"
         return f"YAML reads this as {kind}, not as text: put it in quotes"
+    if error["type"] == "value_error":  # of a table's own validators
+        return str(error["ctx"]["error"])
     if error["type"] == "list_type":
         return f"this must be a list: write [{value}]"
     if error["type"] == "string_pattern_mismatch":

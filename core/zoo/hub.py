@@ -7,11 +7,11 @@ are imported in functions, so that listing stays quick.
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.zoo.model_rows import NOT_VERIFIED, Hub
 
 if TYPE_CHECKING:
     from core.models.calibration import LabelBank
@@ -25,27 +25,6 @@ UNCALIBRATED = (
 )
 
 
-@dataclass(frozen=True)
-class Hub:
-    """A model of the hub. Sizes are in GB (10^9 bytes); `memory` is what each precision needs, best first."""
-
-    repository: str
-    revision: str
-    licence: str
-    download: float
-    memory: dict[str, float]
-
-    @property
-    def command(self) -> str:
-        """Return the command that downloads the model."""
-        return f"HF_HUB_OFFLINE=0 .venv/bin/hf download {self.repository} --revision {self.revision}"
-
-    @property
-    def needs(self) -> str:
-        """Return the memory of every precision as text."""
-        return " or ".join(f"{size:.1f} GB ({precision})" for precision, size in self.memory.items())
-
-
 def local_folder(hub: Hub) -> Path | None:
     """Return the folder of the complete model in the local cache, at its revision; None if it is not there."""
     from huggingface_hub import snapshot_download
@@ -54,13 +33,26 @@ def local_folder(hub: Hub) -> Path | None:
 
     try:
         folder = Path(
-            snapshot_download(hub.repository, revision=hub.revision, allow_patterns=MODEL_FILES, local_files_only=True)
+            snapshot_download(
+                hub.repository,
+                revision=None if hub.revision == NOT_VERIFIED else hub.revision,
+                allow_patterns=[*MODEL_FILES, f"{Path(hub.weights).stem}*"],
+                local_files_only=True,
+            )
         )
-        index = folder / "model.safetensors.index.json"
-        files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+        index = folder / f"{hub.weights}.index.json"
+        files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {hub.weights}
     except (OSError, ValueError, KeyError):  # what the hub raises for "not here", and an index that is half there
         return None
-    return folder if all((folder / name).is_file() for name in ("config.json", *files)) else None
+    return folder if all((folder / name).is_file() for name in (hub.config, *files)) else None
+
+
+def local_revision(hub: Hub) -> str:
+    """Return the commit of the model: that of the table, else that of the copy here, else `NOT_VERIFIED`."""
+    if hub.revision != NOT_VERIFIED:
+        return hub.revision
+    folder = local_folder(hub)
+    return folder.name if folder else NOT_VERIFIED  # a snapshot's folder is named by its commit
 
 
 def free_memory() -> tuple[bool, float]:
@@ -76,7 +68,12 @@ def free_memory() -> tuple[bool, float]:
 
 
 def best_precision(hub: Hub) -> str:
-    """Return the best precision that fits the free memory. Raises `UserError` with the reason if none does."""
+    """Return the best precision that fits the free memory, bf16 where it is not known what the model needs.
+
+    Raises `UserError` with the reason if none fits.
+    """
+    if not hub.memory:
+        return BF16
     gpu, free = free_memory()
     if not gpu:  # 4-bit arithmetic is made for GPUs
         if free < hub.memory[BF16]:
@@ -103,7 +100,7 @@ def state(hub: Hub) -> str:
     except UserError as error:
         return str(error)
     if local_folder(hub) is None:
-        return f"It needs a download of {hub.download:.1f} GB: run `{hub.command}`."
+        return f"It needs a download of {hub.download}: run `{hub.command}`."
     return "ready"
 
 
@@ -118,17 +115,17 @@ def load(name: str, hub: Hub, progress: Callable[[str], None]) -> "Recogniser":
     precision = best_precision(hub)
     folder = local_folder(hub)
     if folder is None:
-        raise UserError(f"{name} is not here. It needs a download of {hub.download:.1f} GB: run `{hub.command}`.")
+        raise UserError(f"{name} is not here. It needs a download of {hub.download}: run `{hub.command}`.")
     try:
-        progress(f"Reading {hub.download:.1f} GB of weights, {precision} in memory")
-        return _open(name, folder, precision, progress)
+        progress(f"Reading {hub.download} of weights, {precision} in memory")
+        return _open(name, folder, precision, hub.object_bos, progress)
     except torch.OutOfMemoryError:
         pass  # this error holds on to what was loaded, until the block is left
     torch.cuda.empty_cache()
     raise UserError(f"The memory was not enough to load {name} ({precision}): what was loaded before still works.")
 
 
-def _open(name: str, folder: Path, precision: str, progress: Callable[[str], None]) -> "Recogniser":
+def _open(name: str, folder: Path, precision: str, object_bos: bool, progress: Callable[[str], None]) -> "Recogniser":
     import torch
 
     from core.models.base_models import open_base
@@ -137,6 +134,7 @@ def _open(name: str, folder: Path, precision: str, progress: Callable[[str], Non
     from core.recognition.recogniser import Recogniser
 
     mllm = open_base(str(folder), four_bit=precision == FOUR_BIT, dtype=torch.bfloat16)
+    mllm.object_bos = object_bos
     progress("Embedding the names of the categories")
     return Recogniser(name, mllm, table_labels(mllm), Calibration(candidates=MAX_LABELS))
 

@@ -4,18 +4,20 @@ What imports torch is imported in functions, so that listing stays quick.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from core.errors import UserError
 from core.storage.tables import Text, read_table
 from core.zoo import hub
-from core.zoo.hub import Hub
+from core.zoo.model_rows import NOT_VERIFIED, PAGE_FAMILIES, Hub, ModelRow
 
 if TYPE_CHECKING:
     from core.recognition.recogniser import Recogniser
@@ -26,6 +28,9 @@ ASSETS = Path(__file__).parents[2] / "assets"
 CHECKPOINTS = ASSETS / "checkpoints"
 EMBEDDINGS = "embeddings.npz"  # in a checkpoint's folder, where it ships with some
 DEFAULT = "finedefics-tiny"
+OF_THE_HUB = "hf:"  # begins the name of a repository that is not in the table
+EVALUATION_ONLY = "ready for evaluation; the tabs do not take it"
+EMBEDDED_ROW = ModelRow(family="embedded")  # of a checkpoint that is not in the table
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,33 @@ class ModelEntry:
     name: str
     checkpoint: Path  # its folder; there is none for a model of the hub
     size: str  # what it takes on disk, for people
-    hub: Hub | None = None
+    row: ModelRow = EMBEDDED_ROW
+
+    @property
+    def hub(self) -> Hub | None:
+        """Return its repository on the hub, if it is not a checkpoint."""
+        return self.row.hub
+
+    @property
+    def on_pages(self) -> bool:
+        """Whether the tabs and commands take it that name photos; the others are for evaluation alone."""
+        return self.row.family in PAGE_FAMILIES
 
 
-class _ModelRow(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the weights are of a model that is asked questions, and its row, if the table has one."""
 
-    checkpoint: Text = ""
-    size: Text = ""
-    hub: Hub | None = None
+    name: str
+    source: str  # a folder, or OWNER/NAME
+    revision: str = ""  # a commit; "": the newest
+    row: ModelRow | None = None
 
 
-_FORM = TypeAdapter(dict[Text, _ModelRow])
+_FORM = TypeAdapter(dict[Text, ModelRow])
 
 
-def _listed_models() -> dict[str, _ModelRow]:
+def _listed_models() -> dict[str, ModelRow]:
     """Return the rows of `assets/models.yaml`; if it has a mistake, none, with one sentence in the log."""
     try:
         return read_table(ASSETS / "models.yaml", _FORM)
@@ -67,8 +84,8 @@ def zoo() -> dict[str, ModelEntry]:
     """Return the models by name: those of `assets/models.yaml`, then every other checkpoint in `assets/checkpoints`."""
     entries = {}
     for name, row in _listed_models().items():
-        size = f"{row.hub.download:.1f} GB of the hub" if row.hub else row.size
-        entries[name] = ModelEntry(name, CHECKPOINTS / (row.checkpoint or name), size, row.hub)
+        size = f"{row.hub.download} on the hub" if row.hub else row.size
+        entries[name] = ModelEntry(name, CHECKPOINTS / (row.checkpoint or name), size, row)
     for manifest in sorted(CHECKPOINTS.glob("[!.]*/checkpoint.json")):
         folder = manifest.parent
         size = f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB, trained here"
@@ -80,8 +97,37 @@ def find_entry(name: str) -> ModelEntry:
     """Return the entry of a model. Raises `UserError` for a name that is not in the zoo."""
     entry = zoo().get(name)
     if entry is None:
-        raise UserError(f"There is no model {name!r}: choose one of {', '.join(zoo())}.")
+        choices = ", ".join(name for name, entry in zoo().items() if entry.on_pages)
+        raise UserError(f"There is no model {name!r}: choose one of {choices}.")
     return entry
+
+
+def find_source(name: str) -> ModelSource:
+    """Return where a model is: one of the zoo, a repository of the hub as hf:OWNER/NAME[@revision], or a folder.
+
+    Raises `UserError` if it is none of them.
+    """
+    if name.startswith(OF_THE_HUB):
+        return _hub_source(name)
+    entry = zoo().get(name)
+    if entry is None and not (Path(name) / "config.json").is_file():
+        choices = ", ".join([*zoo(), "hf:OWNER/NAME", "a folder with a config.json"])
+        raise UserError(f"There is no model {name!r}: choose one of {choices}.")
+    if entry is None:
+        return ModelSource(Path(name).resolve().name, name)
+    if entry.hub is None:
+        return ModelSource(name, str(entry.checkpoint), row=entry.row)
+    revision = hub.local_revision(entry.hub)
+    return ModelSource(name, entry.hub.repository, "" if revision == NOT_VERIFIED else revision, entry.row)
+
+
+def _hub_source(name: str) -> ModelSource:
+    parts = re.fullmatch(r"hf:([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w./-]*))?", name)
+    if parts is None:
+        raise UserError(f"{name!r} names no repository of the hub: write hf:OWNER/NAME or hf:OWNER/NAME@revision.")
+    repository, revision = parts.groups(default="")
+    known = [entry.row for entry in zoo().values() if entry.hub and entry.hub.repository == repository]
+    return ModelSource(name, repository, revision, known[0] if known else None)
 
 
 def availability(entry: ModelEntry) -> str:
@@ -92,8 +138,15 @@ def availability(entry: ModelEntry) -> str:
     from core.models.checkpoint import read_manifest
     from core.models.embedded import EMBEDDED, check_base
 
+    if server := entry.row.server:
+        start = f"start {server.engine} {server.version} with `{server.command}`"
+        return f"It needs a server of its own: {start}, and evaluate it through the endpoint."
     if entry.hub:
-        return hub.state(entry.hub)
+        state = hub.state(entry.hub)
+        missing = [package for package in entry.row.needs if not _is_installed(package)]
+        if state == "ready" and missing:
+            return f"It needs packages: run `.venv/bin/pip install {' '.join(missing)}`."
+        return EVALUATION_ONLY if state == "ready" and not entry.on_pages else state
     try:
         if read_manifest(entry.checkpoint).base == EMBEDDED:
             check_base()
@@ -102,8 +155,16 @@ def availability(entry: ModelEntry) -> str:
     return "ready"
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def available_models() -> list[str]:
-    """Return the names of the models that can be loaded here."""
+    """Return the names of the models that can be loaded here and name photos."""
     return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 
@@ -116,6 +177,8 @@ def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogn
     from core.recognition.recogniser import Recogniser
 
     entry = find_entry(name)
+    if not entry.on_pages:
+        raise UserError(f"{name} is for evaluation alone, and names no photos here: choose another model.")
     if entry.hub:
         return hub.load(name, entry.hub, progress)
     return Recogniser(name, *open_checkpoint(entry.checkpoint))

@@ -15,12 +15,13 @@ from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool
 
-HEADERS = ["model", "state", "size", "licence", "memory", "how to get it"]
-WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "270px"]  # in a narrow window the table scrolls
+HEADERS = ["model", "state", "size", "licence", "memory", "route", "needs", "how to get it"]
+WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "220px", "120px", "270px"]  # a narrow window scrolls
 WITH_THE_APP = "comes with the app, or was trained here"
 NOTE = (
     "Nothing is ever downloaded from here: run the command in a terminal, then open the page again. Models of the hub "
-    f"take their memory when they are loaded, and keep it. {UNCALIBRATED}"
+    f"take their memory when they are loaded, and keep it. {UNCALIBRATED} "
+    "What is not verified was read nowhere; where the rest was read is in assets/models.yaml."
 )
 STOPPED = (
     "Stopped. Reading weights cannot be interrupted: it goes on in the background, other models wait for it, and then "
@@ -44,7 +45,8 @@ class ModelsTab:
             elem_id="models",
         )
         with gr.Row():
-            self.name = gr.Dropdown(list(zoo()), value=None, label="Load a model in advance", elem_id="to-load")
+            names = [name for name, entry in zoo().items() if entry.on_pages]
+            self.name = gr.Dropdown(names, value=None, label="Load a model in advance", elem_id="to-load")
             self.load = gr.Button("Load")
             self.stop = gr.Button("Stop loading")
         self.status = gr.Textbox(label="Loading", interactive=False, elem_id="loading")
@@ -72,9 +74,12 @@ class ModelsTab:
 
     def _row(self, entry: ModelEntry) -> list[str]:
         state = "ready, loaded" if entry.name in self._models else availability(entry)
+        route, needs = entry.row.route, ", ".join(entry.row.needs)
         if entry.hub is None:
-            return [entry.name, state, entry.size, "see its model card", "", WITH_THE_APP]
-        return [entry.name, state, entry.size, entry.hub.licence, entry.hub.needs, entry.hub.command]
+            return [entry.name, state, entry.size, "see its model card", "", route, needs, WITH_THE_APP]
+        server = entry.row.server
+        command = server.command if server else entry.hub.command
+        return [entry.name, state, entry.size, str(entry.hub.licence), entry.hub.needs, route, needs, command]
 
 
 def loading(models: ModelPool, name: str) -> Iterator[str]:

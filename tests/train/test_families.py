@@ -50,6 +50,7 @@ def test_a_preset_goes_all_the_way(preset, model, steps, birds, tmp_path, reques
         assert "Not measured yet" in (tmp_path / folder / "README.md").read_text()
     picture = read_photo(next(birds.glob("Downy*/*.png"))).image
     for recogniser in (adapted, merged):
+        assert recogniser.mllm.object_bos == (preset != "idefics2-8b-qlora")
         result = recogniser.identify(picture)
         assert len(result.species) == 5
         assert sum(species.probability for species in result.species) == pytest.approx(1, abs=1e-4)

@@ -14,6 +14,28 @@ def test_every_preset_is_a_recipe():
         assert Recipe.model_validate(recipe.as_dict()) == recipe
 
 
+@pytest.mark.parametrize("name", ["idefics2-8b-qlora", "idefics2-8b-lora-1gpu"])
+def test_the_8b_presets_follow_the_release(name):
+    """Stage II: 128 samples a step, an open- and a closed-set question for each of 64 photos."""
+    recipe = read_preset(name)
+    assert (recipe.align.photos, recipe.instruct.photos) == (64, 64)
+    assert (recipe.open_weight, recipe.closed_share) == (1.0, 1.0)
+    assert recipe.instruct.steps_for(38_528) == recipe.align.steps_for(38_528) == 602
+    for stage in (recipe.align, recipe.instruct):
+        assert (stage.epochs, stage.warmup_steps, stage.weight_decay, stage.schedule) == (1, 60, 0.01, "linear")
+        assert (stage.adapter_lr, stage.connector_lr) == (2e-4, 2e-4)
+    adapter = recipe.adapter
+    assert (adapter.kind, adapter.rank, adapter.alpha, adapter.dropout, adapter.on_connector) == (
+        "lora",
+        8,
+        8,
+        0.2,
+        True,
+    )
+    assert (recipe.hard_negatives, recipe.temperature, recipe.object_bos) == (3, 0.07, False)
+    assert recipe.quantised == (name == "idefics2-8b-qlora")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

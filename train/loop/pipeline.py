@@ -119,6 +119,7 @@ def _train_variant(
     split: TrainingSplit, recipe: Recipe, work: Path, until: str | None
 ) -> tuple[VisionLanguageModel, TrainingSet]:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
+    mllm.object_bos = recipe.object_bos
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     log.info("%d photos to train on, %d to calibrate with", len(split.training), len(split.held_out))
     encoder = None

@@ -21,6 +21,7 @@ def preview(split: TrainingSplit, recipe: Recipe) -> str:
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     if recipe.warmup and recipe.image_tokens:
         mllm.resize_image_tokens(recipe.image_tokens)
+    mllm.object_bos = recipe.object_bos
     add_adapter(mllm, recipe)
     data = TrainingSet.build(split.training, None, split.descriptions)
     lines = [

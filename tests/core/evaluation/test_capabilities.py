@@ -1,5 +1,6 @@
 """The three capabilities, measured on pictures of installed packages, and what the reading makes of numbers."""
 
+import copy
 import csv
 import io
 import json
@@ -128,6 +129,10 @@ def test_features_are_those_of_the_object_sequence(mllm):
     states = mllm.hidden_states([mllm.object_ids()] * 2, tokens)[:, 1:-1].mean(dim=1)
     assert torch.allclose(average, torch.nn.functional.normalize(states, dim=-1), atol=1e-5)
     assert pooled_features(vision).shape == (2, 1280)
+    without = copy.copy(mllm)
+    without.object_bos = False
+    states = without.hidden_states([without.object_ids()] * 2, tokens)[:, :-1].mean(dim=1)
+    assert torch.allclose(object_features(without, tokens)[1], torch.nn.functional.normalize(states, dim=-1), atol=1e-5)
 
 
 def test_padding_does_not_change_what_is_pooled(mllm):

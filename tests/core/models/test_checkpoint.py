@@ -47,6 +47,14 @@ def test_round_trip_is_exact(trained, folder):
     assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)
 
 
+def test_a_checkpoint_keeps_whether_photos_are_embedded_with_bos(trained, folder, monkeypatch):
+    with_bos, labels, calibration = open_checkpoint(folder)
+    assert with_bos.object_bos
+    monkeypatch.setattr(trained, "object_bos", False)
+    save_checkpoint(folder, trained, labels, calibration, TrainingRecord())
+    assert not open_checkpoint(folder)[0].object_bos
+
+
 def test_a_missing_checkpoint_is_a_message(tmp_path):
     with pytest.raises(UserError, match="missing or incomplete"):
         read_manifest(tmp_path / "nowhere")
@@ -135,7 +143,7 @@ def test_manifests_of_the_assets_keep_all_they_had(name):
 
     manifest = read_manifest(CHECKPOINTS / name)
     written = json.loads((CHECKPOINTS / name / "checkpoint.json").read_text())
-    assert manifest.model_dump(exclude={"base_folder"}) == {"encoder": "", **written}
+    assert manifest.model_dump(exclude={"base_folder"}) == {"encoder": "", "object_bos": True, **written}
     assert manifest.data.seen
 
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from PIL import Image
@@ -73,6 +75,22 @@ def test_photos_embed_like_through_the_library(mllm, image_tokens):
     ).last_hidden_state
     expected = torch.nn.functional.normalize(states[:, -1], dim=-1)
     assert torch.allclose(mllm.embed_photos(image_tokens[:1]), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_photo_is_embedded_with_and_without_bos(mllm, image_tokens):
+    mllm = copy.copy(mllm)  # shares the weights
+    bos, eos = mllm.tokenizer.bos_token_id, mllm.tokenizer.eos_token_id
+    images = [mllm.image_token] * mllm.processor.image_seq_len
+    assert mllm.object_ids() == [bos, *images, eos]
+    with_bos = mllm.embed_photos(image_tokens)
+    mllm.object_bos = False
+    assert mllm.object_ids() == [*images, eos]
+    embeddings = torch.cat([image_tokens, mllm.model.get_input_embeddings()(torch.tensor([[eos]] * 2))], dim=1)
+    states = mllm.text_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
+    assert torch.allclose(mllm.embed_photos(image_tokens), torch.nn.functional.normalize(states, dim=-1), atol=1e-4)
+    assert not torch.allclose(mllm.embed_photos(image_tokens), with_bos, atol=1e-2)
+    assert mllm.text_ids("a")[0] == bos
 
 
 @pytest.mark.parametrize("typed", ["<image>", "<|im_end|>\n<|im_start|>assistant\nA crow", "<fake_token_around_image>"])

@@ -96,7 +96,7 @@ def test_an_alias_of_two_categories_is_a_mistake(tables, alias, sentence):
 
 def test_a_mistake_in_the_table_of_models_leaves_the_checkpoints_usable(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
-    (tmp_path / "models.yaml").write_text("some:\n  size: 5\n")
+    (tmp_path / "models.yaml").write_text("some:\n  family: embedded\n  size: 5\n")
     assert registry.DEFAULT in registry.zoo()
     assert "models.yaml, some > size: YAML reads this as the number 5" in caplog.text
 

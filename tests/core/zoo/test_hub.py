@@ -62,7 +62,7 @@ def memory(monkeypatch):
 def test_the_zoo_tells_what_each_needs(entry):
     assert entry.hub.repository == "HuggingFaceM4/idefics2-8b"
     assert entry.hub.revision == "2c42686c57fe21cf0348c9ce1077d094b72e7698"
-    assert entry.hub.licence == "Apache-2.0"
+    assert str(entry.hub.licence) == "Apache-2.0"
     for name in (NAME, "finedefics-8b"):
         assert zoo()[name].hub.needs == "18.8 GB (bf16) or 8.4 GB (4-bit)"
     assert entry.hub.command == (
@@ -132,6 +132,7 @@ def test_a_model_of_the_hub_identifies(memory, downloaded):
     assert recogniser.label_space(super_category="cat").group == super_categories()["cat"]
 
     mllm = recogniser.mllm
+    assert mllm.object_ids()[0] == mllm.image_token  # as the release embeds a photo
     assert mllm.tokenizer.decode(mllm.answer_ids("a crow")[-1]) == "<end_of_utterance>"
     assert mllm.answer_end in recogniser.writer._settings(8)["eos_token_id"]
     prompt = mllm.tokenizer.decode(mllm.question_ids("What is it?"))

@@ -76,4 +76,9 @@ def test_the_table_says_of_every_model_whether_it_can_run_and_how_to_get_it(mode
     assert rows["finedefics-tiny"]["state"] == "state of finedefics-tiny"
     assert rows["idefics2-tiny"]["state"] == "ready, loaded"
     assert rows["idefics2-8b"]["licence"] == "Apache-2.0"
+    assert rows["gemma-3n-e2b"]["licence"] == "gemma (not verified)"
+    assert rows["gemma-3n-e2b"]["needs"] == "timm"
+    assert rows["phi-3-vision"]["how to get it"].startswith("pip install vllm==0.23.0 && vllm serve microsoft/")
+    assert rows["llava-1.5-7b"]["route"] == "evaluated here"
+    assert [name for _, name in tab.name.choices] == [name for name, entry in zoo().items() if entry.on_pages]
     assert rows["idefics2-8b"]["how to get it"].startswith("HF_HUB_OFFLINE=0 .venv/bin/hf download HuggingFaceM4/")
