@@ -70,7 +70,7 @@ class CheckpointManifest(TrainingRecord):
 
     base: str  # the base's name, or `MERGED`
     base_id: str  # fingerprint of the base; empty for a merged model
-    encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own
+    encoder: str = ""  # fingerprint of the fine-tuned vision encoder; empty: the base's own, or that of a merged model
     base_folder: str | None = None  # of the base on the machine that trained, if it was a folder
     categories: list[str]
     calibration: Calibration
@@ -85,8 +85,8 @@ def save_checkpoint(
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         adapted = hasattr(mllm.model, "peft_config")
-        _write_encoder(folder, mllm)
         if adapted:
+            _write_encoder(folder, mllm)
             _write_adapter(scratch, mllm)
         else:
             mllm.model.save_pretrained(scratch)
@@ -96,7 +96,7 @@ def save_checkpoint(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
             base=base_name(mllm.base) if adapted else MERGED,
             base_id=base_id(mllm.base) if adapted else "",
-            encoder=mllm.encoder_id,
+            encoder=mllm.encoder_id if adapted else "",
             base_folder=str(Path(mllm.base).resolve()) if adapted and Path(mllm.base).is_dir() else None,
             categories=labels.categories,
             calibration=calibration,
