@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import AddedToken
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoTokenizer, CLIPVisionConfig, LlamaConfig
+from transformers import AddedToken, AutoConfig, AutoTokenizer, CLIPVisionConfig, LlamaConfig
 
 from core.models.embedded import ensure_base
 from core.models.mobilevlm import MobileVlm, MobileVlmConfig, from_original, mobilevlm_processor
