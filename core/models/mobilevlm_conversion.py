@@ -35,6 +35,8 @@ TEXT = (  # fields of the authors' configuration, which extends Llama's
     "num_key_value_heads",
     "max_position_embeddings",
     "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
     "hidden_act",
     "bos_token_id",
     "eos_token_id",

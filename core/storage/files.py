@@ -46,6 +46,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         for file in scratch.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
+            file.chmod(0o644)
         scratch.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
