@@ -101,7 +101,7 @@ def _classes(source: str, folder: Path) -> tuple[Any, Any]:
         Idefics3Processor,
     )
 
-    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+    from core.models.efficientnet import TinyIdefics2Config, TinyIdefics2ForConditionalGeneration
 
     families = {
         "idefics2": (Idefics2ForConditionalGeneration, Idefics2Processor),
@@ -112,10 +112,12 @@ def _classes(source: str, folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is not the folder of a model: it has no readable config.json.") from error
     family = config.get("model_type")
+    if family == TinyIdefics2Config.model_type or config.get("architectures") == [
+        "TinyIdefics2ForConditionalGeneration"
+    ]:
+        return TinyIdefics2ForConditionalGeneration, Idefics2Processor
     if family not in families:
         raise UserError(f"{source} is a {family} model: the method is set up for {' and '.join(families)} here.")
-    if config.get("architectures") == [TinyIdefics2ForConditionalGeneration.__name__]:
-        return TinyIdefics2ForConditionalGeneration, Idefics2Processor
     return families[family]
 
 

@@ -37,9 +37,17 @@ class EfficientNetTower(nn.Module):
         return BaseModelOutputWithPooling(last_hidden_state=feature_map.flatten(2).transpose(1, 2))
 
 
+class TinyIdefics2Config(Idefics2Config):
+    """Idefics2's configuration under a name of its own, for which transformers' Auto classes have no other model."""
+
+    model_type = "tiny_idefics2"
+
+
 class TinyIdefics2ForConditionalGeneration(Idefics2ForConditionalGeneration):
     """Idefics2 (connector and text model unchanged) over an `EfficientNetTower`."""
 
-    def __init__(self, config: Idefics2Config) -> None:
+    config: TinyIdefics2Config
+
+    def __init__(self, config: TinyIdefics2Config) -> None:
         super().__init__(config)
         self.model.vision_model = EfficientNetTower(config.vision_config)

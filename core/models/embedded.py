@@ -210,9 +210,11 @@ def _config(text: "LlamaConfig", processor: "Idefics2Processor") -> "Idefics2Con
 def _base(folder: Path, dtype: "torch.dtype", device: "torch.device") -> "TinyIdefics2ForConditionalGeneration":
     import torch
 
-    from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
+    from core.models.efficientnet import TinyIdefics2Config, TinyIdefics2ForConditionalGeneration
 
-    base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    config = TinyIdefics2Config.from_dict(json.loads((folder / "config.json").read_text()))  # written as an Idefics2's
+    base = TinyIdefics2ForConditionalGeneration.from_pretrained(folder, config=config, dtype=torch.float32)
+    base.to(device).eval()
     if device.type == "cpu":  # twice as fast there as the fused attention, which is made for longer texts
         base.model.text_model.set_attn_implementation("eager")
     base.model.text_model.to(dtype)  # the tower and the connector lose accuracy in bfloat16 and are small

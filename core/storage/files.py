@@ -1,6 +1,7 @@
 """Write files atomically, and text that spreadsheets do not evaluate."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,26 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that becomes it at the end, or is removed on an error.
+
+    What a killed process left in its place is removed first. The folders above are created.
+    """
+    scratch = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        for file in scratch.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+            file.chmod(0o644)
+        scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

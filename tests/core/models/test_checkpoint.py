@@ -1,15 +1,21 @@
 import json
+import shutil
 
 import pytest
 import torch
 from peft import LoraConfig
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from core.errors import UserError
 from core.models.calibration import Calibration, LabelBank
 from core.models.checkpoint import TrainingRecord, open_checkpoint, read_manifest, save_checkpoint
+from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 from core.models.embedded import load_mllm
+from core.models.vision_encoder import Encoder, save_encoder, use_encoder
 from core.storage.cache import sha256_of
+from train.objectives.stage_model import initialise_connector
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +159,42 @@ def test_a_calibration_with_an_unknown_weight_is_refused(folder):
     (folder / "checkpoint.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="missing or incomplete"):
         read_manifest(folder)
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory):
+    """A whole embedded model with a fine-tuned vision encoder: the folder that an export writes, and the model."""
+    folder = tmp_path_factory.mktemp("merged")
+    mllm = load_mllm(torch.float32)
+    initialise_connector(mllm, seed=0)
+    network = {name: weights * 1.25 for name, weights in mllm.model.model.vision_model.network.state_dict().items()}
+    classifier = {"weight": torch.zeros(1, 1280), "bias": torch.zeros(1)}
+    save_encoder(folder / "encoder", Encoder(network, classifier, torch.zeros(1, 1280), {"size": 320}))
+    use_encoder(mllm, folder / "encoder")
+    labels = LabelBank(["A"], *torch.zeros(2, 1, 576), torch.zeros(1, 1280), torch.zeros(1, 8, dtype=torch.long))
+    save_checkpoint(folder / "whole", mllm, labels, Calibration(1.0, 2.0, 3.0, 4.0), TrainingRecord())
+    yield folder / "whole", mllm
+    shutil.rmtree(folder)  # half a gigabyte
+
+
+def test_a_merged_model_needs_no_file_beside_its_folder(merged):
+    folder, mllm = merged
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["encoder", "whole"]
+    opened = open_checkpoint(folder, dtype=torch.float32)[0]
+    assert opened.processor.image_processor.size["height"] == 320
+    pixels = torch.rand(1, 3, 320, 320)
+    assert torch.equal(opened.model.model.vision_model(pixels)[0], mllm.model.model.vision_model(pixels)[0])
+
+
+def test_a_merged_model_is_opened_by_its_own_class_alone(merged):
+    folder, mllm = merged
+    for auto in (AutoConfig, AutoModel, AutoModelForImageTextToText):
+        with pytest.raises(ValueError, match="does not recognize this architecture"):
+            auto.from_pretrained(folder)  # once an Idefics2 with random weights in place of the vision encoder
+    model = TinyIdefics2ForConditionalGeneration.from_pretrained(folder)  # as its card says
+    processor = AutoProcessor.from_pretrained(folder)
+    conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which bird is this?"}]}]
+    prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
+    inputs = processor(text=prompt, images=[Image.new("RGB", (90, 60), "red")], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(model(**inputs).logits, mllm.model(**inputs).logits, atol=1e-2)
