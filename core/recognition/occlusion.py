@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageStat
 from torch import Tensor
 
+from core.models.scoring import generation_loss
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding, encode_each
 from core.recognition.recogniser import Recogniser
@@ -38,7 +39,7 @@ def species_score(recogniser: Recogniser, space: LabelSpace, name: str) -> Score
         return logits[index] - logits[others].logsumexp(dim=0)
 
     def by_likelihood(encoding: PhotoEncoding) -> Tensor:
-        return -mllm.generation_loss([prompt], [answer], encoding.tokens)
+        return -generation_loss(mllm, [prompt], [answer], encoding.tokens)
 
     return by_similarity if recogniser.calibration.ranking_weights()[:-1].any() else by_likelihood
 

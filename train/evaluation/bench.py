@@ -15,7 +15,7 @@ from torch import Tensor
 from core.data.images import open_photo
 from core.errors import UserError
 from core.evaluation.side_by_side import Local, SharedVisionEncoder, empty_output, side_by_side
-from core.models.scoring import answer_log_likelihoods
+from core.models.scoring import answer_log_likelihoods, generation_loss
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import categories, super_categories
 from core.taxonomy.prompts import open_question
@@ -41,7 +41,7 @@ def separate_passes(recogniser: Recogniser, photo: Image.Image, question: str, n
     for name in names:
         tokens = mllm.image_tokens(mllm.vision_features([photo]))
         answer = mllm.answer_ids(name)
-        scores.append(-mllm.generation_loss([mllm.question_ids(question)], [answer], tokens) * len(answer))
+        scores.append(-generation_loss(mllm, [mllm.question_ids(question)], [answer], tokens) * len(answer))
     return torch.stack(scores)
 
 

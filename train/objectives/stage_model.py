@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from core.models.scoring import word_similarity
+from core.models.scoring import generation_loss, word_similarity
 from core.models.vision_encoder import encoder_input
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.descriptions import words_of
@@ -179,7 +179,8 @@ class StageModel(nn.Module):
         losses = {}
         for kind in dict.fromkeys(question.kind for question in batch.questions):
             questions = [q for q in batch.questions if q.kind == kind]
-            mean = self.mllm.generation_loss(
+            mean = generation_loss(
+                self.mllm,
                 [q.prompt for q in questions],
                 [q.answer for q in questions],
                 tokens[[q.photo for q in questions]],

@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.models.base_models import open_base
 from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 from core.models.embedded import load_mllm
-from core.models.scoring import answer_log_likelihoods, word_similarity
+from core.models.scoring import answer_log_likelihoods, generation_loss, word_similarity
 
 TEXTS = ["Cedar Waxwing", "a", "A small plump bird with a sleek crest, a black mask and a yellow tip to its tail."]
 
@@ -108,7 +108,7 @@ def test_scores_with_a_shared_prefix_equal_separate_passes(mllm, image_tokens):
     shared = answer_log_likelihoods(mllm, prompt, image_tokens[:1], names)
     with torch.no_grad():
         alone = [
-            -mllm.generation_loss([prompt], [mllm.answer_ids(n)], image_tokens[:1]) * len(mllm.answer_ids(n))
+            -generation_loss(mllm, [prompt], [mllm.answer_ids(n)], image_tokens[:1]) * len(mllm.answer_ids(n))
             for n in names[:4]
         ]
     assert torch.allclose(shared[:4], torch.stack(alone), atol=1e-4, rtol=1e-6)
@@ -118,9 +118,9 @@ def test_scores_with_a_shared_prefix_equal_separate_passes(mllm, image_tokens):
 @torch.no_grad()
 def test_generation_loss_counts_the_answers_alone(mllm, image_tokens):
     prompt, answers = mllm.question_ids("What is it?"), [mllm.answer_ids("a crow"), mllm.answer_ids("a red house finch")]
-    both = mllm.generation_loss([prompt, prompt], answers, image_tokens)
+    both = generation_loss(mllm, [prompt, prompt], answers, image_tokens)
     sizes = torch.tensor([len(answer) for answer in answers], dtype=torch.float)
-    singly = torch.stack([mllm.generation_loss([prompt], [a], image_tokens[i : i + 1]) for i, a in enumerate(answers)])
+    singly = torch.stack([generation_loss(mllm, [prompt], [a], image_tokens[i : i + 1]) for i, a in enumerate(answers)])
     assert torch.allclose(both, (singly * sizes).sum() / sizes.sum(), atol=1e-4)
 
 
@@ -128,10 +128,10 @@ def test_generation_loss_counts_the_answers_alone(mllm, image_tokens):
 def test_the_first_token_of_an_answer_may_count_more(mllm, image_tokens):
     prompt, answers = mllm.question_ids("Which is it?"), [mllm.answer_ids("B. Rook"), mllm.answer_ids("A. Carrion Crow")]
     given = [prompt, prompt], answers, image_tokens
-    first = mllm.generation_loss([prompt, prompt], [answer[:1] for answer in answers], image_tokens)
+    first = generation_loss(mllm, [prompt, prompt], [answer[:1] for answer in answers], image_tokens)
     count = sum(map(len, answers))
-    expected = mllm.generation_loss(*given) + 3 * 2 * first / count  # three times more for two of all tokens
-    torch.testing.assert_close(mllm.generation_loss(*given, first_weight=4.0), expected, atol=1e-4, rtol=1e-5)
+    expected = generation_loss(mllm, *given) + 3 * 2 * first / count  # three times more for two of all tokens
+    torch.testing.assert_close(generation_loss(mllm, *given, first_weight=4.0), expected, atol=1e-4, rtol=1e-5)
     assert [mllm.tokenizer.decode(answer[:1]) for answer in answers] == ["B", "A"]
 
 
