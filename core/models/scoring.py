@@ -65,3 +65,24 @@ def pooled_features(vision: VisionFeatures) -> Tensor:
 def log_probabilities(mllm: VisionLanguageModel, states: Tensor) -> Tensor:
     """Return the log-probabilities [..., V] float32 of the next token, from last hidden states [..., H]."""
     return mllm.model.lm_head(states).float().log_softmax(dim=-1)
+
+
+def generation_loss(
+    mllm: VisionLanguageModel,
+    prompts: list[list[int]],
+    answers: list[list[int]],
+    image_tokens: Tensor,
+    first_weight: float = 1.0,
+) -> Tensor:
+    """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss.
+
+    The loss of each answer's first token is multiplied by `first_weight`.
+    """
+    sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    states = mllm.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
+    rows = [i for i, answer in enumerate(answers) for _ in answer]
+    columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
+    targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
+    losses = F.cross_entropy(mllm.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
+    weights = torch.tensor([first_weight if k == 0 else 1.0 for a in answers for k in range(len(a))])
+    return (losses * weights.to(losses.device)).mean()

@@ -256,19 +256,3 @@ class VisionLanguageModel:
     def embed_photos(self, image_tokens: Tensor) -> Tensor:
         """Return the object embeddings [B, H] float32 of photos given as image tokens [B, L, H]."""
         return self.embed([self.object_ids()] * image_tokens.shape[0], image_tokens)
-
-    def generation_loss(
-        self, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor, first_weight: float = 1.0
-    ) -> Tensor:
-        """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss.
-
-        The loss of each answer's first token is multiplied by `first_weight`.
-        """
-        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        states = self.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
-        rows = [i for i, answer in enumerate(answers) for _ in answer]
-        columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
-        targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
-        losses = F.cross_entropy(self.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
-        weights = torch.tensor([first_weight if k == 0 else 1.0 for a in answers for k in range(len(a))])
-        return (losses * weights.to(losses.device)).mean()
