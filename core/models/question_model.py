@@ -1,4 +1,4 @@
-"""What can be asked about a photo: the evaluation's view of a model."""
+"""What can be asked about a photo: the one view that evaluations have of models of all families."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,24 +8,15 @@ from torch import Tensor
 
 
 class QuestionModel(Protocol):
-    """A model that answers questions about one photo, whatever it is made of or wherever it runs."""
+    """What can be asked about a photo: the evaluation's view of a model."""
 
     name: str
 
-    def ask(self, photo: Image.Image, question: str, max_tokens: int) -> str:
-        """Return the greedy reply of at most `max_tokens` tokens, as generated: no prompt, no special tokens."""
-        ...
+    def ask(self, photo: Image.Image, question: str, max_tokens: int) -> str | None:
+        """Return the greedy reply to a question as generated, without prompt and special tokens; None: it cannot write."""
 
     def letter_scores(self, photo: Image.Image, question: str, count: int) -> Tensor | None:
-        """Return log p(letter | photo, question) [count] of A, B, ... as the first token of the answer.
-
-        None where they are not to be had, as from an endpoint.
-        """
-        ...
+        """Return the log-probabilities [count] of A, B, ... as the first token of the answer; None: not to be had."""
 
     def name_scores(self, photo: Image.Image, question: str, names: Sequence[str]) -> Tensor | None:
-        """Return scores [N] by which the model itself ranks names as answers to the question, higher is better.
-
-        None where they are not to be had.
-        """
-        ...
+        """Return the scores [N] by which the model itself ranks names; None: not to be had."""
