@@ -13,7 +13,7 @@ class QuestionModel(Protocol):
     name: str
 
     def ask(self, photo: Image.Image, question: str, max_tokens: int) -> str | None:
-        """Return the greedy reply to a question as generated, without prompt and special tokens; None: it cannot write."""
+        """Return the greedy reply to a question as generated, without prompt and special tokens; None: no text."""
 
     def letter_scores(self, photo: Image.Image, question: str, count: int) -> Tensor | None:
         """Return the log-probabilities [count] of A, B, ... as the first token of the answer; None: not to be had."""
