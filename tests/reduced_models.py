@@ -9,74 +9,24 @@ from pathlib import Path
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
-from tokenizers.models import BPE
+from reduced_parts import (
+    CHATML,
+    CROP,
+    INTERNVL_TOKENS,
+    SIZE,
+    SQUARE,
+    TURNS,
+    VISION,
+    WIDTH,
+    stand_in_tokenizer,
+    t5_config,
+    text_config,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
-
-SPECIAL = (
-    *("<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"),
-    *("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
-    *("<img>", "</img>", "<IMG_CONTEXT>", "<video>"),
-)
-INTERNVL_TOKENS = {
-    "start_image_token": "<img>",
-    "end_image_token": "</img>",
-    "context_image_token": "<IMG_CONTEXT>",
-    "video_token": "<video>",
-}
-WORDS = ["Answer A B C D", "Choices: A. Common Raven B. Egyptian Mau C. Siamese D. Birman", "bird cat in the image"] * 9
-SIZE = 56  # pixels per side, 4 x 4 patches
-SQUARE = {"height": SIZE, "width": SIZE}
-CROP = {"size": {"shortest_edge": SIZE}, "crop_size": SQUARE}
-WIDTH = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.2,
-}
-VISION = {**WIDTH, "image_size": SIZE, "patch_size": 14}
-CHATML = (
-    "{{% for message in messages %}}<|im_start|>{{{{ message['role'] }}}}\n{{% for part in message['content'] %}}"
-    "{{% if part['type'] == 'image' %}}{image}{{% else %}}{{{{ part['text'] }}}}{{% endif %}}{{% endfor %}}<|im_end|>\n"
-    "{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
-)
-TURNS = (
-    "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
-
-
-def stand_in_tokenizer(template="<s> $A", **names):
-    """Return a small byte-level tokenizer that puts <s> before a text and knows the families' special tokens."""
-    inner = Tokenizer(BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner.train_from_iterator(WORDS, trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False))
-    inner.add_special_tokens(list(SPECIAL))
-    marks = [(mark, inner.token_to_id(mark)) for mark in ("<s>", "</s>")]
-    inner.post_processor = processors.TemplateProcessing(single=template, special_tokens=marks)
-    return hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", extra_special_tokens=names
-    )
-
-
-def _text(tokenizer, model_type="llama", **more):
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    heads = {"num_key_value_heads": 2, "max_position_embeddings": 4096, "head_dim": 8}
-    return {**WIDTH, **heads, **ids, "model_type": model_type, "vocab_size": len(tokenizer) + 8, **more}
-
-
-def _t5(tokenizer):
-    sizes = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
-    start = {"decoder_start_token_id": 0, "is_encoder_decoder": True, "initializer_factor": 3.0}
-    return {**_text(tokenizer, "t5"), **sizes, **start}
 
 
 def llava():
@@ -84,7 +34,7 @@ def llava():
     vision = {**VISION, "num_hidden_layers": 3, "model_type": "clip_vision_model", "projection_dim": 32}
     config = hf.LlavaConfig(
         vision_config=vision,
-        text_config=_text(tokenizer),
+        text_config=text_config(tokenizer),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
@@ -100,7 +50,7 @@ def llava_next():
     grid = [[56, 112], [112, 56], [112, 112]]
     config = hf.LlavaNextConfig(
         vision_config=vision,
-        text_config=_text(tokenizer, "mistral"),
+        text_config=text_config(tokenizer, "mistral"),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_grid_pinpoints=grid,
     )
@@ -125,10 +75,10 @@ def blip2_t5():
 
     tokenizer = stand_in_tokenizer()
     processor = hf.Blip2Processor(BlipImageProcessorPil(size=SQUARE), tokenizer, num_query_tokens=8)
-    return _blip(tokenizer, hf.Blip2Config, processor, _t5(tokenizer))
+    return _blip(tokenizer, hf.Blip2Config, processor, t5_config(tokenizer))
 
 
-def instructblip(text=_text):
+def instructblip(text=text_config):
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     tokenizer = stand_in_tokenizer()
@@ -144,7 +94,7 @@ def paligemma():
     processor = hf.PaliGemmaProcessor(images, tokenizer)
     config = hf.PaliGemmaConfig(
         vision_config={**VISION, "model_type": "siglip_vision_model", "projection_dim": 32, "vision_use_head": False},
-        text_config=_text(processor.tokenizer, "gemma", vocab_size=len(processor.tokenizer) + 8),
+        text_config=text_config(processor.tokenizer, "gemma", vocab_size=len(processor.tokenizer) + 8),
         image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=32,
     )
@@ -157,7 +107,7 @@ def idefics1():
     tokenizer = stand_in_tokenizer()
     resampler = {"resampler_n_latents": 8, "resampler_depth": 1, "resampler_n_heads": 4, "resampler_head_dim": 8}
     config = hf.IdeficsConfig(
-        **{**_text(tokenizer, "idefics", vocab_size=len(tokenizer))},
+        **{**text_config(tokenizer, "idefics", vocab_size=len(tokenizer))},
         additional_vocab_size=0,
         cross_layer_interval=1,
         alpha_initializer="ones",
@@ -175,7 +125,7 @@ def idefics2():
     processor = hf.Idefics2Processor(images, tokenizer, image_seq_len=8)
     resampler = {"resampler_n_latents": 8, "resampler_depth": 1, "resampler_n_heads": 4, "resampler_head_dim": 8}
     config = hf.Idefics2Config(
-        text_config=_text(tokenizer, "mistral"),
+        text_config=text_config(tokenizer, "mistral"),
         vision_config={**VISION, "image_size": 2 * SIZE},
         perceiver_config={"hidden_size": 32, "num_key_value_heads": 2, **resampler},
         image_token_id=processor.image_token_id,
@@ -191,7 +141,7 @@ def idefics3():
     template = CHATML.format(image="<image>")
     processor = hf.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=template)
     config = hf.Idefics3Config(
-        text_config=_text(tokenizer), vision_config=VISION, scale_factor=2, image_token_id=processor.image_token_id
+        text_config=text_config(tokenizer), vision_config=VISION, scale_factor=2, image_token_id=processor.image_token_id
     )
     return config, processor
 
@@ -201,7 +151,7 @@ def smolvlm2():
     tokenizer.chat_template = CHATML.format(image="<image>")
     images = SmolVLMImageProcessorPil(size={"longest_edge": 112}, max_image_size={"longest_edge": SIZE})
     config = hf.SmolVLMConfig(
-        text_config=_text(tokenizer),
+        text_config=text_config(tokenizer),
         vision_config=VISION,
         scale_factor=2,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
@@ -219,9 +169,9 @@ def _qwen(config_class, patch, sections, vision, **text):
     rope = {"mrope_section": sections, "rope_type": "default", "rope_theta": 1e4, "mrope_interleaved": True}
     sizes = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "out_hidden_size": 32}
     names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
-    text_config = {k: v for k, v in _text(tokenizer, **text).items() if k != "model_type"}
+    text_settings = {k: v for k, v in text_config(tokenizer, **text).items() if k != "model_type"}
     config = config_class(
-        text_config={**text_config, "rope_parameters": rope},
+        text_config={**text_settings, "rope_parameters": rope},
         vision_config={**sizes, "patch_size": patch, "initializer_range": 0.2, **vision},
         **{f"{role}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for role, name in names.items()},
     )
@@ -237,12 +187,45 @@ def qwen3_vl():
     return _qwen(hf.Qwen3VLConfig, 16, [2, 1, 1], positions)
 
 
+def qwen3_5():
+    """Return a model with linear attention, whose template opens a thought unless it is told not to think."""
+    attention = {"layer_types": ["linear_attention", "full_attention"]}
+    heads = {"linear_num_value_heads": 4, "linear_num_key_heads": 2}
+    widths = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    config, (images, tokenizer, settings) = _qwen(
+        hf.Qwen3_5Config, 16, [2, 1, 1], {"num_position_embeddings": 144}, **attention, **heads, **widths
+    )
+    thought = "<think>\n{% if enable_thinking is defined and not enable_thinking %}\n</think>\n\n{% endif %}"
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", f"assistant\n{thought}")
+    return config, (images, tokenizer, settings)
+
+
+def gemma3():
+    """Return a model whose image tokens see one another, and whose first layer sees 16 tokens."""
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    tokenizer = stand_in_tokenizer(boi_token="<img>", eoi_token="</img>", image_token="<image>")
+    images = Gemma3ImageProcessorPil(size=SQUARE)
+    processor = hf.Gemma3Processor(images, tokenizer, image_seq_length=4, chat_template=CHATML.format(image="<img>"))
+    layers = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+    begin, end, image = tokenizer.convert_tokens_to_ids(["<img>", "</img>", "<image>"])
+    config = hf.Gemma3Config(
+        text_config={**text_config(tokenizer, "gemma3_text"), **layers},
+        vision_config={**VISION, "vision_use_head": False},
+        mm_tokens_per_image=4,
+        boi_token_index=begin,
+        eoi_token_index=end,
+        image_token_index=image,
+    )
+    return config, processor
+
+
 def internvl():
     tokenizer = stand_in_tokenizer(**INTERNVL_TOKENS)
     tokenizer.chat_template = CHATML.format(image="<IMG_CONTEXT>\n")
     config = hf.InternVLConfig(
         vision_config={**VISION, "image_size": [SIZE, SIZE], "patch_size": [14, 14]},
-        text_config=_text(tokenizer, "qwen2"),
+        text_config=text_config(tokenizer, "qwen2"),
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=4,
     )
@@ -269,7 +252,7 @@ MLLMS = {
     "llava": llava,
     "llava-next": llava_next,
     "blip2-t5": blip2_t5,
-    "instructblip-t5": lambda: instructblip(_t5),
+    "instructblip-t5": lambda: instructblip(t5_config),
     "instructblip-vicuna": instructblip,
     "paligemma": paligemma,
     "idefics1": idefics1,
@@ -277,6 +260,8 @@ MLLMS = {
     "idefics3": idefics3,
     "qwen2.5-vl": qwen2_5_vl,
     "qwen3-vl": qwen3_vl,
+    "qwen3.5": qwen3_5,
+    "gemma3": gemma3,
     "smolvlm2": smolvlm2,
     "internvl": internvl,
 }
@@ -288,7 +273,12 @@ def save_reduced(family: str, folder: Path) -> Path:
     config, processor = (MLLMS | CONTRASTIVE)[family]()
     torch.manual_seed(0)
     auto = hf.AutoModelForImageTextToText if family in MLLMS else hf.AutoModel
-    auto.from_config(config).save_pretrained(folder)
+    model = auto.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1 and not weight.any():  # what would keep the photo from the text
+                weight.normal_(std=0.2)
+    model.save_pretrained(folder)
     if isinstance(processor, tuple):
         images, tokenizer, settings = processor
         images.save_pretrained(folder)

@@ -119,8 +119,7 @@ class GeneralModel:
         None for models that give no hidden states (BLIP-2, InstructBLIP): their space is not measured.
         """
         end = torch.tensor([[self._prompter.tokenizer.eos_token_id]])
-        prompts = [self._prompt(photo, "") for photo in photos]
-        return self._last_states(self._continued(prompt, end) for prompt in prompts)
+        return self._last_states(self._continued(self._prompt(photo, ""), end) for photo in photos)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor | None:
@@ -163,7 +162,7 @@ class GeneralModel:
 
         A cache with layers other than plain attention cannot take several tokens at once.
         """
-        inputs = dict(prompt.inputs)
+        inputs: dict[str, Any] = dict(prompt.inputs)
         if self._encoder_decoder:
             inputs["decoder_input_ids"] = self._start(1)
         elif "logits_to_keep" in inspect.signature(self._model.forward).parameters:
@@ -179,8 +178,7 @@ class GeneralModel:
 
         No padding is masked: it is behind all that counts, and the models are causal there.
         """
-        rows = [torch.tensor(answer) for answer in answers]
-        tokens = pad_sequence(rows, batch_first=True).to(self._model.device)
+        tokens = pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True).to(self._model.device)
         if self._encoder_decoder:
             inputs = self._repeated(prompt, len(tokens))
             logits = self._model(**inputs, decoder_input_ids=torch.cat([self._start(len(tokens)), tokens], dim=1)).logits

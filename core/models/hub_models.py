@@ -98,7 +98,8 @@ def _load(source: str, folder: Path, config: "PreTrainedConfig", auto: Any) -> t
     if report["missing_keys"]:
         missing = min(report["missing_keys"])
         raise UserError(f"{source} is incomplete: its weights lack {missing}; download it again.")
-    if not all(weight.isfinite().all() for weight in model.parameters() if weight.is_floating_point()):
+    floats = (weight for weight in model.parameters() if weight.dtype in (torch.float32, torch.float16, torch.bfloat16))
+    if not all(weight.isfinite().all() for weight in floats):
         raise UserError(f"{source} is damaged: some of its weights are not numbers; download it again.")
     return model.eval().requires_grad_(False), processor
 
