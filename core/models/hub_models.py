@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UserError
+from core.errors import UserError, first_line
 from core.models.base_models import locate
 from core.models.hub_files import check_size, check_weights, read_config
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.models.question_model import QuestionModel
 
 CONTRASTIVE = ("clip", "metaclip_2", "siglip", "siglip2")
-PACKAGES = ("torchvision", "num2words", "timm", "sentencepiece", "tiktoken", "protobuf", "bitsandbytes")
+PACKAGES = ("torchvision", "num2words", "timm", "sentencepiece", "tiktoken", "bitsandbytes")
 
 
 def open_question_model(source: str, revision: str | None = None) -> "QuestionModel":
@@ -54,7 +54,7 @@ def _known_config(source: str, folder: Path, family: str | None, own_code: bool)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"{source} cannot be loaded: its config.json does not fit ({_first_line(error)}).") from error
+        raise UserError(f"{source} cannot be loaded: its config.json does not fit ({first_line(error)}).") from error
     if family not in CONTRASTIVE and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise UserError(
             f"{source} is a {family} model, which answers no questions about photos: choose one that transformers "
@@ -94,7 +94,7 @@ def _load(source: str, folder: Path, config: "PreTrainedConfig", auto: Any) -> t
             raise UserError(
                 f"{source} needs the package {package}, which is not installed: run `.venv/bin/pip install {package}`."
             ) from error
-        raise UserError(f"{source} cannot be loaded: {_first_line(error)}.") from error
+        raise UserError(f"{source} cannot be loaded: {first_line(error)}.") from error
     if report["missing_keys"]:
         missing = min(report["missing_keys"])
         raise UserError(f"{source} is incomplete: its weights lack {missing}; download it again.")
@@ -111,7 +111,3 @@ def missing_package(error: Exception) -> str | None:
     text = str(error).lower() if isinstance(error, ImportError | ValueError) else ""
     asked = [package for package in PACKAGES if package in text]
     return next((package for package in asked if importlib.util.find_spec(package) is None), None)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -19,7 +19,7 @@ from torch import Tensor, is_tensor
 from transformers import AutoImageProcessor, AutoProcessor, Idefics3Processor, PreTrainedConfig
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from core.errors import UserError
+from core.errors import UserError, first_line
 from core.models.base_models import IDEFICS2_CHAT
 from core.models.special_tokens import SpecialTokens
 
@@ -47,7 +47,8 @@ class Prompt:
 def open_processor(folder: Path, config: PreTrainedConfig) -> Any:
     """Open the processor of a model for photos, which resizes them with Pillow whatever else is installed.
 
-    Its part for videos, which needs packages that photos do not, is left out.
+    Its part for videos, which needs packages that photos do not, is left out. Raises `ValueError` if the files are those
+    of a tokenizer or of an image processor alone.
     """
     family = PROCESSOR_MAPPING.get(type(config), None)
     if family is None or "video_processor" not in family.get_attributes():
@@ -55,6 +56,8 @@ def open_processor(folder: Path, config: PreTrainedConfig) -> Any:
     else:
         family = Idefics3Processor if config.model_type == "smolvlm" else family  # SmolVLM2 words photos as SmolVLM
         processor = _without_videos(family).from_pretrained(folder, trust_remote_code=False)
+    if not hasattr(processor, "tokenizer"):
+        raise ValueError("it has no processor for photos and texts")
     processor.image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
     if config.model_type == "idefics2":
         processor.image_processor.do_image_splitting = False  # as the paper measures it: 64 tokens a photo
@@ -107,7 +110,7 @@ class Prompter:
         except (TemplateError, ArithmeticError, LookupError, MemoryError, TimeoutError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self._name} cannot be asked about a photo: its chat template or processor fails "
-                f"({_first_line(error)})."
+                f"({first_line(error)})."
             ) from error
         opened, closed = (text.rfind(mark) for mark in THOUGHT)
         return Prompt(inputs, thinks=opened > closed)
@@ -175,7 +178,3 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         sys.settrace(before)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
