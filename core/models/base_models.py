@@ -25,7 +25,7 @@ IDEFICS2_CHAT = (  # as Idefics2 was trained; its repositories on the hub hold n
 HEAD_BYTES = 1 << 20  # of every weights file, for the fingerprint of its base
 
 
-def locate(source: str) -> Path:
+def locate(source: str, revision: str | None = None) -> Path:
     """Return the folder of a base: `source` itself, or the local copy of a hub repository, downloaded if allowed.
 
     Raises `UserError` if it is neither.
@@ -36,7 +36,7 @@ def locate(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, allow_patterns=MODEL_FILES))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=MODEL_FILES))
     except (OSError, ValueError) as error:  # what the hub raises
         raise UserError(
             f"The base {source} is neither a folder here nor can it be had from the hub "

@@ -7,7 +7,6 @@ off.
 
 import copy
 import math
-import re
 import sys
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from transformers import (
 )
 
 from core.errors import UserError
+from core.models.special_tokens import SpecialTokens
 from core.storage.cache import sha256_of
 
 MAX_GROWTH = {"cpu": 1.3, "cuda": 3.0}  # of sequence lengths in a group: padding costs a CPU as much as words do
@@ -91,9 +91,7 @@ class VisionLanguageModel:
         self.encoder_file: Path | None = None  # of a fine-tuned vision encoder; None: the base's own
         self.object_bos = True  # whether `object_ids` begins with BOS; not so for the released weights of 8B
         self.text_model = model.model.text_model
-        self._special = re.compile(
-            "|".join(re.escape(t.content) for t in self.tokenizer.added_tokens_decoder.values() if t.special)
-        )
+        self._special = SpecialTokens(self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +125,7 @@ class VisionLanguageModel:
 
     def escape(self, text: str) -> str:
         """Return the text with its special tokens broken up, so that it cannot end a turn or stand for a photo."""
-        return self._special.sub(lambda match: match.group()[0] + " " + match.group()[1:], text)
+        return self._special.break_up(text)
 
     def pixels(self, photos: list[Image.Image]) -> tuple[Tensor, Tensor]:
         """Return the encoder's input for RGB photos: pixels [B, 3, H, W] and patch mask [B, H/p, W/p], on the CPU."""
