@@ -14,7 +14,7 @@ from typing import Any
 from core.errors import UserError
 from core.models.openai_endpoint import EndpointError
 from core.progress import seconds_left
-from train.attributes.journal import Journal
+from core.storage.journal import Journal
 from train.attributes.validation import InvalidAnswerError
 
 log = logging.getLogger(__name__)
