@@ -8,22 +8,19 @@ import hashlib
 import io
 import json
 import logging
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from pydantic import ConfigDict, TypeAdapter
 
 from core.data.images import FORMATS
 from core.errors import UserError
 from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
-from core.storage.tables import Text, check_table, read_table
 from core.taxonomy.categories import canonical_name
+from core.taxonomy.data_sets import DataSet, data_sets
 from core.taxonomy.names import normalise
-from core.zoo.registry import ASSETS
 from train.data.layouts import LAYOUTS, SPLITS, Lists, check_car_photos
 from train.data.records import Record, record
 
@@ -31,39 +28,6 @@ if TYPE_CHECKING:
     import datasets
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class DataSet:
-    """One row of `assets/datasets.yaml`. `train` and `test` are the official numbers of photos."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    id: str
-    title: str
-    noun: str
-    open_question: str
-    closed_question: str
-    classes: int
-    train: int
-    test: int
-    licence: str
-    url: str
-    names: str  # the file in `assets` with the class names
-    foci_names: dict[str, str] = field(default_factory=dict)  # FOCI's name of a class -> the official one
-    note: str = ""
-
-    def class_names(self) -> list[str]:
-        """Return the class names in the order and spelling of the data set's own files."""
-        return (ASSETS / self.names).read_text(encoding="utf-8").splitlines()
-
-
-@cache
-def data_sets() -> dict[str, DataSet]:
-    """Return the data sets of `assets/datasets.yaml` by id. Raises `UserError` for a mistake in the file."""
-    file = ASSETS / "datasets.yaml"
-    rows = read_table(file, TypeAdapter(dict[Text, dict[str, Any]]))
-    return check_table(file, {name: {"id": name, **row} for name, row in rows.items()}, TypeAdapter(dict[str, DataSet]))
 
 
 def detect(folder: Path) -> DataSet | None:

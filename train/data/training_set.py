@@ -8,12 +8,12 @@ from torch import Tensor
 from core.errors import UserError
 from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import Category, SuperCategory, find_category, super_categories
+from core.taxonomy.data_sets import data_sets
 from core.taxonomy.descriptions import describe
 from train.choices import NegativesBy
 from train.data.decoded_photos import DecodedPhotos
 from train.data.feature_cache import FeatureCache, mean_features
 from train.data.hard_negatives import hard_negatives
-from train.data.official import data_sets
 from train.data.records import Record
 
 

@@ -6,11 +6,12 @@ import pytest
 
 from core.errors import UserError
 from core.taxonomy import categories as knowledge
+from core.taxonomy import data_sets as table
 from core.taxonomy.categories import categories, find_category, super_categories, table_errors
+from core.taxonomy.data_sets import data_sets
 from core.taxonomy.prompts import closed_question
 from core.taxonomy.tables import read_attribute_table
 from core.zoo import registry
-from train.data import official
 
 FOCI = Path(__file__).parents[4] / "shared" / "data" / "foci"
 GOOD = """super_category: mushroom
@@ -102,12 +103,12 @@ def test_a_mistake_in_the_table_of_models_leaves_the_checkpoints_usable(tmp_path
 
 
 def test_a_mistake_in_the_table_of_data_sets_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(official, "ASSETS", tmp_path)
-    official.data_sets.cache_clear()
+    monkeypatch.setattr(table, "ASSETS", tmp_path)
+    data_sets.cache_clear()
     (tmp_path / "datasets.yaml").write_text("bird-200:\n  title: 200\n")
     with pytest.raises(UserError, match=r"^datasets\.yaml, bird-200 > title: YAML reads this as the number 200"):
-        official.data_sets()
-    official.data_sets.cache_clear()
+        data_sets()
+    data_sets.cache_clear()
 
 
 def test_a_closed_question_has_at_most_four_options():
@@ -117,7 +118,7 @@ def test_a_closed_question_has_at_most_four_options():
 
 
 @pytest.mark.skipif(not FOCI.is_dir(), reason=f"the FOCI questions are not in {FOCI}")
-@pytest.mark.parametrize("data_set", official.data_sets().values(), ids=lambda data_set: data_set.id)
+@pytest.mark.parametrize("data_set", data_sets().values(), ids=lambda data_set: data_set.id)
 def test_a_name_of_foci_finds_the_category_of_the_official_name(data_set):
     for name in json.loads((FOCI / f"{data_set.id}.json").read_text()):
         assert find_category(name) is find_category(data_set.foci_names.get(name, name))

@@ -11,7 +11,8 @@ from scipy.io import savemat
 
 from core.errors import UserError
 from core.taxonomy.categories import canonical_name
-from train.data.official import data_sets, detect, read_official
+from core.taxonomy.data_sets import data_sets
+from train.data.official import detect, read_official
 
 IDS = list(data_sets())
 

@@ -6,8 +6,9 @@ from PIL import Image
 
 from core.errors import UserError
 from core.taxonomy.categories import canonical_name
+from core.taxonomy.data_sets import data_sets
 from core.taxonomy.names import normalise
-from train.data.official import ClosedQuestion, data_sets, read_foci, read_hub
+from train.data.official import ClosedQuestion, read_foci, read_hub
 from train.data.records import record
 
 FOCI = Path(__file__).parents[4] / "shared" / "data" / "foci"
