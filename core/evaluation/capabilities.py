@@ -247,8 +247,9 @@ def _questions(outcomes: list[Outcome[PhotoFeatures]]) -> Questions:
     n = len(outcomes)
     return Questions(
         photos=n,
-        closed=sum(one.closed for one in outcomes) / n,
-        letter=sum(one.letter for one in outcomes) / n,
+        closed=sum(one.closed.app for one in outcomes) / n,
+        ranking=sum(one.closed.ranking for one in outcomes) / n,
+        letter=sum(one.closed.letter for one in outcomes) / n,
         open=sum(one.open for one in outcomes) / n,
         chance=sum(1 / one.options for one in outcomes) / n,
     )

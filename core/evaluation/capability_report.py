@@ -115,8 +115,9 @@ def _alignment_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
 def _answer_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
     questions = diagnosis.questions
     measures = (
-        ("four options (truth and look-alikes), as the app answers", questions.closed, questions.chance),
-        ("four options, by the letter alone", questions.letter, questions.chance),
+        ("four options (truth and look-alikes), ranking and letter together", questions.closed, questions.chance),
+        ("four options, ranking", questions.ranking, questions.chance),
+        ("four options, letter by log-probability", questions.letter, questions.chance),
         ("free answer", questions.open, None),
     )
     counts = (diagnosis.photos, diagnosis.categories)
@@ -232,7 +233,8 @@ def _read_alignment(diagnosis: Diagnosis, strength: Strength) -> str:
         f"Object-category alignment is {strength.state}: a photo's nearest name is right for "
         f"{numbers['recall_at_1']:.0%} (chance {1 / diagnosis.categories:.0%}), and the centroids of photos and names "
         f"are {numbers['gap']:.2f} apart; the model answers {questions.closed:.0%} of the questions with options "
-        f"correctly (chance {questions.chance:.0%}) and {questions.open:.0%} of the free ones."
+        f"correctly by ranking and letter together (chance {questions.chance:.0%}), and {questions.open:.0%} of the "
+        "free ones."
     )
 
 

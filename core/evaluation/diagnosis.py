@@ -27,7 +27,8 @@ class Questions:
 
     photos: int
     closed: float  # four options, by ranking and letter together as the app answers them
-    letter: float  # four options, by the letter alone
+    ranking: float  # four options, by the ranking alone
+    letter: float  # four options, by the letter of the highest log-probability
     open: float  # free answers
     chance: float  # of a guess among the options
 

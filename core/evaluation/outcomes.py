@@ -14,7 +14,7 @@ from torch import Tensor
 from core.models.vlm import VisionFeatures
 from core.progress import Progress, count_progress
 from core.recognition.label_space import LabelSpace
-from core.recognition.multiple_choice import Options, answers_correctly
+from core.recognition.multiple_choice import Correct, Options, answers_correctly
 from core.recognition.photo_encoding import PhotoEncoding, tta_views
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import same_category
@@ -43,8 +43,7 @@ class Outcome(Generic[Detail]):
     known: bool  # the photo was not rejected as unlike everything that the model knows
     alone: tuple[bool, ...]  # each of `core.recognition.recogniser.SCORES` alone ranks the true name first
     options: int  # of the multiple-choice question
-    closed: bool  # the multiple-choice question is answered correctly
-    letter: bool  # the letter alone would be correct
+    closed: Correct  # how the multiple-choice question is answered
     open: bool  # the free answer is the true name or an alias
     detail: Detail  # whatever else was measured
 
@@ -83,15 +82,13 @@ def _ranked(recogniser: Recogniser, encoding: PhotoEncoding, space: LabelSpace, 
     scores = recogniser.score(encoding, space)
     logits = recogniser.logits(scores)
     truth = space.labels.index(options.names[options.truth])
-    closed, letter = answers_correctly(recogniser, encoding, scores, space, options)
     return {
         "rank": rank_of(logits, truth),
         "confidence": logits.softmax(dim=0).max().item(),
         "known": recogniser.knows(scores),
         "alone": tuple(rank_of(row, truth) == 0 for row in scores.stack()),
         "options": len(options.names),
-        "closed": closed,
-        "letter": letter,
+        "closed": answers_correctly(recogniser, encoding, scores, space, options),
     }
 
 

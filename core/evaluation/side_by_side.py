@@ -27,10 +27,10 @@ from core.taxonomy.categories import (
     in_super_category,
     name_key,
     same_category,
-    shared_super_category,
 )
 from core.taxonomy.descriptions import clause_start
-from core.taxonomy.prompts import LETTER_ONLY, LETTERS, NAME_ONLY, chosen_letter, closed_question, open_question
+from core.taxonomy.prompts import LETTERS, NAME_ONLY, closed_question, open_question, question_subject
+from core.taxonomy.replies import read_letter
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,8 @@ class Local:
         """Yield the output with the answer to the multiple-choice question, by ranking and letter together."""
         space = self._recogniser.label_space(options)
         scores = self._recogniser.score(self.encoding, space)
-        letters = self._recogniser.letter_scores(space.labels, space.group, self.encoding.tokens)
+        question = closed_question(space.group, space.labels)
+        letters = self._recogniser.letter_scores(question, len(space.labels), self.encoding.tokens)
         shares = self._recogniser.choose(scores, space, space.labels, letters).tolist()
         probabilities = dict(zip(space.labels, shares, strict=True))
         yield replace(output, choice=max(probabilities, key=probabilities.__getitem__), probabilities=probabilities)
@@ -137,16 +138,16 @@ class Remote:
     def choose(self, output: ModelOutput, options: list[str]) -> Generator[ModelOutput, None, None]:
         """Yield the output with the answer to the multiple-choice question.
 
-        Raises `UserError` for a reply that is not one of its letters.
+        Raises `UserError` for a reply that chooses none of its options.
         """
-        question = f"{closed_question(shared_super_category(options), options)}\n{LETTER_ONLY}"
+        question = closed_question(question_subject(options), options)
         text = ""
         for reply in self._endpoint.stream_reply(question, self._photo):
             text = reply.text.strip()
             yield output
-        letter = chosen_letter(text, options)
+        letter = read_letter(text, options)
         if letter is None:
-            raise UserError(f"{self.name} answers {text[:60]!r}, which is none of the letters.")
+            raise UserError(f"{self.name} answers {text[:60]!r}, which is none of the options.")
         yield replace(output, choice=options[LETTERS.index(letter)])
 
     def reply(self, output: ModelOutput, question: str) -> Generator[ModelOutput, None, None]:

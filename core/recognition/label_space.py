@@ -16,9 +16,9 @@ from core.taxonomy.categories import (
     dropped_sentence,
     in_super_category,
     name_key,
-    shared_super_category,
 )
 from core.taxonomy.descriptions import words_of
+from core.taxonomy.prompts import question_subject
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class LabelSpace:
 
     labels: list[str]  # as they were given
     categories: list[str]  # canonical names of the same categories: a label may be another spelling
-    group: SuperCategory | None  # the super-category that all labels share, if they do
+    group: SuperCategory | None  # the kind that questions about the labels name; None: no common kind
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
@@ -66,7 +66,7 @@ class LabelSpaceBuilder:
         categories = [self._category(label) for label in chosen]
         names, descriptions = self._embeddings(categories)
         known = all(category in self._rows for category in categories)
-        group = shared_super_category(categories)
+        group = question_subject(categories)
         return LabelSpace(chosen, categories, group, names, descriptions, self._word_embeddings(categories), known)
 
     def _category(self, label: str) -> str:

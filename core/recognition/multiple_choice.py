@@ -10,7 +10,7 @@ from torch import Tensor
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser, Scores
-from core.taxonomy.prompts import LETTERS
+from core.taxonomy.prompts import LETTERS, closed_question
 from core.taxonomy.similarity import most_similar
 
 
@@ -48,13 +48,21 @@ def _most_similar(labels: tuple[str, ...]) -> list[list[int]]:
     return most_similar(list(labels), len(LETTERS) - 1)
 
 
+@dataclass(frozen=True)
+class Correct:
+    """Whether a question with options is answered correctly, by each way of answering it."""
+
+    app: bool  # as the Compare tab chooses: ranking and letter together
+    ranking: bool  # the option that the ranking prefers
+    letter: bool  # the letter of the highest log-probability
+
+
 def answers_correctly(
     recogniser: Recogniser, encoding: PhotoEncoding, scores: Scores, space: LabelSpace, options: Options
-) -> tuple[bool, bool]:
-    """Return whether a question is answered correctly, and whether the letter alone would have been correct.
-
-    `scores` are those of the photo over `space`, which holds the options.
-    """
-    letters = recogniser.letter_scores(options.names, space.group, encoding.tokens)
+) -> Correct:
+    """Return whether a question is answered correctly; `scores` are those of the photo over `space`."""
+    question = closed_question(space.group, options.names)
+    letters = recogniser.letter_scores(question, len(options.names), encoding.tokens)
+    ranked = recogniser.logits(scores)[[space.labels.index(name) for name in options.names]]
     chosen = recogniser.choose(scores, space, options.names, letters)
-    return options.is_correct(chosen), options.is_correct(letters)
+    return Correct(options.is_correct(chosen), options.is_correct(ranked), options.is_correct(letters))

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from core.data.images import load_photo
-from core.errors import UserError
 from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, log_probabilities, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
@@ -18,9 +17,9 @@ from core.recognition.generation import TextWriter
 from core.recognition.label_space import LabelSpace, LabelSpaceBuilder
 from core.recognition.photo_encoding import PhotoEncoding, encode_views, tta_views
 from core.recognition.results import Identification, Species
-from core.taxonomy.categories import SuperCategory, find_category
+from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import parse_description
-from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
+from core.taxonomy.prompts import LETTERS, description_question, open_question
 
 UNKNOWN = (
     "I don't know this one: it resembles none of the categories I was trained on. What follows only tells which of "
@@ -115,16 +114,10 @@ class Recogniser:
         ]
 
     @torch.no_grad()
-    def letter_scores(self, options: list[str], group: SuperCategory | None, tokens: Tensor) -> Tensor:
-        """Return log p(letter | photo, closed-set question) [K] of options, from one forward pass.
-
-        Raises `UserError` for more than four options.
-        """
-        if len(options) > len(LETTERS):
-            raise UserError(f"A multiple-choice question takes at most {len(LETTERS)} options.")
-        prompt = self.mllm.question_ids(closed_question(group, options))
-        last = self.mllm.hidden_states([prompt], tokens)[0, -1]
-        letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[: len(options)]]
+    def letter_scores(self, question: str, count: int, tokens: Tensor) -> Tensor:
+        """Return log p(letter | photo, question) [count] of A, B, ... as the first token of the answer."""
+        last = self.mllm.hidden_states([self.mllm.question_ids(question)], tokens)[0, -1]
+        letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[:count]]
         return log_probabilities(self.mllm, last)[letters].cpu()
 
     def knows(self, scores: Scores) -> bool:

@@ -154,12 +154,6 @@ def dropped_sentence(dropped: Mapping[str, str]) -> str:
     return f"Left out: {', '.join(listed[:5])}{more}."
 
 
-def shared_super_category(names: list[str]) -> SuperCategory | None:
-    """Return the super-category that all names share, if they do."""
-    groups = {category.super_category if category else None for category in map(find_category, names)}
-    return groups.pop() if len(groups) == 1 else None
-
-
 def in_super_category(name: str) -> list[Category]:
     """Return the categories of one super-category. Raises `UserError` for an unknown one."""
     if name not in super_categories():

@@ -1,45 +1,70 @@
-"""The questions a model is trained on and asked."""
+"""The questions a model is trained on and asked. Those about the six data sets are in `assets/datasets.yaml`."""
 
-import re
+from collections.abc import Sequence
+from functools import cache
 
-from core.taxonomy.categories import SuperCategory, same_category
+from core.taxonomy.categories import SuperCategory, find_category, super_categories
+from core.taxonomy.data_sets import data_sets
+from core.taxonomy.names import normalise
 
 LETTERS = "ABCD"
+REPLY_TOKENS = 10  # that FOCI lets a model write in reply to a question with options
 NAME_ONLY = "Answer with the name only."
-LETTER_ONLY = "Answer with the letter only."
 FOCI_END = "Answer with the letter from the given choices directly."
 OPEN_ANY = "What is the name of the animal, plant or vehicle shown in the image?"
+CHOICES = "choices"  # FOCI's plural for options of no common kind
+PETS = SuperCategory("pet", "pet", "breed", ())  # cats and dogs together, as in Oxford-IIIT Pet
 
 
-def open_question(group: SuperCategory | None) -> str:
-    """Return the open-set question; a general one where the super-category is not known."""
-    return f"What is the {group.rank} of the {group.noun} shown in the image?" if group else OPEN_ANY
+def question_subject(names: Sequence[str]) -> SuperCategory | None:
+    """Return the kind that questions about these names are worded with, or None if they are of no common kind.
 
-
-def closed_question(group: SuperCategory | None, options: list[str], plural: str | None = None) -> str:
-    """Return the closed-set question over at most four options, which are answered by letter.
-
-    With the `plural` noun of a data set ("birds", "pets") it is worded as in the FOCI benchmark. Raises `ValueError` for
-    more options: there is no letter for a fifth.
+    It is the super-category of all names; cats and dogs together are pets. Names in no table of attributes, such as most
+    of FGVC-Aircraft, have the kind of the data set whose classes they are.
     """
+    found = [(name, find_category(name)) for name in names]
+    kinds = {
+        category.super_category.name if category else _class_kinds().get(normalise(name), "") for name, category in found
+    }
+    if kinds == {"cat", "dog"}:
+        return PETS
+    return super_categories().get(kinds.pop()) if len(kinds) == 1 else None
+
+
+@cache
+def _class_kinds() -> dict[str, str]:
+    """Return normalised class name -> noun, of the classes of all data sets."""
+    rows = data_sets().values()
+    return {normalise(name): data_set.noun for data_set in rows for name in data_set.class_names()}
+
+
+def open_question(subject: SuperCategory | None) -> str:
+    """Return the open-set question about an object of a kind; a general one where the kind is not known."""
+    if subject is None:
+        return OPEN_ANY
+    texts = [data_set.open_question for data_set in data_sets().values() if data_set.noun == subject.noun]
+    return texts[0] if texts else f"What is the {subject.rank} of the {subject.noun} shown in the image?"
+
+
+def closed_question(subject: SuperCategory | None, options: Sequence[str]) -> str:
+    """Return the closed-set question over at most four options, worded as in the FOCI benchmark.
+
+    Raises `ValueError` for more options: there is no letter for a fifth.
+    """
+    noun = subject.noun if subject else ""
+    texts = [data_set.closed_question for data_set in data_sets().values() if data_set.noun == noun]
+    plural = f"{noun}s" if noun else CHOICES
+    return with_options(texts[0] if texts else f"Which of these {plural} is shown in the image?", options)
+
+
+def with_options(question: str, options: Sequence[str]) -> str:
+    """Return a question followed by its options and FOCI's instruction. Raises `ValueError` for more than four."""
     if len(options) > len(LETTERS):
         raise ValueError(f"{len(options)} options: there are letters for {len(LETTERS)}")
-    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS[: len(options)], options, strict=True))
-    if plural:
-        return f"Which of these {plural} is shown in the image?\nChoices:{listed}\n{FOCI_END}"
-    return f"Which of these is the {group.noun if group else 'object'} shown in the image?{listed}"
+    listed = "".join(f"{letter}. {option}\n" for letter, option in zip(LETTERS, options, strict=False))
+    return f"{question}\nChoices:\n{listed}{FOCI_END}"
 
 
 def description_question(group: SuperCategory) -> str:
     """Return the question that the attribute description answers."""
     return f"Describe the {group.noun} in the image."
-
-
-def chosen_letter(reply: str, options: list[str]) -> str | None:
-    """Return the letter of a reply: alone ("B", "(b)", "B."), or followed by its own option. None for all else."""
-    match = re.fullmatch(r"\(?([A-Za-z])(?:[).:]+|$)\s*(.*)", reply.strip(), re.DOTALL)
-    if not match or match[1].upper() not in LETTERS[: len(options)]:
-        return None
-    letter, rest = match[1].upper(), match[2].strip(" .")
-    option = options[LETTERS.index(letter)]
-    return letter if not rest or same_category(rest, option) else None

@@ -159,8 +159,7 @@ class Collator:
             letter = next(letter for letter, option in options.items() if option[0] == own)
             answer = letter if recipe.closed_answer == "letter" else f"{letter}. {options[letter][1]}"
             names = [name for _, name in options.values()]
-            plural = f"{noun}s" if recipe.closed_answer != "letter" else None
-            questions.append(question("closed", closed_question(group, names, plural), answer))
+            questions.append(question("closed", closed_question(replace(group, noun=noun), names), answer))
         return [*questions, *description]
 
     def _noun(self, row: int) -> str:

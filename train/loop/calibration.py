@@ -21,6 +21,7 @@ from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser, Scores
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe, words_of
+from core.taxonomy.prompts import closed_question
 from train.data.feature_cache import mean_features
 from train.data.records import Record
 from train.data.training_set import TrainingSet
@@ -116,7 +117,8 @@ def _examples(
         space = spaces[group]
         encoding = recogniser.encode(read_photo(record.image).image)
         options = Options.with_distractors(record.category, space.labels, rng)
-        letters = recogniser.letter_scores(options.names, space.group, encoding.tokens)
+        question = closed_question(space.group, options.names)
+        letters = recogniser.letter_scores(question, len(options.names), encoding.tokens)
         examples.append(CalibrationExample(encoding, space, space.labels.index(record.category), options, letters))
         yield count_progress(len(examples), len(held), started)
     return examples

@@ -44,7 +44,7 @@ def made_up(encoder=0.95, llm=0.94, knowledge=0.97, nearest=0.9, trained_on=0, s
         "made-up",
         probes,
         {**dict.fromkeys(EXPLAINED, 0.5), "recall_at_1": nearest, "gap": 0.82, "attribute_gap": None},
-        Questions(200, 0.6, 0.4, 0.1, 0.25),
+        Questions(200, 0.6, 0.5, 0.4, 0.1, 0.25),
         photos=200,
         categories=10,
         skipped=0,

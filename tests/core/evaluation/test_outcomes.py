@@ -7,6 +7,7 @@ import torch
 
 from core.evaluation.outcomes import BATCH, EvaluationPhoto, SharedVisionEncoder, measure, rank_of
 from core.progress import run
+from core.recognition.multiple_choice import Correct
 
 LABELS = ["Cedar Waxwing", "Bohemian Waxwing", "Downy Woodpecker"]
 SPACE = SimpleNamespace(labels=LABELS, group=None)
@@ -34,8 +35,8 @@ class Scripted:
     def knows(self, scores):
         return True
 
-    def letter_scores(self, options, group, tokens):
-        return torch.tensor([float(option == LABELS[0]) for option in options])
+    def letter_scores(self, question, count, tokens):
+        return torch.tensor([float(f"{letter}. {LABELS[0]}\n" in question) for letter in "ABCD"[:count]])
 
     def choose(self, scores, space, options, letters):
         return scores.values[[space.labels.index(option) for option in options]]
@@ -59,8 +60,8 @@ def test_each_photo_is_encoded_once_and_answers_are_batched():
 
 def test_what_is_measured_of_a_photo():
     right, wrong = run(measure(Scripted(), photos(0, 2), SPACE, lambda encoding: f"saw {encoding.first}"))
-    assert (right.rank, right.closed, right.letter, right.open, right.options) == (0, True, True, True, 3)
-    assert (wrong.rank, wrong.closed, wrong.letter, wrong.open) == (2, False, True, False)
+    assert (right.rank, right.closed, right.open, right.options) == (0, Correct(True, True, True), True, 3)
+    assert (wrong.rank, wrong.closed, wrong.open) == (2, Correct(app=False, ranking=False, letter=True), False)
     assert right.confidence == pytest.approx(wrong.confidence)
     assert right.confidence == pytest.approx(torch.tensor([1.0, 0, 0]).softmax(0)[0].item())
     assert (right.alone, wrong.alone) == ((True,) * 4, (False,) * 4)

@@ -112,7 +112,10 @@ def test_a_mistake_in_the_table_of_data_sets_is_one_sentence(tmp_path, monkeypat
 
 
 def test_a_closed_question_has_at_most_four_options():
-    assert closed_question(None, list("abcd")).endswith("\nD. d")
+    assert closed_question(None, list("abcd")) == (
+        "Which of these choices is shown in the image?\nChoices:\nA. a\nB. b\nC. c\nD. d\n"
+        "Answer with the letter from the given choices directly."
+    )
     with pytest.raises(ValueError, match="5 options"):
         closed_question(None, list("abcde"))
 

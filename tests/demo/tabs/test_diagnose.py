@@ -29,7 +29,7 @@ def made_up():
         HOSTILE,
         {(OBJECT, ENCODER, "Avg."): probed, (OBJECT, LLM, "Last"): probed, (OBJECT, LLM, "Avg."): probed},
         {**dict.fromkeys(EXPLAINED, 0.5), "recall_at_1": 0.2},
-        Questions(20, 0.6, 0.4, 0.1, 0.25),
+        Questions(20, 0.6, 0.5, 0.4, 0.1, 0.25),
         photos=20,
         categories=4,
         skipped=2,
