@@ -1,6 +1,6 @@
 """Chat with a model behind an endpoint that speaks OpenAI's protocol (a cloud, vLLM, llama.cpp, ...).
 
-The one client of the project: the Compare tab streams replies about a photo, `train attributes` waits for whole ones.
+The one client of the project: Compare and `train evaluate` stream replies about a photo, `train attributes` waits.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -110,6 +109,7 @@ class Limits:
     reply_seconds: float = 120.0  # for a whole reply that is streamed
     tokens: int = 512  # of a reply, including what the model thinks before it answers
     characters: int = 4_000
+    greedy: bool = False  # ask for the most probable tokens; else the endpoint samples as it is set up
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,6 @@ class Reply:
     tokens: int = 0  # as the endpoint counts them, or else how many pieces it sent
     prompt_tokens: int = 0
     ended: bool = False
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if a server on this host can be reached from this machine only."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def user_message(text: str, photo: Image.Image | None = None) -> dict[str, Any]:
@@ -259,7 +251,11 @@ class Endpoint:
         reply, text = Reply(), ""
         async with openai.AsyncOpenAI(**self._connection()) as client:
             stream = await client.chat.completions.create(
-                model=self._settings.model, messages=messages, max_completion_tokens=self._limits.tokens, stream=True
+                model=self._settings.model,
+                messages=messages,
+                max_completion_tokens=self._limits.tokens,
+                stream=True,
+                temperature=0 if self._limits.greedy else openai.omit,
             )
             finish = counted = None
             async with stream:
@@ -273,7 +269,7 @@ class Endpoint:
                             yield reply
                     self._check_length(text)
         if finish is None:
-            raise ReplyError(f"{self.name} broke off in the middle of its answer.")
+            raise EndpointError(f"{self.name} broke off in the middle of its answer.")
         if finish == "content_filter":
             raise ReplyError(f"{self.name} refuses to answer.")
         yield replace(reply, tokens=counted or reply.tokens, ended=True)

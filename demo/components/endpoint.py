@@ -1,9 +1,11 @@
 """The panel in which a session can set an OpenAI-compatible endpoint."""
 
+from ipaddress import ip_address
+
 import gradio as gr
 
 from core.errors import UserError
-from core.models.openai_endpoint import OPENAI, Endpoint, EndpointSettings, is_loopback
+from core.models.openai_endpoint import OPENAI, Endpoint, EndpointSettings
 from demo.components.errors import on_page
 
 NOT_HERE = (
@@ -14,6 +16,14 @@ ABOUT = (
     "Any server with an OpenAI-compatible API: the photo is sent there. What is entered here is kept only in this "
     "session's memory."
 )
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if a server on this host can be reached from this machine only."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class EndpointPanel:

@@ -11,8 +11,7 @@ from chat_server import chunk
 from PIL import Image
 
 from core.errors import UserError
-from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, is_loopback, redact
-from core.taxonomy.prompts import chosen_letter
+from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, redact
 
 KEY = "sk-very-secret-key-0123456789"
 PHOTO = Image.new("RGB", (1200, 600), (200, 30, 30))
@@ -164,28 +163,3 @@ def test_the_environment_offers_an_endpoint_only_with_a_model(monkeypatch):
     for name in ("BASE_URL", "API_KEY"):
         monkeypatch.delenv(f"OPENAI_{name}")
     assert EndpointSettings.from_environment() is None
-
-
-OPTIONS = ["Bengal", "Egyptian Mau", "Abyssinian"]
-
-
-@pytest.mark.parametrize("reply", ["B", " b ", "(B)", "B.", "B)", "B. Egyptian Mau", "B: egyptian mau."])
-def test_a_letter_is_read(reply):
-    assert chosen_letter(reply, OPTIONS) == "B"
-
-
-@pytest.mark.parametrize(
-    "reply", ["", "D", "Bengal", "B or C", "B. Bengal", "The answer is B", "A cat", "BC", "I think B.", "b e", "Ä"]
-)
-def test_nothing_else_is_taken_for_a_letter(reply):
-    assert chosen_letter(reply, OPTIONS) is None
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "::1", "[::1]"])
-def test_loopback_hosts(host):
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org"])
-def test_other_hosts(host):
-    assert not is_loopback(host)
