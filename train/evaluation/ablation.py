@@ -27,8 +27,8 @@ ABLATION_COLUMNS = {
     "top1_likelihood_alone": "by likelihood",
     "top1_name_alone": "by name embedding",
     "top1_words_alone": "by words",
-    "closed4": "four options",
-    "closed4_letter_alone": "by letter",
+    "options4_ranking": "four options, ranking",
+    "options4_letter_logprob": "four options, letter by log-probability",
     "open": "free answer",
     "gap": "distribution gap",
 }
@@ -70,12 +70,15 @@ def table(runs: list[dict]) -> str:
     ]
     for variant in dict.fromkeys(run["variant"] for run in runs):
         own = [run for run in runs if run["variant"] == variant]
-        cells = [_cell([run["mean"][column] for run in own], column) for column in ABLATION_COLUMNS]
+        cells = [_cell([run["mean"].get(column) for run in own], column) for column in ABLATION_COLUMNS]
         rows.append(f"| {variant} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _cell(values: list[float], column: str) -> str:
+def _cell(measured: list[float | None], column: str) -> str:
+    values = [value for value in measured if value is not None]
+    if len(values) < len(measured):  # by an earlier version, under another name
+        return "-"
     scale, digits = (1, 2) if column == "gap" else (100, 1)
     mean, spread = statistics.mean(values) * scale, (max(values) - min(values)) / 2 * scale
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")

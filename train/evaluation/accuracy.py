@@ -1,12 +1,9 @@
 """Measure the accuracy of a model per data set: ranking, multiple-choice questions, free answers, calibration."""
 
 import logging
-import random
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -14,14 +11,11 @@ from torch.nn import functional as F
 
 from core.data.images import read_photo
 from core.embeddings.metrics import modality_gap
-from core.errors import UserError
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
-from core.progress import Progress, count_progress, log_progress, run
+from core.progress import log_progress, run
 from core.recognition.label_space import LabelSpace
-from core.recognition.multiple_choice import Options, answers_correctly
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser
-from train.data.official import ClosedQuestion
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
@@ -91,46 +85,6 @@ def _inspector(recogniser: Recogniser, everything: LabelSpace | None) -> Callabl
     return inspect
 
 
-def foci_accuracy(
-    recogniser: Recogniser, questions: list[ClosedQuestion], folder: Path, seed: int = 0
-) -> dict[str, float]:
-    """Return the shares of FOCI questions answered correctly, with the keys of `summary`.
-
-    `n` is the number of questions whose photo is in `folder`. Raises `UserError` if it is 0, or if two photos there
-    share a name.
-    """
-    photos: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and photos.setdefault(path.name, path) != path:
-            raise UserError(f"{photos[path.name]} and {path} share a name: name the folder of one split.")
-    rng = random.Random(seed)
-    shuffled = [(question, rng.sample(question.options, len(question.options))) for question in questions]
-    answerable = [
-        (photos[question.image], Options(names, names.index(question.answer)))
-        for question, names in shuffled
-        if question.image in photos
-    ]
-    if not answerable:
-        raise UserError(f"None of the {len(questions)} photos that are asked about is in {folder}.")
-    correct = run(_answer(recogniser, answerable), log_progress(log, "FOCI: "))
-    closed, letter = (sum(column) / len(correct) for column in zip(*correct, strict=True))
-    return _rounded({"n": len(correct), "closed4": closed, "closed4_letter_alone": letter})
-
-
-def _answer(
-    recogniser: Recogniser, questions: list[tuple[Path, Options]]
-) -> Generator[Progress, None, list[tuple[bool, bool]]]:
-    """Return `answers_correctly` for every photo and its options."""
-    started = time.monotonic()
-    correct: list[tuple[bool, bool]] = []
-    for path, options in questions:
-        encoding, space = recogniser.encode(read_photo(path).image), recogniser.label_space(options.names)
-        scores = recogniser.score(encoding, space)
-        correct.append(answers_correctly(recogniser, encoding, scores, space, options))
-        yield count_progress(len(correct), len(questions), started, "questions")
-    return correct
-
-
 def summary(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
     """Return the shares of correct answers and the calibration error of one data set."""
     n = len(outcomes)
@@ -138,8 +92,8 @@ def summary(outcomes: list[Outcome[Detail]]) -> dict[str, float]:
         "n": n,
         "top1": sum(o.rank == 0 for o in outcomes) / n,
         "top5": sum(o.rank < 5 for o in outcomes) / n,
-        "closed4": sum(o.closed for o in outcomes) / n,
-        "closed4_letter_alone": sum(o.letter for o in outcomes) / n,
+        "options4_ranking": sum(o.closed.ranking for o in outcomes) / n,
+        "options4_letter_logprob": sum(o.closed.letter for o in outcomes) / n,
         "open": sum(o.open for o in outcomes) / n,
         **({} if outcomes[0].detail.auto is None else {"top1_auto": sum(_auto_correct(o) for o in outcomes) / n}),
         "refused": sum(not o.known for o in outcomes) / n,

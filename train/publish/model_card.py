@@ -16,13 +16,13 @@ TEMPLATE = Path(__file__).with_name("model_card.md")
 RESULTS = "results.json"  # in a checkpoint's folder: what `evaluate` measured
 EMBEDDED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"  # its vision encoder, EfficientNet-Lite2, is no model of the hub
 OWN_LIBRARY = "finedefics-app"  # the classes of this repository open the embedded models
-REPORTED = ("top1", "top5", "closed4", "open")  # to the hub
+REPORTED = ("top1", "top5", "options4_ranking", "open")  # to the hub
 RESULT_COLUMNS = {  # of a results table, by the key in `evaluate`'s results
     "n": "photos",
     "top1": "top-1",
     "top5": "top-5",
-    "closed4": "four options",
-    "closed4_letter_alone": "letter alone",
+    "options4_ranking": "four options, ranking",
+    "options4_letter_logprob": "four options, letter by log-probability",
     "open": "free answer",
     "top1_auto": "top-1 of all",
     "refused": "refused",
@@ -119,4 +119,5 @@ def _eval_results(manifest: CheckpointManifest, results: dict) -> list[EvalResul
         )
         for name, row in {**results["sets"], "mean": results["mean"]}.items()
         for column in REPORTED
+        if column in row
     ]

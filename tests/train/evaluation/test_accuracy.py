@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from core.evaluation.outcomes import Outcome
+from core.recognition.multiple_choice import Correct
 from train.evaluation.ablation import ABLATION_COLUMNS, table
 from train.evaluation.accuracy import Detail, expected_calibration_error, summary
 from train.loop.calibration import fit_weights
@@ -15,8 +16,7 @@ def outcome(rank=0, confidence=0.9):
         known=True,
         alone=(True, rank == 0, False, False),
         options=4,
-        closed=rank == 0,
-        letter=False,
+        closed=Correct(app=False, ranking=rank == 0, letter=False),
         open=False,
         detail=Detail(torch.ones(4), "another", 0.5),
     )
@@ -29,7 +29,7 @@ def test_calibration_error_by_hand():
 
 def test_summary_counts():
     result = summary([outcome(0), outcome(3), outcome(7), outcome(0)])
-    assert (result["n"], result["top1"], result["top5"], result["closed4"]) == (4, 0.5, 0.75, 0.5)
+    assert (result["n"], result["top1"], result["top5"], result["options4_ranking"]) == (4, 0.5, 0.75, 0.5)
     assert result["ece"] == pytest.approx(0.4)
     assert (result["top1_auto"], result["ece_auto"]) == (0, 0.5)
     assert (result["top1_name_alone"], result["top1_description_alone"], result["top1_words_alone"]) == (1, 0.5, 0)

@@ -29,7 +29,7 @@ FACTS = {
     },
     "data": {"name": "birds", "sets": ["bird"], "photos": 90, "calibration_photos": 10, "hash": "0" * 64},
 }
-MEASURED = {"n": 2, "top1": 0.5, "top5": 1.0, "closed4": 0.5, "open": 0.25, "ece": 0.125}
+MEASURED = {"n": 2, "top1": 0.5, "top5": 1.0, "options4_ranking": 0.5, "open": 0.25, "ece": 0.125}
 RESULTS = {
     "csv": "test.csv",
     "seed": 0,
