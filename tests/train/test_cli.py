@@ -209,7 +209,17 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert set(results["sets"]) == {"bird"}
     assert results["mean"]["n"] == 6
     assert results["seen"] == 0
-    assert {"top1", "top5", "closed4", "open", "top1_auto", "refused", "ece", "ece_auto"} <= set(results["mean"])
+    assert {
+        "top1",
+        "top5",
+        "options4_ranking",
+        "options4_letter_logprob",
+        "open",
+        "top1_auto",
+        "refused",
+        "ece",
+        "ece_auto",
+    } <= set(results["mean"])
     assert all(0 <= value <= 2 for key, value in results["mean"].items() if key != "n")
     assert results["mean"]["top5"] == 1
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
@@ -223,21 +233,28 @@ def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tm
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
     names = [*PHOTOS, "Baltimore_Oriole"]
     asked = {
-        name: [{"image": f"x/{name}_{i}.png", "options": names, "groundtruth": name} for i in (0, 1)] for name in PHOTOS
+        name: [{"image": f"x/{name}_{i}.png", "options": names, "groundtruth": name} for i in (0, 5)] for name in PHOTOS
     }
     (tmp_path / "foci.json").write_text(json.dumps(asked))
     for name in PHOTOS:
         (tmp_path / "photos" / name).mkdir(parents=True)
         shutil.copy(data / "bird" / name / "0.png", tmp_path / "photos" / name / f"{name}_0.png")
-    command = ["evaluate", "--foci", str(tmp_path / "foci.json"), "--data"]
-    assert main([*command, str(tmp_path / "photos")]) == 0
+    seen = "Cedar_Waxwing"
+    shutil.copy(data / "bird" / seen / "5.png", tmp_path / "photos" / seen / f"{seen}_5.png")
+    command = ["evaluate", "--foci", str(tmp_path / "foci.json"), "--results", str(tmp_path / "results"), "--data"]
+    assert main([*command, str(tmp_path / "photos"), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
-    assert results["n"] == 3
-    assert 0 <= results["closed4_letter_alone"] <= 1
+    assert (results["n"], results["official"], results["seen"], results["seed"]) == (4, 5794, 1, 0)
+    assert set(results["correct"]) == {"generated_letter", "generated_letter_foci_rule", "letter_logprob", "ranking"}
+    (answers,) = (tmp_path / "results" / "finedefics-tiny").glob("bird-200-seed0.jsonl")
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert all(len(row["letter_scores"]) == len(row["ranking"]) == 4 for row in rows)
+    assert all(isinstance(row["reply"], str) and row["seconds"] > 0 for row in rows)
+    monkeypatch.setattr("train.evaluation.foci.open_model", lambda _: pytest.fail("asked again"))
+    assert main([*command, str(tmp_path / "photos")]) == 0
+    assert "1 of the questions are about photos that it was trained on" in capsys.readouterr().out
     assert main([*command, str(tmp_path / "nowhere")]) == 1
     assert "None of the 6 photos that are asked about" in capsys.readouterr().err
-    assert main([*command, str(data)]) == 1
-    assert "share a name" in capsys.readouterr().err
 
 
 def test_no_card_from_photos_that_were_trained_on(trained, data, monkeypatch, capsys):

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.console import natural
+from core.console import at_least_one, natural
 from train.cli.arguments import add_data
 
 if TYPE_CHECKING:
@@ -18,12 +19,27 @@ if TYPE_CHECKING:
 def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m train`."""
     command = commands.add_parser("evaluate", help="accuracy of a model, per data set")
-    command.add_argument("--model", default="finedefics-tiny", help="a name that `python -m core models` lists")
+    command.add_argument(
+        "--model",
+        default="finedefics-tiny",
+        help="a name that `python -m core models` lists; with --foci also endpoint:NAME, served at OPENAI_BASE_URL",
+    )
     add_data(command, "test.csv")
     command.set_defaults(csv=None)  # None: not given
     command.add_argument("--seed", type=natural, default=0, help="of the shuffled options")
+    command.add_argument("--foci", type=Path, metavar="FILE", help="ask its questions about the photos of --data")
     command.add_argument(
-        "--foci", type=Path, metavar="FILE", help="answer its questions about the photos of --data; prints JSON"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where --foci keeps every answer and the numbers; a run that was stopped continues there",
+    )
+    command.add_argument(
+        "--reply-tokens", type=at_least_one, metavar="N", help="of a reply to --foci: 10, or what the model's row says"
+    )
+    command.add_argument(
+        "--concurrency", type=at_least_one, default=8, metavar="N", help="questions of --foci at once, for an endpoint"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.add_argument("--card", action="store_true", help="write the results into the checkpoint's model card")
@@ -41,20 +57,41 @@ def run(options: argparse.Namespace) -> None:
 
     if options.foci and (options.card or options.csv):
         raise UserError("--foci asks about photos, which no CSV lists and no card reports: leave out --csv and --card.")
-    folder = find_entry(options.model).checkpoint
-    read_manifest(folder)  # fails before a photo is read if the checkpoint is damaged
     if options.foci:
         _answer_foci(options)
-    else:
-        _measure(options, folder, options.csv or "test.csv")
+        return
+    folder = find_entry(options.model).checkpoint
+    read_manifest(folder)  # fails before a photo is read if the checkpoint is damaged
+    _measure(options, folder, options.csv or "test.csv")
 
 
 def _answer_foci(options: argparse.Namespace) -> None:
-    from train.data.official import read_foci
-    from train.evaluation.accuracy import foci_accuracy
+    """Ask a model the questions of a FOCI file; print and keep the results."""
+    from core.storage.files import check_writable_folder
+    from core.zoo.question_models import describe
+    from train.data.foci import find_photos, read_foci
+    from train.evaluation.foci import Asking, measure_foci
+    from train.evaluation.foci_results import results_text
 
-    questions = read_foci(options.foci)
-    print(json.dumps(foci_accuracy(_merged(options.model), questions, Path(options.data), options.seed)))
+    about = describe(options.model)
+    check_writable_folder(options.results)
+    foci = read_foci(options.foci)
+    photos = find_photos(Path(options.data), foci)
+    if missing := len(foci.questions) - len(photos):
+        print(f"{missing} of {len(foci.questions)} questions are about photos that are not there.", file=sys.stderr)
+    tokens = options.reply_tokens or about.reply_tokens
+    asking = Asking(options.model, about.weights, options.seed, tokens, about.seen)
+    concurrency = options.concurrency if about.remote else 1
+    result = measure_foci(foci, photos, asking, options.results, concurrency, _command(options))
+    print(result.model_dump_json() if options.json else results_text(result))
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that asks the same questions, to be kept with the results."""
+    parts = ["--foci", str(options.foci), "--data", options.data, "--model", options.model, "--seed", str(options.seed)]
+    if options.reply_tokens:
+        parts += ["--reply-tokens", str(options.reply_tokens)]
+    return f"python -m train evaluate {shlex.join(parts)}"
 
 
 def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:

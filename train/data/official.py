@@ -1,4 +1,4 @@
-"""Read the six research data sets in their official layouts, data sets of the Hugging Face hub, and FOCI questions.
+"""Read the six research data sets in their official layouts and data sets of the Hugging Face hub.
 
 The lists of both splits of an official folder are checked before a photo is read, because a wrong folder would raise no
 error and only lower the accuracy.
@@ -6,9 +6,7 @@ error and only lower the accuracy.
 
 import hashlib
 import io
-import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,35 +155,3 @@ def _store(photo: bytes) -> Path:
     if not path.exists() or sha256_of(path) != digest:  # missing or damaged
         write_atomically(path, photo)
     return path
-
-
-@dataclass(frozen=True)
-class ClosedQuestion:
-    """A question with four options; options and answer are display names of categories."""
-
-    image: str  # the photo's file name, which is unique among the test photos of a data set
-    options: tuple[str, ...]
-    answer: str
-
-
-def read_foci(file: Path) -> list[ClosedQuestion]:
-    """Return the questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
-
-    FOCI's own names of classes (`DataSet.foci_names`) are replaced by the data set's. Raises
-    `UserError` for a file in another form, or a question without four distinct options, its answer among them.
-    """
-    official = {foci: name for data_set in data_sets().values() for foci, name in data_set.foci_names.items()}
-    questions = []
-    try:
-        for name, entries in json.loads(file.read_text(encoding="utf-8")).items():
-            for entry in entries:
-                options = tuple(canonical_name(official.get(option, option)) for option in entry["options"])
-                answer = canonical_name(official.get(name, name))
-                if len(options) != 4 or len(set(options)) != 4 or answer not in options:
-                    raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
-                if entry["groundtruth"] != name:
-                    raise UserError(f"{file}: {entry['image']} is filed under {name!r} and answered otherwise.")
-                questions.append(ClosedQuestion(Path(entry["image"]).name, options, answer))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} does not hold FOCI questions ({error!r}).") from error
-    return questions

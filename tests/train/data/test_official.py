@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.taxonomy.categories import canonical_name
 from core.taxonomy.data_sets import data_sets
 from core.taxonomy.names import normalise
-from train.data.official import ClosedQuestion, read_foci, read_hub
+from train.data.official import read_hub
 from train.data.records import record
 
 FOCI = Path(__file__).parents[4] / "shared" / "data" / "foci"
@@ -46,55 +46,6 @@ def test_foci_and_the_data_sets_name_the_same_classes(name):
     foci = {normalise(data_set.foci_names.get(n, n)) for n in json.loads((FOCI / f"{name}.json").read_text())}
     official = {normalise(n) for n in data_set.class_names()}
     assert foci == official
-
-
-@needs_foci
-@pytest.mark.parametrize("name", IDS)
-def test_foci_asks_about_the_official_test_photos(name):
-    data_set, questions = data_sets()[name], read_foci(FOCI / f"{name}.json")
-    assert len(questions) == data_set.test
-    known = {canonical_name(n) for n in data_set.class_names()}
-    assert {option for question in questions for option in question.options} == known
-    # One photo of the dogs is asked about twice, with other options.
-    assert len({question.image for question in questions}) == data_set.test - (name == "dog-120")
-
-
-def foci_file(path, **changes):
-    entry = {
-        "image": "images/image_1.jpg",
-        "options": ["air plant", "rose", "lotus", "azalea"],
-        "groundtruth": "air plant",
-    }
-    path.write_text(json.dumps({"air plant": [entry | changes]}))
-    return path
-
-
-def test_foci_questions_get_the_names_of_the_data_set(tmp_path):
-    options = tuple(map(canonical_name, ("ball moss", "rose", "lotus", "azalea")))
-    assert read_foci(foci_file(tmp_path / "q.json")) == [ClosedQuestion("image_1.jpg", options, options[0])]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"options": ["air plant", "rose", "rose", "azalea"]}, "four distinct options"),
-        ({"options": ["air plant", "rose", "azalea"]}, "four distinct options"),
-        ({"options": ["lily", "rose", "lotus", "azalea"]}, "'air plant' among them"),
-        ({"groundtruth": "rose"}, "answered otherwise"),
-        ({"options": None}, "does not hold FOCI questions"),
-    ],
-)
-def test_foci_questions_that_cannot_be_answered_are_errors(tmp_path, changes, message):
-    with pytest.raises(UserError, match=message):
-        read_foci(foci_file(tmp_path / "q.json", **changes))
-
-
-def test_files_that_hold_no_foci_questions_are_errors(tmp_path):
-    (tmp_path / "list.json").write_text("[1]")
-    (tmp_path / "text.json").write_text("hello")
-    for name in ("list.json", "text.json", "missing.json"):
-        with pytest.raises(UserError, match="does not hold FOCI questions"):
-            read_foci(tmp_path / name)
 
 
 @pytest.fixture

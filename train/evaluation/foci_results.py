@@ -1,0 +1,110 @@
+"""The results of the FOCI benchmark: what is counted of a model's answers, and the files that keep it."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import UserError
+from core.storage.files import write_atomically
+from core.taxonomy.prompts import LETTERS
+
+GENERATED, FOCI_RULE, LOGPROB, RANKING = "generated_letter", "generated_letter_foci_rule", "letter_logprob", "ranking"
+COLUMNS = {  # how an option is chosen, by the key in the files of results
+    GENERATED: "generated letter",
+    FOCI_RULE: "generated letter, FOCI's rule",
+    LOGPROB: "letter by log-probability",
+    RANKING: "ranking",
+}
+SOURCES = {GENERATED: "reply", FOCI_RULE: "reply", LOGPROB: "letter_scores", RANKING: "ranking"}  # of a line
+Row = dict[str, Any]
+
+
+class FociResult(BaseModel):
+    """The results of one model on the questions about one data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    weights: str
+    data_set: str
+    questions_sha256: str
+    seed: int
+    reply_tokens: int
+    n: int  # questions that were asked: those whose photo was there
+    official: int  # questions about the official test set
+    failures: int  # replies in which no letter is read; they count as wrong
+    correct: dict[str, int]  # by column; without those that the model has no scores for
+    seen: int | None  # of the questions, those about a photo that the model was trained on; None: not known
+    seconds: float  # per question
+    date: str
+    command: str
+
+    def accuracy(self, column: str) -> float:
+        """Return the share of right answers."""
+        return self.correct[column] / self.n
+
+    def standard_error(self, column: str) -> float:
+        """Return the standard error of the accuracy, sqrt(p (1 - p) / n)."""
+        share = self.accuracy(column)
+        return sqrt(share * (1 - share) / self.n)
+
+
+def count_correct(rows: Sequence[Row]) -> dict[str, int]:
+    """Return the number of right answers by column; a column that some row has no scores for is left out."""
+    chosen: dict[str, Callable[[Row], str | None]] = {
+        GENERATED: lambda row: row["letter"],
+        FOCI_RULE: lambda row: row["foci_letter"],
+        LOGPROB: lambda row: _best(row["letter_scores"]),
+        RANKING: lambda row: _best(row["ranking"]),
+    }
+    missing = {column for column, source in SOURCES.items() if any(row[source] is None for row in rows)}
+    return {
+        column: sum(letter_of(row) == row["truth"] for row in rows)
+        for column, letter_of in chosen.items()
+        if column not in missing
+    }
+
+
+def _best(scores: list[float]) -> str:
+    return LETTERS[max(range(len(scores)), key=scores.__getitem__)]
+
+
+def result_file(folder: Path, model: str, data_set: str, seed: int, suffix: str) -> Path:
+    """Return the file in a folder of results for one model, data set and seed."""
+    return folder / re.sub(r"[^\w.-]+", "_", model) / f"{data_set}-seed{seed}{suffix}"
+
+
+def save_result(path: Path, result: FociResult) -> None:
+    """Write a file of results. Raises `UserError` if it cannot be written."""
+    write_atomically(path, result.model_dump_json(indent=1).encode())
+
+
+def read_results(folder: Path) -> list[FociResult]:
+    """Return the results in a folder and its sub-folders, by model, data set and seed.
+
+    Raises `UserError` for a file that holds no such results.
+    """
+    results = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            results.append(FociResult(**json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, ValidationError):
+            raise UserError(f"{path} holds no results of `train evaluate --foci`: move it out of {folder}.") from None
+    return sorted(results, key=lambda result: (result.model, result.data_set, result.seed))
+
+
+def results_text(result: FociResult) -> str:
+    """Return the table that the command prints: a line per column, named by how an option is chosen."""
+    part = "" if result.n == result.official else f" of {result.official}"
+    lines = [f"{result.model}, {result.data_set}: {result.n}{part} questions, seed {result.seed}"]
+    for column in result.correct:
+        share, error = 100 * result.accuracy(column), 100 * result.standard_error(column)
+        lines.append(f"{COLUMNS[column]:32} {share:6.2f} ± {error:.2f}")
+    unread = f"{result.failures} of the replies (at most {result.reply_tokens} tokens) choose no option: they are wrong."
+    warning = [f"{result.seen} of the questions are about photos that it was trained on."] if result.seen else []
+    return "\n".join([*lines, unread, *warning])
