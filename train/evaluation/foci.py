@@ -92,8 +92,15 @@ class AnswerFile:
             self._lock.acquire()
         except Timeout:
             raise UserError(f"Another run writes {path}: wait for it, or name another folder by --results.") from None
-        self._journal = Journal(path, "reply")
-        self.rows: dict[str, Row] = {entry["key"]: entry for entry in self._journal.entries}
+        try:
+            self._journal = Journal(path, "reply")
+            self.rows: dict[str, Row] = {entry["key"]: entry for entry in self._journal.entries}
+            self._check(path, foci, asking)
+        except UserError:
+            self.close()
+            raise
+
+    def _check(self, path: Path, foci: FociFile, asking: Asking) -> None:
         prompts = ((question.id, foci.prompt(question.shuffled(asking.seed))) for question in foci.questions)
         if self.rows.keys() - {asking.key(*parts) for parts in prompts}:
             raise UserError(
@@ -205,7 +212,7 @@ def measure_foci(
         reply_tokens=asking.reply_tokens,
         n=len(rows),
         official=foci.data_set.test if foci.data_set else len(foci.questions),
-        failures=sum(row["letter"] is None for row in rows),
+        failures=sum(row["letter"] is None and row["reply"] is not None for row in rows),
         correct=count_correct(rows),
         seen=_seen(rows, asking),
         seconds=round(sum(row["seconds"] for row in rows) / len(rows), 3),

@@ -105,6 +105,9 @@ def results_text(result: FociResult) -> str:
     for column in result.correct:
         share, error = 100 * result.accuracy(column), 100 * result.standard_error(column)
         lines.append(f"{COLUMNS[column]:32} {share:6.2f} ± {error:.2f}")
-    unread = f"{result.failures} of the replies (at most {result.reply_tokens} tokens) choose no option: they are wrong."
-    warning = [f"{result.seen} of the questions are about photos that it was trained on."] if result.seen else []
-    return "\n".join([*lines, unread, *warning])
+    if GENERATED in result.correct:
+        replies = f"replies (at most {result.reply_tokens} tokens)"
+        lines.append(f"{result.failures} of the {replies} choose no option: they are wrong.")
+    if result.seen:
+        lines.append(f"{result.seen} of the questions are about photos that it was trained on.")
+    return "\n".join(lines)

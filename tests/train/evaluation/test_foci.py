@@ -15,7 +15,7 @@ from core.progress import run
 from train.cli import main
 from train.data.foci import find_photos, read_foci
 from train.evaluation.foci import AnswerFile, Asking, ask_all, measure_foci, tasks_of
-from train.evaluation.foci_results import read_results
+from train.evaluation.foci_results import read_results, results_text
 
 OPTIONS = ["rose", "sunflower", "lotus", "azalea"]
 ASKING = Asking("scripted", "v1", 0, 10)
@@ -102,6 +102,15 @@ def test_a_model_without_scores_has_no_such_columns(measured):
     result, rows = measured(Scripted("A", scores=False))
     assert set(result.correct) == {"generated_letter", "generated_letter_foci_rule"}
     assert (rows[0]["letter_scores"], rows[0]["ranking"]) == (None, None)
+
+
+def test_a_model_that_does_not_write_has_no_failures(measured):
+    model = Scripted("A")
+    model.ask = lambda *_: None
+    result, _ = measured(model)
+    assert set(result.correct) == {"letter_logprob", "ranking"}
+    assert result.failures == 0
+    assert "replies" not in results_text(result)
 
 
 def test_a_killed_run_continues_behind_its_last_whole_line(measured, data):
