@@ -26,6 +26,7 @@ def open_question_model(source: str, revision: str | None = None) -> "QuestionMo
     Raises `UserError` if it cannot be had, is of no family that transformers knows, needs code of its repository or a
     package that is not installed, or is damaged.
     """
+    _register_ports()
     folder = locate(source, revision)
     settings = read_config(source, folder)
     family = settings.get("model_type")
@@ -40,6 +41,16 @@ def open_question_model(source: str, revision: str | None = None) -> "QuestionMo
     contrastive = family in CONTRASTIVE
     model, processor = _load(source, folder, config, AutoModel if contrastive else AutoModelForImageTextToText)
     return ContrastiveModel(name, model, processor) if contrastive else GeneralModel(name, model, processor)
+
+
+def _register_ports() -> None:
+    """Tell the Auto classes of transformers of the architectures that only this project has."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from core.models.mobilevlm import MobileVlm, MobileVlmConfig
+
+    AutoConfig.register(MobileVlmConfig.model_type, MobileVlmConfig, exist_ok=True)
+    AutoModelForImageTextToText.register(MobileVlmConfig, MobileVlm, exist_ok=True)
 
 
 def _known_config(source: str, folder: Path, family: str | None, own_code: bool) -> "PreTrainedConfig":

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.storage.tables import Text
+from core.taxonomy.prompts import REPLY_TOKENS
 
 NOT_VERIFIED = "not verified"
-FOCI_REPLY_TOKENS = 10  # that the FOCI benchmark lets a model write
 
 Family = Literal["embedded", "vlm", "general", "contrastive", "endpoint"]
 ROUTES: dict[Family, str] = {
@@ -51,12 +51,6 @@ def _check_memory(value: object) -> object:
     if isinstance(value, dict) and {"bf16"} <= value.keys() <= {"bf16", "4-bit"} and all(map(_is_size, value.values())):
         return value
     raise ValueError(f"write the GB of each precision, as in {{bf16: 18.8, 4-bit: 8.4}}, or {NOT_VERIFIED}")
-
-
-def _check_template(text: str) -> str:
-    if text.count("{}") != 1:
-        raise ValueError("a template has one {}, where the question goes")
-    return text
 
 
 Commit = Annotated[Text, _pattern("[0-9a-f]{40}", f"write the 40 hex digits of a commit, or {NOT_VERIFIED}")]
@@ -139,10 +133,9 @@ class ModelRow(Table):
     checkpoint: Text = ""  # the folder in `assets/checkpoints`
     size: Text = ""  # of a checkpoint, for people
     hub: Hub | None = None
-    template: Annotated[Text, AfterValidator(_check_template)] | None = None  # where there is no chat template
     needs: list[Text] = []  # packages beside those of requirements.txt
     server: Server | None = None
-    reply_tokens: Annotated[int, Field(ge=1)] = FOCI_REPLY_TOKENS
+    reply_tokens: Annotated[int, Field(ge=1)] = REPLY_TOKENS
     published: Text = ""  # its name in the paper's table of results
     note: Text = ""  # what to know about its route, where the family does not say it
 

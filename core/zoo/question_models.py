@@ -1,10 +1,13 @@
-"""Open any model for questions about photos, by the name that `python -m core models` lists or `endpoint:NAME`."""
+"""Open any model for questions about photos: one of the zoo, `hf:OWNER/NAME`, a folder, or `endpoint:NAME`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.zoo.registry import find_entry, load
+from core.taxonomy.prompts import REPLY_TOKENS
+from core.zoo.model_rows import PAGE_FAMILIES
+from core.zoo.registry import availability, find_entry, find_source, load, zoo
 
 if TYPE_CHECKING:
     from core.models.openai_endpoint import EndpointSettings
@@ -26,17 +29,22 @@ class Asked:
 def describe(name: str) -> Asked:
     """Return what is known of a model, without loading it. Raises `UserError` for a model that there is not."""
     from core.storage.cache import sha256_of
-    from core.taxonomy.prompts import REPLY_TOKENS
 
     if name.startswith(ENDPOINT):
         return Asked(_endpoint_settings(name).name, REPLY_TOKENS, remote=True)
-    entry = find_entry(name)
-    if entry.hub:
-        return Asked(f"{entry.hub.repository}@{entry.hub.revision}", entry.reply_tokens)
-    from core.models.checkpoint import read_manifest
+    found = find_source(name)
+    tokens = found.row.reply_tokens if found.row else REPLY_TOKENS
+    folder = Path(found.source)
+    if (folder / "checkpoint.json").is_file():
+        from core.models.checkpoint import read_manifest
 
-    seen = frozenset(read_manifest(entry.checkpoint).data.seen)
-    return Asked(sha256_of(entry.checkpoint / "checkpoint.json")[:16], entry.reply_tokens, seen=seen)
+        seen = frozenset(read_manifest(folder).data.seen)
+        return Asked(sha256_of(folder / "checkpoint.json")[:16], tokens, seen=seen)
+    if folder.is_dir():
+        from core.models.base_models import base_id
+
+        return Asked(base_id(found.source), tokens)
+    return Asked(f"{found.source}@{found.revision or 'newest'}", tokens)
 
 
 def open_model(name: str) -> "QuestionModel":
@@ -45,12 +53,19 @@ def open_model(name: str) -> "QuestionModel":
         from core.models.endpoint_questions import EndpointQuestions
 
         return EndpointQuestions(name, _endpoint_settings(name))
-    from core.models.checkpoint import merge_adapter
-    from core.recognition.questions import RecogniserQuestions
+    found = find_source(name)
+    if found.row and found.row.server:
+        raise UserError(f"{name}: {availability(find_entry(name))}")
+    if found.row and found.row.family in PAGE_FAMILIES and name in zoo():
+        from core.models.checkpoint import merge_adapter
+        from core.recognition.questions import RecogniserQuestions
 
-    recogniser = load(name)
-    merge_adapter(recogniser.mllm)  # half as long to answer
-    return RecogniserQuestions(recogniser)
+        recogniser = load(name)
+        merge_adapter(recogniser.mllm)  # half as long to answer
+        return RecogniserQuestions(recogniser)
+    from core.models import open_question_model
+
+    return open_question_model(found.source, found.revision or None)
 
 
 def _endpoint_settings(name: str) -> "EndpointSettings":

@@ -56,7 +56,6 @@ def row(hub=(), **fields):
         (row({"licence": {"name": "MIT", "url": "my notes"}}), "url: write the https address where it was read, or"),
         (row({"source": ""}), "source: there is nothing here."),
         (row({"object_bos": "no"}), "object_bos: input should be a valid boolean."),
-        (row(template="USER:"), "template: a template has one {}, where the question goes."),
         (row(needs="timm"), r"needs: this must be a list: write \[timm\]."),
         (row(reply_tokens=0), "reply_tokens: input should be greater than or equal to 1."),
         (row(family="endpoint"), "m: a row of the family endpoint, and no other, has a table `server`."),

@@ -1,21 +1,17 @@
 import pytest
+from PIL import Image
+from reduced_models import save_reduced
 
 from core.errors import UserError
 from core.zoo import registry
-from core.zoo.question_models import describe
-
-ROW = """
-thinker:
-  hub: {repository: owner/thinker, revision: abc, licence: MIT, download: 1.0, memory: {bf16: 2.0}}
-  reply_tokens: 512
-"""
+from core.zoo.question_models import describe, open_model
 
 
-def test_a_model_that_thinks_first_has_its_own_limit(tmp_path, monkeypatch):
-    (tmp_path / "models.yaml").write_text(ROW)
-    monkeypatch.setattr(registry, "ASSETS", tmp_path)
-    about = describe("thinker")
-    assert (about.weights, about.reply_tokens, about.remote, about.seen) == ("owner/thinker@abc", 512, False, None)
+def test_a_model_that_thinks_first_has_its_own_limit():
+    name, entry = next((name, entry) for name, entry in registry.zoo().items() if entry.row.reply_tokens > 10)
+    about = describe(name)
+    assert (about.reply_tokens, about.remote, about.seen) == (entry.row.reply_tokens, False, None)
+    assert about.weights.startswith(f"{entry.hub.repository}@")
 
 
 def test_a_checkpoint_is_told_by_its_manifest_and_knows_what_it_has_seen():
@@ -34,3 +30,19 @@ def test_a_model_behind_an_endpoint_needs_an_address(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     about = describe("endpoint:m")
     assert (about.weights, about.reply_tokens, about.remote) == ("m at 127.0.0.1:1", 10, True)
+
+
+@pytest.mark.parametrize(("family", "writes"), [("internvl", True), ("siglip", False)])
+def test_a_folder_of_any_family_answers(family, writes, tmp_path):
+    name = str(save_reduced(family, tmp_path / family))
+    about = describe(name)
+    assert (len(about.weights), about.reply_tokens, about.seen) == (16, 10, None)
+    model, photo = open_model(name), Image.effect_noise((80, 60), 90).convert("RGB")
+    assert isinstance(model.ask(photo, "What is it?", 3), str) == writes
+    assert model.name_scores(photo, "What is it?", ["a crow", "a wren"]).shape == (2,)
+
+
+def test_a_row_with_a_server_of_its_own_is_not_opened_here():
+    name = next(name for name, entry in registry.zoo().items() if entry.row.server)
+    with pytest.raises(UserError, match=f"{name}: It needs a server of its own"):
+        open_model(name)
