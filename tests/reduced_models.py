@@ -11,8 +11,10 @@ import torch
 import transformers as hf
 from reduced_parts import (
     CHATML,
+    CLIP_VISION,
     CROP,
     INTERNVL_TOKENS,
+    LLAVA_SETTINGS,
     SIZE,
     SQUARE,
     TURNS,
@@ -28,35 +30,44 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
+from core.models.mobilevlm import IMAGE_SIZE, MobileVlm, MobileVlmConfig, mobilevlm_processor
+
 
 def llava():
     tokenizer = stand_in_tokenizer()
-    vision = {**VISION, "num_hidden_layers": 3, "model_type": "clip_vision_model", "projection_dim": 32}
     config = hf.LlavaConfig(
-        vision_config=vision,
+        vision_config=CLIP_VISION,
         text_config=text_config(tokenizer),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
-    settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    return config, hf.LlavaProcessor(CLIPImageProcessorPil(**CROP), tokenizer, chat_template=TURNS, **settings)
+    return config, hf.LlavaProcessor(CLIPImageProcessorPil(**CROP), tokenizer, chat_template=TURNS, **LLAVA_SETTINGS)
+
+
+def mobilevlm():
+    tokenizer = stand_in_tokenizer()
+    config = MobileVlmConfig(
+        vision_config={**CLIP_VISION, "image_size": IMAGE_SIZE},
+        text_config=text_config(tokenizer),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=144,
+    )
+    return config, mobilevlm_processor(tokenizer)
 
 
 def llava_next():
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
     tokenizer = stand_in_tokenizer()
-    vision = {**VISION, "num_hidden_layers": 3, "model_type": "clip_vision_model", "projection_dim": 32}
     grid = [[56, 112], [112, 56], [112, 112]]
     config = hf.LlavaNextConfig(
-        vision_config=vision,
+        vision_config=CLIP_VISION,
         text_config=text_config(tokenizer, "mistral"),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_grid_pinpoints=grid,
     )
     images = LlavaNextImageProcessorPil(**CROP, image_grid_pinpoints=grid)
-    settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    return config, hf.LlavaNextProcessor(images, tokenizer, **settings)  # without a template: FOCI's is used
+    return config, hf.LlavaNextProcessor(images, tokenizer, **LLAVA_SETTINGS)  # without a template: FOCI's is used
 
 
 def _blip(tokenizer, config_class, processor, text):
@@ -250,6 +261,7 @@ def clip():
 
 MLLMS = {
     "llava": llava,
+    "mobilevlm": mobilevlm,
     "llava-next": llava_next,
     "blip2-t5": blip2_t5,
     "instructblip-t5": lambda: instructblip(t5_config),
@@ -273,7 +285,7 @@ def save_reduced(family: str, folder: Path) -> Path:
     config, processor = (MLLMS | CONTRASTIVE)[family]()
     torch.manual_seed(0)
     auto = hf.AutoModelForImageTextToText if family in MLLMS else hf.AutoModel
-    model = auto.from_config(config)
+    model = MobileVlm(config) if family == "mobilevlm" else auto.from_config(config)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1 and not weight.any():  # what would keep the photo from the text

@@ -27,6 +27,8 @@ WIDTH = {
     "initializer_range": 0.2,
 }
 VISION = {**WIDTH, "image_size": SIZE, "patch_size": 14}
+CLIP_VISION = {**VISION, "num_hidden_layers": 3, "model_type": "clip_vision_model", "projection_dim": 32}
+LLAVA_SETTINGS = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 CHATML = (
     "{{% for message in messages %}}<|im_start|>{{{{ message['role'] }}}}\n{{% for part in message['content'] %}}"
     "{{% if part['type'] == 'image' %}}{image}{{% else %}}{{{{ part['text'] }}}}{{% endif %}}{{% endfor %}}<|im_end|>\n"

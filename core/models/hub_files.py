@@ -49,8 +49,8 @@ def check_weights(source: str, folder: Path) -> None:
     if not index.is_file():
         if not list(folder.glob("*.safetensors")):
             raise UserError(
-                f"{source} has no weights in safetensors, and pickled weights are never read: convert them to "
-                "model.safetensors."
+                f"{source} has no weights in safetensors, and pickled weights are not read here: convert them with "
+                "`python -m core convert`."
             )
         return
     try:

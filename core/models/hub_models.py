@@ -26,7 +26,6 @@ def open_question_model(source: str, revision: str | None = None) -> "QuestionMo
     Raises `UserError` if it cannot be had, is of no family that transformers knows, needs code of its repository or a
     package that is not installed, or is damaged.
     """
-    _register_ports()
     folder = locate(source, revision)
     settings = read_config(source, folder)
     family = settings.get("model_type")
@@ -43,20 +42,19 @@ def open_question_model(source: str, revision: str | None = None) -> "QuestionMo
     return ContrastiveModel(name, model, processor) if contrastive else GeneralModel(name, model, processor)
 
 
-def _register_ports() -> None:
-    """Tell the Auto classes of transformers of the architectures that only this project has."""
-    from transformers import AutoConfig, AutoModelForImageTextToText
+def _known_config(source: str, folder: Path, family: str | None, own_code: bool) -> "PreTrainedConfig":
+    """Return the configuration. Raises `UserError` for a family that neither transformers nor we have a class for."""
+    from transformers import (
+        CONFIG_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoConfig,
+        AutoModelForImageTextToText,
+    )
 
     from core.models.mobilevlm import MobileVlm, MobileVlmConfig
 
     AutoConfig.register(MobileVlmConfig.model_type, MobileVlmConfig, exist_ok=True)
     AutoModelForImageTextToText.register(MobileVlmConfig, MobileVlm, exist_ok=True)
-
-
-def _known_config(source: str, folder: Path, family: str | None, own_code: bool) -> "PreTrainedConfig":
-    """Return the configuration. Raises `UserError` for a family that transformers has no class for."""
-    from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
-
     if own_code and family not in CONFIG_MAPPING:
         raise UserError(
             f"{source} needs code of its own repository, which is never run here: serve it elsewhere and use it as an "

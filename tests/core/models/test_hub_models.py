@@ -116,7 +116,7 @@ def test_a_config_for_other_weights_takes_no_memory(part, settings, sentence, fo
 def test_pickled_weights_are_never_read(folder):
     (folder / WEIGHTS).unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    assert "pickled weights are never read" in refused(folder)
+    assert "convert them with `python -m core convert`" in refused(folder)
 
 
 def test_a_missing_tensor_is_named(folder):

@@ -7,7 +7,6 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import AddedToken, AutoTokenizer, CLIPVisionConfig, LlamaConfig
 
-from core.models import open_question_model
 from core.models.embedded import ensure_base
 from core.models.mobilevlm import MobileVlm, MobileVlmConfig, from_original, mobilevlm_processor
 
@@ -113,14 +112,3 @@ def test_a_reduced_model_reads_a_photo_and_answers_alike_after_saving(model, pro
     model.save_pretrained(tmp_path)
     again = MobileVlm.from_pretrained(tmp_path)
     assert all(torch.equal(weights, again.state_dict()[name]) for name, weights in model.state_dict().items())
-
-
-def test_a_folder_of_it_opens_as_a_model_of_the_hub(model, processor, tmp_path):
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    asked = open_question_model(str(tmp_path))
-    photos = [Image.effect_noise((200, 100), spread).convert("RGB") for spread in (30, 120)]
-    one, other = (asked.letter_scores(photo, "Which?", 4) for photo in photos)
-    assert one.shape == (4,)
-    assert not torch.equal(one, other)
-    assert isinstance(asked.ask(photos[0], "Which?", 3), str)
