@@ -24,8 +24,14 @@ from reduced_parts import (
     t5_config,
     text_config,
 )
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.idefics.image_processing_pil_idefics import IdeficsImageProcessorPil
+from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
@@ -56,8 +62,6 @@ def mobilevlm():
 
 
 def llava_next():
-    from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     grid = [[56, 112], [112, 56], [112, 112]]
     config = hf.LlavaNextConfig(
@@ -82,16 +86,12 @@ def _blip(tokenizer, config_class, processor, text):
 
 
 def blip2_t5():
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     processor = hf.Blip2Processor(BlipImageProcessorPil(size=SQUARE), tokenizer, num_query_tokens=8)
     return _blip(tokenizer, hf.Blip2Config, processor, t5_config(tokenizer))
 
 
 def instructblip(text=text_config):
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     images = BlipImageProcessorPil(size=SQUARE)
     processor = hf.InstructBlipProcessor(images, tokenizer, stand_in_tokenizer(), num_query_tokens=8)
@@ -113,8 +113,6 @@ def paligemma():
 
 
 def idefics1():
-    from transformers.models.idefics.image_processing_pil_idefics import IdeficsImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     resampler = {"resampler_n_latents": 8, "resampler_depth": 1, "resampler_n_heads": 4, "resampler_head_dim": 8}
     config = hf.IdeficsConfig(
@@ -129,8 +127,6 @@ def idefics1():
 
 
 def idefics2():
-    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     images = Idefics2ImageProcessorPil(size={"shortest_edge": SIZE, "longest_edge": 2 * SIZE})
     processor = hf.Idefics2Processor(images, tokenizer, image_seq_len=8)
@@ -145,8 +141,6 @@ def idefics2():
 
 
 def idefics3():
-    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
-
     tokenizer = stand_in_tokenizer()
     images = Idefics3ImageProcessorPil(size={"longest_edge": 112}, max_image_size={"longest_edge": SIZE})
     template = CHATML.format(image="<image>")
@@ -201,10 +195,14 @@ def qwen3_vl():
 def qwen3_5():
     """Return a model with linear attention, whose template opens a thought unless it is told not to think."""
     attention = {"layer_types": ["linear_attention", "full_attention"]}
-    heads = {"linear_num_value_heads": 4, "linear_num_key_heads": 2}
-    widths = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    heads = {
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    }
     config, (images, tokenizer, settings) = _qwen(
-        hf.Qwen3_5Config, 16, [2, 1, 1], {"num_position_embeddings": 144}, **attention, **heads, **widths
+        hf.Qwen3_5Config, 16, [2, 1, 1], {"num_position_embeddings": 144}, **attention, **heads
     )
     thought = "<think>\n{% if enable_thinking is defined and not enable_thinking %}\n</think>\n\n{% endif %}"
     tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", f"assistant\n{thought}")
@@ -213,8 +211,6 @@ def qwen3_5():
 
 def gemma3():
     """Return a model whose image tokens see one another, and whose first layer sees 16 tokens."""
-    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-
     tokenizer = stand_in_tokenizer(boi_token="<img>", eoi_token="</img>", image_token="<image>")
     images = Gemma3ImageProcessorPil(size=SQUARE)
     processor = hf.Gemma3Processor(images, tokenizer, image_seq_length=4, chat_template=CHATML.format(image="<img>"))

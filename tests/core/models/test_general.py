@@ -8,7 +8,7 @@ from reduced_models import MLLMS
 from reduced_parts import TURNS
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast, SmolVLMProcessor
 
 from core.errors import UserError
 from core.models.general import GeneralModel
@@ -196,6 +196,20 @@ def test_a_model_without_any_template_is_refused(reduced_folder):
     processor.chat_template = processor.tokenizer.chat_template = None
     with pytest.raises(UserError, match="has no chat template"):
         GeneralModel("idefics3", model, processor)
+
+
+def test_smolvlm2_sees_a_photo_as_its_own_processor_shows_it(opened, reduced_folder, two_photos, monkeypatch):
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", str)  # it words videos alone
+    monkeypatch.setattr(SmolVLMProcessor, "get_attributes", lambda *_: ["image_processor", "tokenizer"])
+    ours = opened("smolvlm2")._prompter
+    own = SmolVLMProcessor(ours._processor.image_processor, ours.tokenizer, None, image_seq_len=4)
+    text = ours._render("What?")
+    direct, inputs = (
+        own(text=[text], images=[two_photos[0]], return_tensors="pt"),
+        ours.ask(two_photos[0], "What?").inputs,
+    )
+    assert inputs.keys() == direct.keys()
+    assert all(torch.equal(inputs[key], direct[key]) for key in inputs)
 
 
 def test_photos_of_any_shape_are_seen(opened):
