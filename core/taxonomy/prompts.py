@@ -13,6 +13,7 @@ NAME_ONLY = "Answer with the name only."
 FOCI_END = "Answer with the letter from the given choices directly."
 OPEN_ANY = "What is the name of the animal, plant or vehicle shown in the image?"
 CHOICES = "choices"  # FOCI's plural for options of no common kind
+PET_KINDS = {"cat", "dog"}
 PETS = SuperCategory("pet", "pet", "breed", ())  # cats and dogs together, as in Oxford-IIIT Pet
 
 
@@ -26,7 +27,7 @@ def question_subject(names: Sequence[str]) -> SuperCategory | None:
     kinds = {
         category.super_category.name if category else _class_kinds().get(normalise(name), "") for name, category in found
     }
-    if kinds == {"cat", "dog"}:
+    if kinds == PET_KINDS:
         return PETS
     return super_categories().get(kinds.pop()) if len(kinds) == 1 else None
 

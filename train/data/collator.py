@@ -14,9 +14,9 @@ from torch import Tensor
 
 from core.data.images import read_photo
 from core.models.vlm import VisionLanguageModel
-from core.taxonomy.categories import find_category
+from core.taxonomy.categories import SuperCategory
 from core.taxonomy.descriptions import WORDINGS
-from core.taxonomy.prompts import LETTERS, closed_question, description_question, open_question
+from core.taxonomy.prompts import LETTERS, PET_KINDS, PETS, closed_question, description_question, open_question
 from train.data.batch import Batch, Question
 from train.data.sampler import StepSampler
 from train.data.training_set import TrainingSet
@@ -151,23 +151,22 @@ class Collator:
         if self.stage == "align":
             return description
         rng = self._rng(step, position, "question")
-        noun = self._noun(row)
-        open_text = open_question(replace(group, noun=noun) if rng.random() < 0.5 else None)
+        subject = self._subject(row)
+        open_text = open_question(subject if rng.random() < 0.5 else None)
         questions = [question("open", open_text, category.name)]
         if _every(position, recipe.closed_share):
             options = self._options(own, step + position, rng)
             letter = next(letter for letter, option in options.items() if option[0] == own)
             answer = letter if recipe.closed_answer == "letter" else f"{letter}. {options[letter][1]}"
             names = [name for _, name in options.values()]
-            questions.append(question("closed", closed_question(replace(group, noun=noun), names), answer))
+            questions.append(question("closed", closed_question(subject, names), answer))
         return [*questions, *description]
 
-    def _noun(self, row: int) -> str:
-        """Return what the questions call a photo's object: the noun of its data set, if that has one of its own."""
-        record = self.data.records[row]
-        known = find_category(record.category)
-        own = self.data.categories[self.category_of[row]].super_category.noun
-        return "pet" if known and record.data_set.startswith("pet") else own
+    def _subject(self, row: int) -> SuperCategory:
+        """Return what a photo is asked about: its super-category, or pets in a data set of pets."""
+        own = self.data.categories[self.category_of[row]].super_category
+        of_pets = self.data.records[row].data_set.partition("-")[0] == PETS.name  # pet-37, or a part of it
+        return PETS if of_pets and own.name in PET_KINDS else own
 
     def _options(self, own: int, turn: int, rng: random.Random) -> dict[str, tuple[int, str]]:
         """Return letter -> (category, spelling): the own category, among look-alikes in random order.

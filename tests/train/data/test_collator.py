@@ -80,7 +80,7 @@ def test_the_right_letter_is_every_letter_equally_often(reduced, reduced_idefics
     asked = asked_of(reduced(), decoded, asking(reduced_idefics2))
     assert Counter(answer for *_, answer in asked) == dict.fromkeys("ABCD", 8)
     for own, question, options, answer in asked:
-        assert "Which of these is the bird shown in the image?\nA. " in question
+        assert "Which of these birds is shown in the image?\nChoices:\nA. " in question
         assert options[answer] == own.name
         assert len(set(options.values())) == 4
 
