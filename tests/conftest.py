@@ -4,6 +4,8 @@ torch and transformers are imported in the fixtures: the process that hands test
 """
 
 import copy
+import ctypes
+import gc
 import io
 import os
 import zipfile
@@ -51,6 +53,16 @@ def pytest_collection_modifyitems(items):
     """Put the slowest files first (`--no-loadscope-reorder` keeps that order)."""
     order = {name: place for place, name in enumerate(SLOWEST_FILES)}
     items.sort(key=lambda item: order.get(f"{item.path.parent.name}/{item.path.name}", len(order)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freed_memory():
+    """Give back what the tests of a file have freed: the allocator would keep it to the end of the run."""
+    yield
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim:
+        trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
