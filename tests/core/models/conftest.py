@@ -1,4 +1,4 @@
-"""Reduced models of the hub's families, saved and opened once."""
+"""Reduced models of the hub's families, saved once and opened once for each file of tests."""
 
 from functools import cache
 
@@ -18,7 +18,7 @@ def reduced_folder(tmp_path_factory):
     return save
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def opened(reduced_folder):
     """The reduced model of a family, opened as one of the hub."""
 
