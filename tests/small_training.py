@@ -1,5 +1,8 @@
 """A recipe of a few steps, and what tests do with the batches and losses of one."""
 
+from contextlib import contextmanager
+
+import pytest
 import torch
 
 from train.data.collator import Collator
@@ -34,6 +37,22 @@ def batch_of(stage, mllm, data, recipe, step=0, **options):
     """The whole batch of a step."""
     indices = [(step, position) for position in range(getattr(recipe, stage).photos)]
     return Collator(stage, mllm, data, recipe, **options)(indices)["batch"]
+
+
+@contextmanager
+def cut_off(monkeypatch, step):
+    """A training that is killed when it asks for the batch of a step."""
+    call = Collator.__call__
+
+    def killed(self, slots):
+        if slots[0][0] == step:
+            raise KeyboardInterrupt
+        return call(self, slots)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collator, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def total(losses) -> torch.Tensor:

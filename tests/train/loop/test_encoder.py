@@ -6,11 +6,10 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_training import encoder_recipe
+from small_training import cut_off, encoder_recipe
 
 from core.errors import UserError
 from core.models.vision_encoder import Encoder, read_encoder, save_encoder
-from train.data.collator import Collator
 from train.data.training_split import TrainingSplit
 from train.loop.encoder import FILE, EncoderTrainer, load_encoder, run_encoder_stage
 from train.objectives.encoder_model import EncoderModel
@@ -88,17 +87,8 @@ def test_a_finished_encoder_is_used_and_not_trained_again(reduced_tiny, split, t
 def test_a_run_that_was_cut_off_continues_exactly(reduced_tiny, split, tmp_path, monkeypatch):
     recipe = encoder_recipe(kept_shares=[1.0])
     run_encoder_stage(reduced_tiny(), split, recipe, tmp_path / "a")
-    call = Collator.__call__
-
-    def cut_off(self, slots):
-        if slots[0][0] == 3:
-            raise KeyboardInterrupt
-        return call(self, slots)
-
-    monkeypatch.setattr(Collator, "__call__", cut_off)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_off(monkeypatch, step=3):
         run_encoder_stage(reduced_tiny(), split, recipe, tmp_path / "b")
-    monkeypatch.setattr(Collator, "__call__", call)
     assert (tmp_path / "b/encoder/checkpoint-2").is_dir()
     assert not (tmp_path / "b" / FILE).exists()
     monkeypatch.setattr(EncoderModel, "initialise_classifier", lambda _: pytest.fail("started again"))

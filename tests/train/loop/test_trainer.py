@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from small_training import plain_recipe
+from small_training import cut_off, plain_recipe
 
 from core.errors import UserError
-from train.data.collator import Collator
 from train.loop.stage_checkpoint import COMPLETE, last_complete, mark_complete
 from train.loop.stages import run_stage
 from train.loop.trainable import add_adapter, set_trainable
@@ -48,17 +47,8 @@ def test_a_run_that_was_cut_off_continues_exactly(
 
     whole = model()
     run_stage(stage, whole, pictures, recipe, tmp_path / "a")
-    call = Collator.__call__
-
-    def cut_off(self, slots):
-        if slots[0][0] == 3:
-            raise KeyboardInterrupt
-        return call(self, slots)
-
-    monkeypatch.setattr(Collator, "__call__", cut_off)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_off(monkeypatch, step=3):
         run_stage(stage, model(), pictures, recipe, tmp_path / "b")
-    monkeypatch.undo()
     half_written = tmp_path / f"b/{stage}/checkpoint-3"  # of a save that was killed
     half_written.mkdir()
     (half_written / "trained.safetensors").write_bytes(b"half")
