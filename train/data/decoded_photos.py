@@ -1,6 +1,5 @@
 """Training photos decoded once, as one array of small squares, so that fresh views can be drawn at every step."""
 
-import logging
 import os
 import time
 from collections.abc import Generator
@@ -13,12 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from core.data.images import read_photo
-from core.errors import UserError
-from core.progress import Progress, count_progress, log_progress, run
-from core.storage.cache import cached_steps, entry_path, fingerprint
+from core.progress import Progress, count_progress
+from core.storage.cache import entry_path, fingerprint
+from train.data.photo_array import cached_photo_array, distinct_photos, new_array
 from train.data.records import Record
-
-log = logging.getLogger(__name__)
 
 VERSION = 1  # of the cached arrays: raise when decoding changes
 SIDE = 256  # pixels
@@ -39,25 +36,12 @@ class DecodedPhotos:
 
 def decoded_photos(records: list[Record]) -> DecodedPhotos:
     """Return the decoded photos of the records, in their order; decoded and stored if they are not there yet."""
-    unique = {record.sha256: record for record in sorted(records, key=lambda record: record.sha256)}
-    path = entry_path("photos", VERSION, fingerprint(list(unique), SIDE), ".npy")
-    part = path.with_suffix(".part")
-    steps = cached_steps(
-        path,
-        lambda: _decode(list(unique.values()), part),
-        lambda _, path: part.replace(path),
-        lambda path: np.load(path, mmap_mode="r"),
-    )
-    array = run(steps, log_progress(log, "decoding photos: "))
-    index = {digest: i for i, digest in enumerate(unique)}
-    return DecodedPhotos(array, [index[record.sha256] for record in records])
+    path = entry_path("photos", VERSION, fingerprint(list(distinct_photos(records)), SIDE), ".npy")
+    return DecodedPhotos(*cached_photo_array(records, path, _decode, "decoding photos: "))
 
 
 def _decode(records: list[Record], part: Path) -> Generator[Progress, None, np.ndarray]:
-    try:
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), SIDE, SIDE, 3))
-    except OSError as error:
-        raise UserError(f"{part} cannot be written ({error.strerror}).") from error
+    array = new_array(part, np.uint8, (len(records), SIDE, SIDE, 3))
     started = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(records), PHOTOS_AT_ONCE):

@@ -21,8 +21,9 @@ from core.errors import UserError
 from core.models.base_models import base_id
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.progress import Progress, count_progress, log_progress, run
-from core.storage.cache import cached_steps, entry_path, fingerprint
+from core.progress import Progress, count_progress
+from core.storage.cache import entry_path, fingerprint
+from train.data.photo_array import cached_photo_array, distinct_photos, new_array
 from train.data.records import Record
 
 log = logging.getLogger(__name__)
@@ -66,20 +67,13 @@ def cache_features(mllm: VisionLanguageModel, records: list[Record], views: int,
 
     A computation that was interrupted is resumed.
     """
-    unique = {record.sha256: record for record in sorted(records, key=lambda record: record.sha256)}
-    path = entry_path(
-        "features", VERSION, fingerprint(base_id(mllm.base), mllm.encoder_id, list(unique), views, seed), ".npy"
-    )
-    part = path.with_suffix(".part")
-    steps = cached_steps(
-        path,
-        lambda: _compute(mllm, list(unique.values()), views, seed, part),
-        lambda _, path: part.replace(path),
-        lambda path: np.load(path, mmap_mode="r"),
-    )
-    array = run(steps, log_progress(log, "vision features: "))
-    index = {digest: i for i, digest in enumerate(unique)}
-    return FeatureCache(array, [index[record.sha256] for record in records])
+    key = fingerprint(base_id(mllm.base), mllm.encoder_id, list(distinct_photos(records)), views, seed)
+
+    def compute(photos: list[Record], part: Path) -> Generator[Progress, None, np.ndarray]:
+        return _compute(mllm, photos, views, seed, part)
+
+    path = entry_path("features", VERSION, key, ".npy")
+    return FeatureCache(*cached_photo_array(records, path, compute, "vision features: "))
 
 
 def _compute(
@@ -95,11 +89,7 @@ def _compute(
         # Small batches keep the feature maps in the processor's cache.
         states = mllm.vision_features([augmented_view(photo, view, rng) for view in range(views)]).states
         if array is None:
-            shape = (len(records), *states.shape)
-            try:
-                array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
-            except OSError as error:
-                raise UserError(f"{part} cannot be written ({error.strerror}).") from error
+            array = new_array(part, np.float16, (len(records), *states.shape))
         array[i] = states.half().cpu().numpy()
         yield count_progress(done, len(missing), started)
     assert array is not None
