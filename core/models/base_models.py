@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UserError
+from core.errors import UserError, first_line
 from core.models.embedded import EMBEDDED, base_fingerprint, load_mllm
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def locate(source: str, revision: str | None = None) -> Path:
         return Path(snapshot_download(source, revision=revision, allow_patterns=MODEL_FILES))
     except (OSError, ValueError) as error:  # what the hub raises
         raise UserError(
-            f"The base {source} is neither a folder here nor can it be had from the hub "
-            f"({str(error).splitlines()[0].rstrip('.')})."
+            f"The base {source} is neither a folder here nor can it be had from the hub ({first_line(error)})."
         ) from error
 
 

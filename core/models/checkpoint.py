@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.errors import UserError
+from core.errors import UserError, first_line
 from core.models.base_models import base_id, open_base
 from core.models.calibration import Calibration, LabelBank
 from core.models.embedded import EMBEDDED
@@ -215,7 +215,7 @@ def open_checkpoint(
         _load_weights(mllm, folder, manifest)
         labels = _load_labels(mllm, folder, manifest)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"The checkpoint {folder.name} does not fit: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"The checkpoint {folder.name} does not fit: {first_line(error)}.") from error
     mllm.model.eval()
     return mllm, labels, manifest.calibration
 

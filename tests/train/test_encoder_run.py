@@ -46,7 +46,7 @@ def command(tmp_path, monkeypatch, reduced_tiny):
             picture.save(path)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(PRESET))
     monkeypatch.setattr("core.storage.cache.cache_root", lambda: tmp_path / "cache")
-    for module in ("train.loop.pipeline", "train.loop.preview", "core.models.checkpoint"):
+    for module in ("train.loop.trainable", "core.models.checkpoint"):
         monkeypatch.setattr(f"{module}.open_base", lambda *_, **__: reduced_tiny())
     monkeypatch.setattr("core.models.embedded.check_base", lambda: None)
     options = {"data": "data", "work": "work", "out": "checkpoints", "preset": "small.yaml"}

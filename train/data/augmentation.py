@@ -59,6 +59,12 @@ def plain_view(photos: Tensor, size: int) -> Tensor:
     return F.interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp(0, 255)
 
 
+def kept_patches(states: Tensor, noise: Tensor, dropped: float) -> Tensor:
+    """Return the patches [B, P', D] of states [B, P, D] with the lowest noise [B, P], without the share `dropped`."""
+    chosen = noise.argsort(dim=1)[:, : round((1 - dropped) * states.shape[1])]
+    return states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
+
+
 def cutmix(views: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return views [B, 3, S, S] with a square of another one each, and their targets [B, C] (Yun et al. 2019)."""
     size = views.shape[-1]

@@ -17,6 +17,7 @@ from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import SuperCategory
 from core.taxonomy.descriptions import WORDINGS
 from core.taxonomy.prompts import LETTERS, PET_KINDS, PETS, closed_question, description_question, open_question
+from train.data.augmentation import kept_patches
 from train.data.batch import Batch, Question
 from train.data.sampler import StepSampler
 from train.data.training_set import TrainingSet
@@ -85,9 +86,8 @@ class Collator:
         features = self.data.features
         assert features is not None
         states = features.get(rows, [rng.randrange(features.views) for rng in rngs], torch.device("cpu")).states
-        count = round((1 - self.recipe.patch_dropout) * states.shape[1])
-        chosen = torch.stack([_random(rng, states.shape[1]).argsort()[:count] for rng in rngs])
-        return states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
+        noise = torch.stack([_random(rng, states.shape[1]) for rng in rngs])
+        return kept_patches(states, noise, self.recipe.patch_dropout)
 
     def _add_texts(self, batch: Batch, rows: list[int]) -> None:
         step, index_of = batch.step, {}

@@ -67,9 +67,8 @@ def read_foci(file: Path) -> FociFile:
         for name, entries in table.items():
             for entry in entries:
                 options = tuple(entry["options"])
-                if len({name_key(option) for option in options}) != len(LETTERS) or len(options) != len(LETTERS):
-                    raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
-                if name not in options:
+                distinct = {name_key(option) for option in options}
+                if not len(distinct) == len(options) == len(LETTERS) or name not in options:
                     raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
                 if entry["groundtruth"] != name:
                     raise UserError(f"{file}: {entry['image']} is filed under {name!r} and answered otherwise.")

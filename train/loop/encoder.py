@@ -1,7 +1,6 @@
 """Fine-tune the embedded vision encoder, before the stages that train on its features."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from core.errors import UserError
+from core.errors import UserError, first_line
 from core.models.embedded import EMBEDDED
 from core.models.vision_encoder import Encoder, save_encoder, use_encoder
 from core.models.vlm import VisionLanguageModel
@@ -17,7 +16,7 @@ from train.data.collator import Collator
 from train.data.decoded_photos import decoded_photos
 from train.data.training_set import TrainingSet
 from train.data.training_split import TrainingSplit
-from train.loop.stage_checkpoint import last_complete
+from train.loop.stage_checkpoint import last_complete, remove_checkpoints
 from train.loop.trainer import LossTrainer, run_trainer
 from train.objectives.encoder_model import EncoderModel
 from train.objectives.stage_model import processes
@@ -78,8 +77,7 @@ def run_encoder_stage(mllm: VisionLanguageModel, split: TrainingSplit, recipe: R
         run_trainer(trainer)
         if processes().is_main_process:
             save_encoder(finished, model.finished(_held_out(data, split)))
-            for checkpoint in (folder / "encoder").glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            remove_checkpoints(folder / "encoder")
         trainer.accelerator.wait_for_everyone()
     return use_encoder(mllm, finished)
 
@@ -90,9 +88,7 @@ def load_encoder(mllm: VisionLanguageModel, path: Path) -> Encoder:
     try:
         return use_encoder(mllm, path)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"{path} is not the file of a fine-tuned vision encoder: {str(error).splitlines()[0]}"
-        ) from error
+        raise UserError(f"{path} is not the file of a fine-tuned vision encoder: {first_line(error)}.") from error
 
 
 def _held_out(data: TrainingSet, split: TrainingSplit) -> TrainingSet:

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from core.errors import UserError
-from core.models.base_models import base_id, open_base
+from core.models.base_models import base_id
 from core.models.calibration import Calibration, LabelBank
 from core.models.checkpoint import TrainingData, TrainingRecord, save_checkpoint
 from core.models.vlm import VisionLanguageModel
@@ -25,7 +25,7 @@ from train.data.training_split import TrainingSplit
 from train.loop.calibration import calibrate, label_embeddings
 from train.loop.encoder import load_encoder, run_encoder_stage
 from train.loop.stages import run_stage
-from train.loop.trainable import dtype_of
+from train.loop.trainable import open_base_for
 from train.objectives.stage_model import initialise_connector, processes
 from train.publish.model_card import write_card
 from train.recipe import Recipe
@@ -118,9 +118,8 @@ def in_use(folder: Path) -> Iterator[None]:
 def _train_variant(
     split: TrainingSplit, recipe: Recipe, work: Path, until: str | None
 ) -> tuple[VisionLanguageModel, TrainingSet]:
-    mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
-    mllm.object_bos = recipe.object_bos
-    torch.backends.cudnn.benchmark = True  # all batches have one shape
+    mllm = open_base_for(recipe)
+    torch.backends.cudnn.benchmark = recipe.augmented or recipe.encoder is not None  # their views have one size
     log.info("%d photos to train on, %d to calibrate with", len(split.training), len(split.held_out))
     encoder = None
     if recipe.encoder_file:
@@ -131,8 +130,6 @@ def _train_variant(
     if until == "encoder":
         return mllm, data
     if recipe.warmup:
-        if recipe.image_tokens:
-            mllm.resize_image_tokens(recipe.image_tokens)
         initialise_connector(mllm, recipe.seed)
     for stage in recipe.stages():
         folder = work if stage == "warmup" else work / recipe.variant

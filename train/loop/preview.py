@@ -1,12 +1,11 @@
 """Preview a run: batches decoded to text, their lengths in tokens, and an estimate of memory."""
 
-from core.models.base_models import open_base
 from core.models.vlm import VisionLanguageModel
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.training_set import TrainingSet
 from train.data.training_split import TrainingSplit
-from train.loop.trainable import add_adapter, dtype_of, set_trainable
+from train.loop.trainable import add_adapter, open_base_for, set_trainable
 from train.recipe import Recipe
 
 EXAMPLES = 3  # printed photos, texts and questions of a batch
@@ -18,10 +17,7 @@ def preview(split: TrainingSplit, recipe: Recipe) -> str:
 
     Nothing is trained or written; cached features are not needed.
     """
-    mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
-    if recipe.warmup and recipe.image_tokens:
-        mllm.resize_image_tokens(recipe.image_tokens)
-    mllm.object_bos = recipe.object_bos
+    mllm = open_base_for(recipe)
     add_adapter(mllm, recipe)
     data = TrainingSet.build(split.training, None, split.descriptions)
     lines = [

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def mark_complete(checkpoint: Path) -> None:
     """Record the hashes of a checkpoint's files, which marks it as complete."""
     hashes = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir()) if path.name != COMPLETE}
     write_atomically(checkpoint / COMPLETE, json.dumps(hashes, indent=1).encode())
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a stage that is finished."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def last_complete(folder: Path) -> Path | None:

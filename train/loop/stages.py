@@ -1,7 +1,6 @@
 """Train the stages of the connector and the adapter, with gradient caching in stage I."""
 
 import logging
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from core.models.vlm import VisionLanguageModel
 from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.training_set import TrainingSet
-from train.loop.stage_checkpoint import load_parameters, save_parameters
+from train.loop.stage_checkpoint import load_parameters, remove_checkpoints, save_parameters
 from train.loop.trainable import add_adapter, set_trainable
 from train.loop.trainer import LossTrainer, run_trainer
 from train.objectives.stage_model import StageModel, parts_of
@@ -116,8 +115,7 @@ def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: 
     run_trainer(trainer)
     if trainer.is_world_process_zero():
         save_parameters(parameters, finished)
-        for checkpoint in scratch.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        remove_checkpoints(scratch)
     trainer.accelerator.wait_for_everyone()
     mllm.model.eval()
     if recipe.gradient_checkpointing:

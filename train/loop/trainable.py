@@ -4,6 +4,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from core.models.base_models import open_base
 from core.models.devices import default_device, fast_dtype
 from core.models.embedded import EMBEDDED
 from core.models.vlm import VisionLanguageModel
@@ -15,6 +16,15 @@ ADAPTED = "q|k|v|o|gate|up|down"  # projections that get an adapter
 def dtype_of(recipe: Recipe) -> torch.dtype:
     """Return the number format of the text model and of autocast."""
     return fast_dtype(default_device()) if recipe.precision == "auto" else getattr(torch, recipe.precision)
+
+
+def open_base_for(recipe: Recipe) -> VisionLanguageModel:
+    """Open the recipe's base, with its number of image tokens and its form of the object's sequence."""
+    mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
+    mllm.object_bos = recipe.object_bos
+    if recipe.warmup and recipe.image_tokens:
+        mllm.resize_image_tokens(recipe.image_tokens)
+    return mllm
 
 
 def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:

@@ -122,7 +122,7 @@ class EncoderModel(nn.Module):
     def initialise_classifier(self) -> None:
         """Fit the classifier to the pretrained encoder, whose features then change no more than they need to."""
         features = self._features(self._pretrained[0], self.data, range(len(self.data.records)))
-        categories = torch.tensor([self.data.category_of[row] for row in range(len(features))], device=features.device)
+        categories = torch.tensor(self.data.category_of, device=features.device)
         torch.manual_seed(self.recipe.seed)
         nn.init.zeros_(self.classifier.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
@@ -142,7 +142,7 @@ class EncoderModel(nn.Module):
 
     def finished(self, held_out: TrainingSet) -> Encoder:
         """Return the trained encoder: the average, mixed with the pretrained weights as suits the held-out photos."""
-        truths = torch.tensor([held_out.category_of[row] for row in range(len(held_out.records))], dtype=torch.long)
+        truths = torch.tensor(held_out.category_of, dtype=torch.long)
         accuracies = {}
         for share in self.settings.kept_shares:
             features = self._features(self._mixed(share), held_out, range(len(truths)))

@@ -13,7 +13,7 @@ from core.models.scoring import generation_loss, word_similarity
 from core.models.vision_encoder import encoder_input
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.taxonomy.descriptions import words_of
-from train.data.augmentation import Augmentation
+from train.data.augmentation import Augmentation, kept_patches
 from train.data.batch import Batch
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
@@ -135,10 +135,9 @@ class StageModel(nn.Module):
         views = Augmentation(self.recipe.least_area)(photos, self.mllm.processor.image_processor.size["height"])
         inputs = encoder_input(self.mllm, views)
         states = self.mllm.encode_vision(inputs, torch.ones(len(inputs), 1, dtype=torch.bool)).states
-        count = round((1 - self.recipe.patch_dropout) * states.shape[1])
-        chosen = torch.rand(states.shape[:2], device=states.device).argsort(dim=1)[:, :count]
-        states = states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
-        return VisionFeatures(states, torch.ones_like(chosen, dtype=torch.bool))
+        noise = torch.rand(states.shape[:2], device=states.device)
+        states = kept_patches(states, noise, self.recipe.patch_dropout)
+        return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
     def _word_similarity(self, image_tokens: Tensor) -> Tensor:
         """Return the logits [b, C] of image tokens [b, L, H] over the categories' words."""
