@@ -132,9 +132,12 @@ class Recipe(Settings):
     # Options are drawn from that many nearest categories, an entry per question.
     option_pools: list[Positive] = Field([12], min_length=1)
     aligned_share: Share = 0.0  # of the photos of a step that keep stage I's contrastive losses, where it came before
+    aligned_weight: Weight = 1.0  # of these losses
     rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
     mixed_share: Share = 0.5  # share of warm-up steps on photos mixed from the patches of two
+    # Of the targets that image tokens are drawn to: the fine-tuned encoder's own answers (distillation), the rest labels.
+    encoder_answers: Share = 0.0
     anchor: bool = False  # keep the warm-up's losses in stage I
     instruct_anchor: Weight = 0.0  # weight of the warm-up's losses in stage II
     image_tokens: Count = 0  # per photo, where the connector is trained from the start; 0: the base's number
@@ -153,6 +156,8 @@ class Recipe(Settings):
             raise ValueError(f"Setting augmented is for the embedded base alone: leave it out for {self.base}.")
         if self.augmented and self.views:
             raise ValueError("Views are drawn at every step with augmented: leave views out.")
+        if self.encoder_answers and not (self.augmented and (self.encoder or self.encoder_file)):
+            raise ValueError("There are no answers of a fine-tuned vision encoder: leave encoder_answers out.")
         if self.encoder and self.encoder_file:
             raise ValueError("The vision encoder of encoder_file is fine-tuned already: leave encoder out.")
         if self.quantised and self.adapter.kind == "full":

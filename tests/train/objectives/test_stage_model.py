@@ -98,7 +98,7 @@ def test_the_memory_holds_the_descriptions_that_the_last_batch_encoded(fresh, da
 
 
 def test_fresh_views_reach_the_connector_with_some_of_their_patches(reduced_tiny, decoded, monkeypatch):
-    mllm, recipe = reduced_tiny(), encoder_recipe().changed(patch_dropout=0.5)
+    mllm, recipe = reduced_tiny(), encoder_recipe().changed(patch_dropout=0.5, mixed_share=0.0)
     initialise_connector(mllm, seed=0)
     model, seen, connect = StageModel("warmup", mllm, decoded, recipe), [], mllm.image_tokens
     monkeypatch.setattr(mllm, "image_tokens", lambda vision: seen.append(vision.states) or connect(vision))
@@ -140,7 +140,7 @@ def test_some_photos_of_stage_ii_keep_the_losses_of_stage_i(fresh, data, recipe)
     assert set(losses) == {"open", "closed", "description"} | expected
     assert total(losses).isfinite()
     with torch.no_grad():
-        tokens = model._image_tokens(batch)[:3]
+        tokens = model._encode_photos(batch).tokens[:3]
         alone = torch.cat([mllm.embed(batch.texts), mllm.embed_photos(tokens)])
         for name, value in model.eval().alignment(batch, alone, model.temperature()).items():
             assert value.isfinite(), name
