@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from core.models.scoring import generation_loss, word_similarity
+from core.models.scoring import generation_losses, word_similarity
 from core.models.vision_encoder import encoder_input
-from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.models.vlm import VisionFeatures, VisionLanguageModel, by_length
 from core.taxonomy.descriptions import words_of
-from train.data.augmentation import Augmentation, kept_patches
-from train.data.batch import Batch
+from train.data.augmentation import Augmentation, kept_patches, mix_patches
+from train.data.batch import Batch, Question
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
     Temperature,
@@ -70,17 +70,6 @@ class EncodedPhotos:
     categories: Tensor  # [b]
     targets: Tensor  # [b, C] rows sum to 1
     mixed: bool  # each is made of two photos
-
-
-def mixed(vision: VisionFeatures, batch: Batch) -> tuple[VisionFeatures, Batch]:
-    """Return features [b, P, D] with a random share of each photo's patches, the others from another photo."""
-    states = vision.states
-    count, patches, _ = states.shape
-    others = torch.randperm(count, device=states.device)
-    own = torch.rand(count, patches, device=states.device) < torch.rand(count, 1, device=states.device)
-    states = torch.where(own[..., None], states, states[others])
-    batch = replace(batch, second=batch.categories[others], share=own.float().mean(dim=1))
-    return VisionFeatures(states, vision.mask), batch
 
 
 def parts_of(batch: Batch, chunk: int) -> list[Part]:
@@ -152,8 +141,10 @@ class StageModel(nn.Module):
         """
         if batch.is_photos:
             vision = self._augmented(batch.states)
-            mixing = self.stage == "warmup" and torch.rand(()).item() < self.recipe.mixed_share
-            vision, batch = mixed(vision, batch) if mixing else (vision, batch)
+            if self.stage == "warmup" and torch.rand(()).item() < self.recipe.mixed_share:
+                states, others, share = mix_patches(vision.states)
+                vision = VisionFeatures(states, vision.mask)
+                batch = replace(batch, second=batch.categories[others], share=share)
         elif batch.is_pixels:
             vision = self.mllm.encode_vision(batch.states, batch.mask)
         else:
@@ -211,21 +202,27 @@ class StageModel(nn.Module):
 
     def _answers(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
         """Return L_gen by kind of question: the mean over the tokens of all answers of the step."""
-        losses = {}
-        for kind in dict.fromkeys(question.kind for question in batch.questions):
-            questions = [q for q in batch.questions if q.kind == kind]
-            mean = generation_loss(
+        if not batch.questions:
+            return {}
+        letter = self.recipe.closed_letter_weight
+
+        def losses(questions: list[Question]) -> Tensor:
+            return generation_losses(
                 self.mllm,
                 [q.prompt for q in questions],
                 [q.answer for q in questions],
                 tokens[[q.photo for q in questions]],
-                self.recipe.closed_letter_weight if kind == "closed" else 1.0,
+                [letter if q.kind == "closed" else 1.0 for q in questions],
             )
+
+        sums = by_length(batch.questions, losses, growth=self.mllm.max_growth)
+        means = {}
+        for kind in dict.fromkeys(question.kind for question in batch.questions):
+            rows = [row for row, question in enumerate(batch.questions) if question.kind == kind]
             weight = self.recipe.generation_weight if self.stage == "align" else 1.0
-            if kind == "open":
-                weight = self.recipe.open_weight
-            losses[kind] = weight * mean * sum(len(q.answer) for q in questions) / batch.answer_tokens[kind]
-        return losses
+            weight = self.recipe.open_weight if kind == "open" else weight
+            means[kind] = weight * sums[rows].sum() / batch.answer_tokens[kind]
+        return means
 
     # Alignment ----------------------------------------------------------------------------------------------------
 
