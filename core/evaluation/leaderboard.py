@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from math import sqrt
 from statistics import mean
 
+from core.evaluation.foci_results import COLUMNS, GENERATED, FociResult
 from core.storage.files import inert
 from core.taxonomy.data_sets import ASSETS
 from core.taxonomy.names import normalise
-from train.evaluation.foci_results import COLUMNS, GENERATED, FociResult
 
 PUBLISHED = ASSETS / "published_results.csv"
 SETS = ("dog-120", "bird-200", "aircraft-102", "flower-102", "pet-37", "car-196")
