@@ -33,11 +33,12 @@ class FociAnswer(BaseModel):
     error: str = ""
 
     @model_validator(mode="after")
-    def _has_options_for_all(self) -> Self:
+    def _can_be_shown(self) -> Self:
         letters = LETTERS[: len(self.options)]
         scores = [scores for scores in (self.letter_scores, self.ranking) if scores is not None]
         if self.truth not in letters or any(len(one) != len(letters) for one in scores):
             raise ValueError("a letter, or the scores, are of other options")
+        "".join((self.question, self.photo, *self.options, self.reply or "", self.error)).encode()  # half a character
         return self
 
     def chosen(self, column: str) -> str | None:

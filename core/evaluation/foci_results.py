@@ -54,6 +54,7 @@ class FociResult(BaseModel):
     def _can_be_counted(self) -> Self:
         if not set(self.correct) <= set(COLUMNS) or not all(0 <= right <= self.n for right in self.correct.values()):
             raise ValueError(f"correct: {self.correct}")
+        "".join((self.model, self.weights, self.data_set, self.date, self.command)).encode()  # fails on half a character
         return self
 
     def accuracy(self, column: str) -> float:

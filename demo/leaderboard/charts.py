@@ -29,12 +29,17 @@ def bar_chart(lines: Sequence[Line], data_set: str, column: str) -> go.Figure | 
             orientation="h",
             name=MEASURED if measured else "published",
             marker_color=colour,
-            error_x={"type": "data", "array": [cell.standard_error or 0 for cell in cells], "visible": measured},
+            error_x={
+                "type": "data",
+                "array": [cell.standard_error or 0 for cell in cells],
+                "color": GREY,
+                "visible": measured,
+            },
             hovertext=[_hover(cell) for cell in cells],
             hoverinfo="text",
         )
-    figure.add_vline(x=CHANCE, line_dash="dot", line_width=1, annotation_text="chance")
-    figure.update_xaxes(range=[0, 100], title="per cent")
+    figure.add_vline(x=CHANCE, line_dash="dot", line_width=1, line_color=GREY)
+    figure.update_xaxes(range=[0, 100], title="per cent (dotted: chance)")
     return _finished(figure, shown, f"{data_set}: {column}")
 
 
@@ -64,8 +69,12 @@ def heat_map(lines: Sequence[Line], columns: Sequence[str], column: str) -> go.F
 def _finished(figure: go.Figure, shown: Sequence[Line], title: str) -> go.Figure:
     """Label the rows: by number, since two lines may have the same name."""
     labels = [f"{line.model} {line.size}".strip() + (", measured" if line.source == MEASURED else "") for line in shown]
+    figure.update_xaxes(showgrid=False)
     figure.update_yaxes(
-        tickvals=list(range(len(shown))), ticktext=[html.escape(label) for label in labels], automargin=True
+        showgrid=False,
+        tickvals=list(range(len(shown))),
+        ticktext=[html.escape(label) for label in labels],
+        automargin=True,
     )
     figure.update_layout(
         title={"text": html.escape(title), "font": {"size": 14}, "x": 0.01, "y": 1, "yanchor": "top", "pad": {"t": 8}},

@@ -75,8 +75,8 @@ class LeaderboardTab:
         )
         with gr.Row():
             self.files = {
-                name: gr.DownloadButton(label, elem_id=f"leaderboard-{name}")
-                for name, label in (("csv", "Download CSV"), ("latex", "LaTeX"), ("markdown", "Markdown"))
+                name: gr.DownloadButton(f"Download {label}", elem_id=f"leaderboard-{name}")
+                for name, label in (("csv", "CSV"), ("latex", "LaTeX"), ("markdown", "Markdown"))
             }
         self.runs = gr.Dataframe(
             headers=RUN_HEAD,
