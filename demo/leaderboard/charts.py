@@ -69,9 +69,10 @@ def heat_map(lines: Sequence[Line], columns: Sequence[str], column: str) -> go.F
 def _finished(figure: go.Figure, shown: Sequence[Line], title: str) -> go.Figure:
     """Label the rows: by number, since two lines may have the same name."""
     labels = [f"{line.model} {line.size}".strip() + (", measured" if line.source == MEASURED else "") for line in shown]
-    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(
         showgrid=False,
+        zeroline=False,
         tickvals=list(range(len(shown))),
         ticktext=[html.escape(label) for label in labels],
         automargin=True,
