@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from core.evaluation.leaderboard import MEASURED, Cell, Line, columns_of
+from core.evaluation.leaderboard import MEASURED, Line, columns_of
 
 ALL, PUBLISHED_ALONE, MEASURED_ALONE = "published and measured", "published", "measured here"
 SOURCES = (ALL, PUBLISHED_ALONE, MEASURED_ALONE)
@@ -22,7 +23,6 @@ RUN_HEAD = [
     "weights",
     "command",
 ]
-PAD = len("100.00")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ class Selection:
         return [name for name in columns_of(lines) if not self.data_sets or name in self.data_sets]
 
 
-def table_rows(lines: Sequence[Line], columns: Sequence[str]) -> list[list[str]]:
-    """Return a row of text per line. Numbers are padded: the page sorts them as text."""
-    return [[line.model, line.size, line.origin, *(_padded(line.cells.get(name)) for name in columns)] for line in lines]
-
-
-def _padded(cell: Cell | None) -> str:
-    return " " * (PAD - len(f"{cell.accuracy:.2f}")) + cell.text if cell else ""
+def table(lines: Sequence[Line], columns: Sequence[str]) -> dict[str, Any]:
+    """Return a value for Gradio's table: numbers to sort by, and the texts that are shown in their place."""
+    names = [[line.model, line.size, line.origin] for line in lines]
+    cells = [[line.cells.get(name) for name in columns] for line in lines]
+    numbers = [[cell.accuracy if cell else None for cell in row] for row in cells]
+    texts = [[cell.text if cell else "" for cell in row] for row in cells]
+    return {
+        "headers": [*HEAD, *columns],
+        "data": [[*name, *row] for name, row in zip(names, numbers, strict=True)],
+        "metadata": {"display_value": [[*name, *row] for name, row in zip(names, texts, strict=True)]},
+    }
 
 
 def run_rows(lines: Sequence[Line]) -> list[list[str]]:

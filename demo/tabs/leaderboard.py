@@ -17,7 +17,7 @@ from demo.components.events import PRIVATE
 from demo.components.photo_folder import Folder
 from demo.leaderboard import questions
 from demo.leaderboard.charts import bar_chart, heat_map
-from demo.leaderboard.table import HEAD, RUN_HEAD, SOURCES, Selection, run_rows, table_rows
+from demo.leaderboard.table import HEAD, RUN_HEAD, SOURCES, Selection, run_rows, table
 
 ABOUT = (
     "Per cent of FOCI's questions with four options that are answered correctly, ± standard error; chance is 25. "
@@ -163,10 +163,12 @@ class LeaderboardTab:
         selection = Selection(label, source, models or (), sets or ())
         found, columns = selection.of(lines), selection.columns(lines)
         widths: Any = [TEXT, "80px", TEXT] + [NUMBER] * len(columns)
-        table = {"headers": [*HEAD, *columns], "data": table_rows(found, columns)}
+        kinds: Any = ["str"] * len(HEAD) + ["number"] * len(columns)
         return {
             self.chosen_by: CHOSEN_BY[column],
-            self.table: gr.Dataframe(table, label=f"Option chosen by: {label}", column_widths=widths),
+            self.table: gr.Dataframe(
+                table(found, columns), datatype=kinds, label=f"Option chosen by: {label}", column_widths=widths
+            ),
             self.runs: run_rows(found),
             self.bars: bar_chart(found, data_set, label),
             self.heat: heat_map(found, columns, label),

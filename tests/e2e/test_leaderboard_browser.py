@@ -79,6 +79,13 @@ def test_published_beside_measured_one_column_at_a_time_and_where_models_differ(
     leaderboard.locator("#leaderboard-column").get_by_text("generated letter", exact=True).click()
     expect(table).to_contain_text("Finedefics", timeout=30_000)
 
+    visible(leaderboard, "#leaderboard", "pet-37").click()
+    visible(leaderboard, "#leaderboard", "⋮").click()
+    leaderboard.get_by_role("menuitem", name="Sort descending").click()
+    best, measured = (leaderboard.locator("#leaderboard").get_by_text(text) for text in ("92.18", "66.67 ± 27.22"))
+    places = [one.locator("visible=true").first.bounding_box()["y"] for one in (best, measured)]
+    assert places[0] < places[1] < places[0] + 300  # 92.18, 87.82, 81.28, 75.42, 66.67
+
     compare(leaderboard)
     card = leaderboard.locator("#leaderboard-question")
     visible(leaderboard, "#leaderboard-questions", "q1").click()

@@ -2,7 +2,7 @@ from measured_results import result
 
 from core.evaluation.leaderboard import SETS, leaderboard
 from demo.leaderboard.charts import bar_chart, heat_map
-from demo.leaderboard.table import HEAD, MEASURED_ALONE, PUBLISHED_ALONE, RUN_HEAD, Selection, run_rows, table_rows
+from demo.leaderboard.table import HEAD, MEASURED_ALONE, PUBLISHED_ALONE, RUN_HEAD, Selection, run_rows, table
 
 WRITTEN, RANKED = "generated letter", "ranking"
 HOSTILE = "<img src=x onerror=hit()>"
@@ -31,20 +31,20 @@ def test_models_and_data_sets_are_filtered():
     assert Selection(WRITTEN).columns(lines) == [*SETS, "mushrooms", "mean"]
 
 
-def test_rows_sort_as_text_and_say_of_how_many_questions():
+def test_numbers_are_sorted_by_and_texts_shown_that_say_of_how_many_questions():
     low = result("pet-37", 50, 3669, "low", correct={"generated_letter": 4})
     high = result("pet-37", 50, 50, "high", correct={"generated_letter": 50})
-    lines = Selection(WRITTEN, MEASURED_ALONE).of(leaderboard([low, high]))
-    rows = table_rows(lines, ["pet-37", "mean"])
-    assert rows == [
-        ["low", "", "measured here, seed 0", "  8.00 ± 3.84 (50 of 3669)", ""],
-        ["high", "", "measured here, seed 0", "100.00 ± 0.00", ""],
+    lines = leaderboard([low, high])
+    value = table(Selection(WRITTEN, MEASURED_ALONE).of(lines), ["pet-37", "mean"])
+    assert value["headers"] == [*HEAD, "pet-37", "mean"]
+    assert value["data"] == [
+        ["low", "", "measured here, seed 0", 8, None],
+        ["high", "", "measured here, seed 0", 100, None],
     ]
-    published = table_rows(Selection(WRITTEN, models=["Finedefics"]).of(lines := leaderboard([])), ["pet-37"])
-    assert published == [["Finedefics", "8B", "published, arXiv 2501.15140", " 92.18"]]
-    assert run_rows(Selection(WRITTEN).of(lines)) == []
-    assert sorted(["100.00", "  8.00", " 92.18"]) == ["  8.00", " 92.18", "100.00"]
-    assert len(HEAD) + 2 == len(rows[0])
+    shown = [row[3:] for row in value["metadata"]["display_value"]]
+    assert shown == [["8.00 ± 3.84 (50 of 3669)", ""], ["100.00 ± 0.00", ""]]
+    published = table(Selection(WRITTEN, models=["Finedefics"]).of(lines), ["pet-37"])
+    assert published["metadata"]["display_value"] == [["Finedefics", "8B", "published, arXiv 2501.15140", "92.18"]]
 
 
 def test_every_measured_number_has_its_run():
