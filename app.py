@@ -1,4 +1,4 @@
-"""Open the page: `python app.py [--host 127.0.0.1] [--port 7860] [--photos FOLDER]`."""
+"""Open the page: `python app.py [--host 127.0.0.1] [--port 7860] [--photos FOLDER] [--results FOLDER]`."""
 
 import argparse
 import os
@@ -17,7 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=7860)
     parser.add_argument(
-        "--photos", type=Path, metavar="FOLDER", help="the photos of the bundled embeddings, to show them on the map"
+        "--photos", type=Path, metavar="FOLDER", help="photos to show: those of the bundled embeddings, or of FOCI"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where `train evaluate --foci` kept its results, for the leaderboard",
     )
     options = parser.parse_args(arguments)
     if options.photos is not None and not options.photos.is_dir():
@@ -34,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)  # the page shows it as well
     try:
-        launch(build(photos=options.photos), options.host, options.port)
+        launch(build(photos=options.photos, results=options.results), options.host, options.port)
     except OSError as error:
         raise UserError(f"The page cannot be served on {options.host}:{options.port}: {error}") from error
     return 0

@@ -67,11 +67,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _answer_foci(options: argparse.Namespace) -> None:
     """Ask a model the questions of a FOCI file; print and keep the results."""
+    from core.evaluation.foci_results import results_text
     from core.storage.files import check_writable_folder
     from core.zoo.question_models import describe
     from train.data.foci import find_photos, read_foci
     from train.evaluation.foci import Asking, measure_foci
-    from train.evaluation.foci_results import results_text
 
     about = describe(options.model)
     check_writable_folder(options.results)
