@@ -242,7 +242,7 @@ def test_errors_are_written_with_labels_that_look_wrong(trained, data, tmp_path,
     captured = capsys.readouterr()
     summary, *files = captured.out.splitlines()
     assert f"of {len(listed)} photos are named wrongly" in summary
-    assert "Not judged, with fewer than 5 different photos (Downy Woodpecker)" in summary
+    assert "not judged, with fewer than 5 different photos: Downy Woodpecker." in summary
     assert "has seen 22 of these 28 photos" in captured.err
     assert sorted(map(Path, files)) == sorted(out.iterdir())
     with (out / "label_issues.csv").open(encoding="utf-8-sig", newline="") as stream:

@@ -120,13 +120,12 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def left_out(errors: SetErrors) -> str:
     """Return a sentence about the names whose labels are not judged, or nothing."""
-    names = errors.issues.left_out
+    names = ", ".join(errors.issues.left_out)
     if not names:
         return ""
-    few = f"fewer than {FOLDS} different photos ({', '.join(names)})"
     if not errors.issues.judged:
-        return f"No label is judged: that takes two categories with {FOLDS} photos each, and there are {few}."
-    return f"Not judged, with {few}: {len(names)} categories."
+        return f"No label is judged: that takes two categories with {FOLDS} different photos; too few are of {names}."
+    return f"Labels that are not judged, with fewer than {FOLDS} different photos: {names}."
 
 
 def as_html(errors: Sequence[SetErrors], model: str, note: str) -> str:
@@ -173,11 +172,10 @@ def pairs(errors: SetErrors) -> list[Pair]:
             (f"{second}, named {first}", second, first),
             (f"{second}, named rightly", second, second),
         )
-        groups = []
-        for heading, truth, name in kinds:
-            photos = errors.named(truth, name)
-            groups.append((heading, photos[:PHOTOS], len(photos)))
-        found.append(Pair(first, second, groups))
+        named = [(heading, errors.named(truth, name)) for heading, truth, name in kinds]
+        found.append(
+            Pair(first, second, [(heading, photos[:PHOTOS], len(photos)) for heading, photos in named if photos])
+        )
     return found
 
 

@@ -76,10 +76,11 @@ def test_the_page_shows_wrong_photos_beside_right_ones_and_the_doubtful_label(er
 
 
 def test_categories_that_are_not_judged_are_named(errors):
-    assert left_out(errors) == "Not judged, with fewer than 5 different photos (jay): 1 categories."
+    assert left_out(errors) == "Labels that are not judged, with fewer than 5 different photos: jay."
     assert left_out(errors) in as_html([errors], "m", "")
     nothing = replace(errors, issues=LabelIssues([], 0, ["crow", "rook"]))
-    assert "there are fewer than 5 different photos (crow, rook)" in left_out(nothing)
+    assert "two categories with 5 different photos; too few are of crow, rook." in left_out(nothing)
+    assert "labels were judged" not in as_html([nothing], "m", "")
     assert left_out(replace(errors, issues=LabelIssues([], 4, []))) == ""
 
 
