@@ -68,4 +68,5 @@ def _note(model: str, folder: Path, records: "list[Record]", trained_encoder: bo
     if not seen:
         return ""
     note = seen_warning(model, seen, len(records))
-    return f"{note} Nor may wrong labels look wrong that its vision encoder has learned." if trained_encoder else note
+    learned = " Its vision encoder was trained on them, too: wrong labels that it has learned may not look wrong."
+    return note + learned if trained_encoder else note
