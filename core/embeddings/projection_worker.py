@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from core.embeddings.embedding_set import l2_normalise
-from core.embeddings.worker_process import receive, send
+from core.worker_process import receive, send
 
 COMPONENTS = 50  # principal components given to t-SNE and UMAP
 MIN_DISTINCT = 4  # points; with fewer, t-SNE and UMAP mean nothing

@@ -20,7 +20,7 @@ import numpy as np
 from core.errors import UserError
 from core.progress import Progress
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 HEARTBEAT_SECONDS = 0.5  # after which the last progress is repeated, so that a caller can stop in between
 THREADS = 2  # of the child, on every machine: sums in another order would give other coordinates
 
