@@ -45,10 +45,11 @@ class NoForeignFiles:
             await self.app(scope, receive, send)
 
 
-def build(history: History | None = None, photos: Path | None = None) -> gr.Blocks:
+def build(history: History | None = None, photos: Path | None = None, downloads: bool = False) -> gr.Blocks:
     """Return the whole page, with its queue. `history` is that of the cache folder unless given.
 
     `photos` is the folder with the photos of the checkpoints' embeddings, if the owner of the machine has them.
+    `downloads`: whether the models of the table can be downloaded from a page that is served on a loopback host.
     """
     models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
@@ -71,7 +72,7 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
         with gr.Tab("History") as tab:
             HistoryTab(history, key, tab)
         with gr.Tab("Models") as tab:
-            ModelsTab(models, tab)
+            ModelsTab(models, tab, page, downloads)
     return page.queue(max_size=64)
 
 
