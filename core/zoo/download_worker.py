@@ -39,6 +39,7 @@ from core.zoo.hub import used_files
 from core.zoo.model_rows import NOT_VERIFIED, Hub
 
 MARGIN = 2 * 10**9  # bytes that stay free: system and app write, too
+LOCK_SECONDS = 3.0  # to wait for a process that was stopped just now
 TIMEOUT = 30.0  # seconds to wait for the hub's list of files
 KEPT = "what is here already is kept"
 SHA256, SHA1 = 64, 40  # hexadecimal digits
@@ -134,7 +135,7 @@ def _alone(hub: Hub, locks: Path) -> Iterator[None]:
     locks.mkdir(parents=True, exist_ok=True)
     lock = FileLock(locks / "download.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise UserError(f"{hub.repository} is being downloaded already: wait for it, or stop it there.") from error
     try:

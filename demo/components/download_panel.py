@@ -19,7 +19,8 @@ from demo.components.loopback import is_private
 NOT_HERE = "Models are downloaded only from a page that its own machine alone can reach: run the command in a terminal."
 STOPPED = "Stopped. What is here already is kept: Download goes on from there."
 # Beside everything else, and a child process does the work; its inputs arrive as the browser sends them.
-ASIDE: Any = {"concurrency_limit": None, "preprocess": False}
+# A browser would ignore a click while it takes the event for running, as it does for a while after Stop.
+ASIDE: Any = {"concurrency_limit": None, "preprocess": False, "trigger_mode": "multiple"}
 
 
 def downloadable() -> dict[str, ModelEntry]:

@@ -209,7 +209,8 @@ def test_a_file_under_another_hash_than_the_list_has_is_not_put_in_place(local_h
     assert local_folder(row()) is None
 
 
-def test_one_download_of_a_repository_at_a_time(local_hub, tmp_path):
+def test_one_download_of_a_repository_at_a_time(local_hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("core.zoo.download_worker.LOCK_SECONDS", 0)
     locks = tmp_path / "cache/.locks/models--owner--reduced"
     locks.mkdir(parents=True)
     with FileLock(locks / "download.lock"), pytest.raises(UserError, match="is being downloaded already"):
