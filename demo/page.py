@@ -46,11 +46,17 @@ class NoForeignFiles:
             await self.app(scope, receive, send)
 
 
-def build(history: History | None = None, photos: Path | None = None, results: Path = Path("results")) -> gr.Blocks:
+def build(
+    history: History | None = None,
+    photos: Path | None = None,
+    results: Path = Path("results"),
+    downloads: bool = False,
+) -> gr.Blocks:
     """Return the whole page, with its queue. `history` is that of the cache folder unless given.
 
     `photos` is the folder with the photos of the checkpoints' embeddings, or of the questions that were asked, if the
     owner of the machine has them; `results` is where `train evaluate --foci` keeps its results.
+    `downloads`: whether the models of the table can be downloaded from a page that is served on a loopback host.
     """
     models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
@@ -75,7 +81,7 @@ def build(history: History | None = None, photos: Path | None = None, results: P
         with gr.Tab("History") as tab:
             HistoryTab(history, key, tab)
         with gr.Tab("Models") as tab:
-            ModelsTab(models, tab)
+            ModelsTab(models, tab, page, downloads)
     return page.queue(max_size=64)
 
 

@@ -72,16 +72,10 @@ def test_a_row_is_a_source_at_its_commit_or_at_that_of_the_copy_here(cache):
     assert find_source("smolvlm2-256m").row.hub.revision == "not verified"  # the table stays as it was read
 
 
-@pytest.mark.parametrize(
-    ("name", "files"),
-    [
-        ("llava-1.5-7b", ("config.json", "model.safetensors")),
-        ("mobilevlm-v2-7b", ("config.json", "pytorch_model.bin")),
-    ],
-)
-def test_a_model_that_is_evaluated_only_is_not_offered_by_the_tabs(cache, name, files):
+def test_a_model_that_is_evaluated_only_is_not_offered_by_the_tabs(cache):
+    name = "llava-1.5-7b"
     assert f"It needs a download of 14.1 GB: run `{find_entry(name).hub.command}`." == availability(find_entry(name))
-    put_in_cache(cache, name, *files)
+    put_in_cache(cache, name, "config.json", "model.safetensors")
     assert availability(find_entry(name)) == EVALUATION_ONLY
     assert name not in available_models()
     with pytest.raises(UserError, match=f"{name} is for evaluation alone"):
