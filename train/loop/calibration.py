@@ -48,6 +48,7 @@ def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_alone: b
         F.normalize(wordings.mean(0), dim=-1).cpu(),
         means.cpu(),
         mllm.word_ids([words_of(name, name_alone) for name in names]),
+        name_alone,
     )
 
 
