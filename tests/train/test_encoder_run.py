@@ -1,11 +1,13 @@
 """`python -m train run` with the vision encoder's stage: one stage at a time, then checkpoints that share the file."""
 
+import json
 import re
 
 import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from core.models.checkpoint import open_checkpoint, read_manifest
 from core.models.vision_encoder import Encoder, save_encoder
@@ -84,6 +86,25 @@ def test_a_run_may_start_from_an_encoder_that_is_there(command, tmp_path, monkey
     assert main([*command, "--name", "a", *settings, "--until", "warmup"]) == 0
     assert (tmp_path / "work/warmup.safetensors").exists()
     assert not (tmp_path / "work/encoder.safetensors").exists()
+
+
+def test_a_run_may_go_on_from_a_finished_stage(command, tmp_path, capsys):
+    assert main([*command, "--name", "a", "--until", "align"]) == 0
+    started, encoder = tmp_path / "work/full/align.safetensors", tmp_path / "work/encoder.safetensors"
+    command[command.index("--work") + 1] = str(tmp_path / "further")
+    settings = ["--set", "encoder=null", "--set", f"encoder_file={encoder}", "--set", "warmup=null"]
+    settings += ["--set", f"start_file={started}"]
+    assert main([*command, "--name", "b", *settings, "--variant", "finetune", "--set", "instruct.connector_lr=0.0"]) == 0
+    assert not (tmp_path / "further/warmup.safetensors").exists()
+    assert "start_id" in json.loads((tmp_path / "further/recipe.json").read_text())
+    before, after = load_file(started), load_file(tmp_path / "further/finetune/instruct.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("lora_" in name for name in changed)
+    settings[-1] = f"start_file={encoder}"
+    command[command.index("--work") + 1] = str(tmp_path / "other")
+    assert main([*command, "--name", "b", *settings]) == 1
+    assert "does not hold the connector and the adapter of a stage of this recipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def test_the_8b_presets_follow_the_release(name):
         ("{augmented: true, views: 2}", "Views are drawn at every step with augmented: leave views out"),
         ("{augmented: true, base: some/where}", "augmented is for the embedded base alone: leave it out for some/where"),
         ("{encoder: {photos: 8}, encoder_file: some/file}", "is fine-tuned already: leave encoder out"),
+        ("{warmup: {photos: 8}, start_file: some/file}", "is trained already: leave warmup out"),
+        ("{encoder_answers: 0.5, encoder_file: some/file}", "no answers of a fine-tuned vision encoder: leave"),
         ("encoder: {photos: 8, connector_lr: 1.0e-3}", "encoder.connector_lr is not a setting: choose one of photos"),
         ("encoder: {photos: 8, sizes: [0]}", "encoder.sizes.0 is 0: it cannot be less than 1"),
         ("encoder: {photos: 8, sizes: []}", "encoder.sizes is"),
