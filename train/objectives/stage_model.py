@@ -29,6 +29,7 @@ from train.recipe import Recipe
 
 WORD_NORM = 0.118  # RMSNorm weight at which image tokens have the norm of the text model's word embeddings
 LABEL_SMOOTHING = 0.1
+QUESTION_GROWTH = 2.0  # of lengths in a pass: closed questions are long, and padding open ones to them takes memory
 
 
 def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
@@ -215,7 +216,7 @@ class StageModel(nn.Module):
                 [letter if q.kind == "closed" else 1.0 for q in questions],
             )
 
-        sums = by_length(batch.questions, losses, growth=self.mllm.max_growth)
+        sums = by_length(batch.questions, losses, growth=min(self.mllm.max_growth, QUESTION_GROWTH))
         means = {}
         for kind in dict.fromkeys(question.kind for question in batch.questions):
             rows = [row for row, question in enumerate(batch.questions) if question.kind == kind]
