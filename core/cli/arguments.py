@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the option --model."""
-    command.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    command.add_argument(
+        "--model", default="finedefics-tiny", help="a name that `models` lists, hf:OWNER/NAME[@revision], or a folder"
+    )
 
 
 def add_labelled_photos(command: argparse.ArgumentParser) -> None:

@@ -32,6 +32,7 @@ class ContrastiveModel:
         self._images = processor.image_processor
         self._tokenizer = processor.tokenizer
         self._siglip = model.config.model_type.startswith("siglip")
+        self._captions: tuple[tuple[str, ...], Tensor] | None = None
 
     def ask(self, photo: Image.Image, question: str, max_tokens: int) -> None:
         """Return None: the model cannot write. Its choice among options is in `letter_scores`."""
@@ -47,9 +48,15 @@ class ContrastiveModel:
     def name_scores(self, photo: Image.Image, question: str, names: Sequence[str]) -> Tensor:
         """Return the model's own logits [N] of a photo with captions of the names; the question does not count."""
         photos = self.photo_features([photo]).pooled  # [1, D]
-        captions = self.text_features([CAPTION.format(name) for name in names]).pooled  # [N, D]
+        captions = self._caption_features(tuple(names))
         bias = self._model.logit_bias.float().cpu() if self._siglip else 0.0
         return (photos @ captions.T * self._model.logit_scale.exp().float().cpu() + bias)[0]
+
+    def _caption_features(self, names: tuple[str, ...]) -> Tensor:
+        """Return the features [N, D] of captions of the names; those of the last names are kept."""
+        if self._captions is None or self._captions[0] != names:
+            self._captions = names, self.text_features([CAPTION.format(name) for name in names]).pooled
+        return self._captions[1]
 
     @torch.no_grad()
     def photo_features(self, photos: Sequence[Image.Image]) -> ContrastiveFeatures:

@@ -12,18 +12,9 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.errors import UserError
-from core.evaluation.side_by_side import (
-    CORES,
-    Local,
-    ModelOutput,
-    Remote,
-    SharedVisionEncoder,
-    empty_output,
-    look_alikes,
-    read_options,
-    side_by_side,
-    verdict,
-)
+from core.evaluation.outcomes import SharedVisionEncoder
+from core.evaluation.side_by_side import CORES, look_alikes, read_options, side_by_side, verdict
+from core.evaluation.sides import Local, ModelOutput, Remote, empty_output
 from core.models.openai_endpoint import Reply
 from core.recognition.results import Identification, Species
 from core.taxonomy.categories import find_category, same_category, super_categories

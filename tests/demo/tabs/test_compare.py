@@ -32,7 +32,7 @@ def no_environment(monkeypatch):
 @pytest.fixture(scope="module")
 def page(reduced_idefics2):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        patch.setattr("demo.components.models.load_listed", lambda name, _: reduced_recogniser(reduced_idefics2, name))
         page = build()
         asking = event(page, "ask-both")
         assert asking.api_visibility == "private"
@@ -42,7 +42,7 @@ def page(reduced_idefics2):
 
 @pytest.fixture
 def real_address(monkeypatch):
-    monkeypatch.setattr("demo.components.models.load", load)
+    monkeypatch.setattr("demo.components.models.load_listed", load)
     page = build()
     _, url, _ = launch(page, "127.0.0.1", None, block=False)
     yield url

@@ -43,7 +43,7 @@ def site(history, reduced_idefics2):
             shown = HistoryTab(history, key, tab)
     _, url, _ = launch(page.queue(), "127.0.0.1", None, block=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        patch.setattr("demo.components.models.load_listed", lambda name, _: reduced_recogniser(reduced_idefics2, name))
         yield SimpleNamespace(page=page, url=url, identify=identify, history=shown, tab=tab)
     page.close()
 
