@@ -44,7 +44,7 @@ BY_SIMILARITY = (
 THINKS = "It ranks no names, since it thinks before it answers."
 TOO_MANY = "It ranks at most {} names, and there are {}: give candidate names, or a kind of thing with fewer."
 UNEXPLAINED = "No explanation: the model is only asked questions, and its space is not compared with attributes."
-NO_SPACE = "{} gives no hidden states of photos and of texts without one: its space is not measured."
+NO_SPACE = "{} gives no hidden states of photos, or none of texts alone: its space is not measured."
 
 
 class AskedModel:
@@ -99,7 +99,7 @@ class AskedModel:
         result = Identification(self.name, True, species[:top], seconds=seconds, calibrated=False, note=note)
         yield result
         started = time.perf_counter()
-        for text in self.reply(photo, f"{open_question(space.group)} {NAME_ONLY}"):
+        for text in self.answer(photo, space):
             seconds = {**result.seconds, "answer": time.perf_counter() - started}
             result = replace(result, answer=text, seconds=seconds)
             yield result
@@ -111,6 +111,10 @@ class AskedModel:
         for text in self.reply(photo, description_question(group), DESCRIPTION_TOKENS):
             seconds = {**result.seconds, "description": time.perf_counter() - started}
             yield replace(result, description=text, seconds=seconds)
+
+    def answer(self, photo: Image.Image, space: Names) -> Iterator[str]:
+        """Yield the growing answer to the open question; nothing by a model that writes nothing."""
+        yield from self.reply(photo, f"{open_question(space.group)} {NAME_ONLY}")
 
     def reply(self, photo: Image.Image, question: str, limit: int = ANSWER_TOKENS) -> Iterator[str]:
         """Yield a growing reply to a question about a photo; nothing by a model that writes nothing."""
