@@ -119,6 +119,13 @@ def look_alikes(name: str) -> list[str]:
     return sorted([category.name, *distractors(category.name, names)])
 
 
+def options_for(truth: str, outputs: Sequence[ModelOutput]) -> list[str]:
+    """Return the look-alikes of the true name, or else of the first known name; none if no name is known."""
+    names = [truth] if truth else [output.result.named for output in outputs]
+    known = next(filter(find_category, names), None)
+    return look_alikes(known) if known else []
+
+
 def verdict(outputs: Sequence[ModelOutput], truth: str = "") -> str:
     """Return whether two models agree, and which is right if the true name is given; one line per question."""
     named = [o.result.named if o.result.species or o.result.answer else None for o in outputs]

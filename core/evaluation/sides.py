@@ -105,8 +105,8 @@ class Asked:
         self._photo = photo
 
     def identify(self, output: ModelOutput) -> Generator[ModelOutput, None, None]:
-        """Yield the output with what the model gives of species, answer and description; see `AskedModel.stream`."""
-        for result in self._model.stream(self._photo, self._space):
+        """Yield the output with what the model gives of species and answer; see `AskedModel.stream`."""
+        for result in self._model.stream(self._photo, self._space, describe=False):
             yield replace(output, result=result)
 
     def choose(self, output: ModelOutput, options: list[str]) -> Generator[ModelOutput, None, None]:

@@ -34,14 +34,14 @@ from core.taxonomy.replies import read_letter
 MAX_RANKED = 48  # names that a model ranks which has to read each of them as an answer: two batches
 DESCRIPTION_TOKENS = 96
 BY_LIKELIHOOD = (
-    "It ranks names by their likelihood as answers; its probabilities are not calibrated, and it never rejects a photo "
-    "as unknown."
+    "It ranks names by their likelihood as answers and gives no table of attributes; its probabilities are not "
+    "calibrated, and it never rejects a photo as unknown."
 )
 BY_SIMILARITY = (
     "It ranks names by their similarity with the photo and writes nothing; its probabilities, by its own scale, are not "
     "calibrated, and it never rejects a photo as unknown."
 )
-THINKS = "It ranks no names, since it thinks before it answers."
+THINKS = "It ranks no names, since it thinks before it answers, and gives no table of attributes."
 TOO_MANY = "It ranks at most {} names, and there are {}: give candidate names, or a kind of thing with fewer."
 UNEXPLAINED = "No explanation: the model is only asked questions, and its space is not compared with attributes."
 NO_SPACE = "{} gives no hidden states of photos, or none of texts alone: its space is not measured."

@@ -31,7 +31,7 @@ def describe(name: str) -> Asked:
     from core.storage.cache import sha256_of
 
     if name.startswith(ENDPOINT):
-        return Asked(_endpoint_settings(name).name, REPLY_TOKENS, remote=True)
+        return Asked(endpoint_settings(name).name, REPLY_TOKENS, remote=True)
     found = find_source(name)
     tokens = found.row.reply_tokens if found.row else REPLY_TOKENS
     folder = Path(found.source)
@@ -52,7 +52,7 @@ def open_model(name: str) -> "QuestionModel":
     if name.startswith(ENDPOINT):
         from core.models.endpoint_questions import EndpointQuestions
 
-        return EndpointQuestions(name, _endpoint_settings(name))
+        return EndpointQuestions(name, endpoint_settings(name))
     found = find_source(name)
     entry = zoo().get(name)
     if entry and entry.has_recogniser:
@@ -65,7 +65,8 @@ def open_model(name: str) -> "QuestionModel":
     return open_asked(found)
 
 
-def _endpoint_settings(name: str) -> "EndpointSettings":
+def endpoint_settings(name: str) -> "EndpointSettings":
+    """Return where `endpoint:NAME` is served. Raises `UserError` if the environment does not say."""
     from core.models.openai_endpoint import EndpointSettings
 
     settings = EndpointSettings.from_environment(name.removeprefix(ENDPOINT))

@@ -8,14 +8,14 @@ from PIL import Image
 
 from core.errors import UserError
 from core.evaluation.outcomes import SharedVisionEncoder
-from core.evaluation.side_by_side import MAX_QUESTION, Side, look_alikes, read_options, side_by_side, verdict
+from core.evaluation.side_by_side import MAX_QUESTION, Side, options_for, read_options, side_by_side, verdict
 from core.evaluation.sides import Asked, Local, ModelOutput, Remote, empty_output
 from core.evaluation.study import PAIR
 from core.models.openai_endpoint import Endpoint, EndpointSettings
 from core.recognition.asked_model import AskedModel
 from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
 from core.recognition.recogniser import UNKNOWN
-from core.taxonomy.categories import find_category, in_super_category, super_categories
+from core.taxonomy.categories import in_super_category, super_categories
 from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, available_models, zoo
@@ -187,7 +187,7 @@ class CompareTab:
                 yield {self.agreement: verdict(columns, truth), **self._shown(columns)}
             filled: dict = {}
             if not options:
-                options = _options_for(truth, columns)
+                options = options_for(truth, columns)
                 filled = self._filled_in(options)
             alive = [None if shown.error else side for side, shown in zip(sides, columns, strict=True)]
             if options:
@@ -279,13 +279,6 @@ def _empty_columns(left: str | None, right: str | None) -> list[ModelOutput]:
     if left == right:
         raise UserError("Choose two different models.")
     return [empty_output(left or NO_MODEL), empty_output(right or NO_MODEL)]
-
-
-def _options_for(truth: str, columns: list[ModelOutput]) -> list[str]:
-    """Return the look-alikes of the true name, or else of the first known name; none if no name is known."""
-    names = [truth] if truth else [shown.result.named for shown in columns]
-    known = next(filter(find_category, names), None)
-    return look_alikes(known) if known else []
 
 
 def _bounded(text: str | None, limit: int, what: str) -> str:
