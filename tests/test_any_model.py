@@ -179,5 +179,26 @@ def test_the_commands_take_a_folder(model_of, folder, tmp_path, capsys):
     assert main(["embed", str(folder), "--model", path, "--out", str(tmp_path / "s.npz")]) == 0
     assert main(["project", str(tmp_path / "s.npz"), "--method", "pca", "--out", str(tmp_path / "s.csv")]) == 0
     assert "siglip,category,Bengal" in (tmp_path / "s.csv").read_text()
+    other = str(save_reduced("llava", tmp_path / "llava"))
+    assert (
+        main(["study", str(folder), "--models", path, other, "--candidates", "cat", "--out", str(tmp_path / "study")])
+        == 0
+    )
+    capsys.readouterr()
     assert main(["diagnose", str(folder), "--model", path, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1] and "{}") == {}
+    assert json.loads(capsys.readouterr().out)["model"] == "siglip"
+
+
+def test_two_models_are_compared_on_the_command_line(folder, tmp_path, chat_server, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_BASE_URL", chat_server.url)
+    path = str(save_reduced("clip", tmp_path / "clip"))
+    photo = str(folder / LABELS[0] / "0.png")
+    options = ["--truth", "Egyptian Mau", "--options", "Egyptian Mau", "Birman", "--super-category", "cat"]
+    assert main(["compare", photo, "--models", path, "endpoint:m", *options, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    clip, endpoint = told["models"]
+    assert (len(clip["species"]), clip["answer"], clip["note"]) == (5, "", BY_SIMILARITY)
+    assert (endpoint["species"], endpoint["answer"], endpoint["choice"]) == ([], "Egyptian Mau", "Egyptian Mau")
+    assert "Right: " in told["verdict"]
+    assert main(["compare", photo, "--models", path, "endpoint:m", *options, "--question", "What is it?"]) == 1
+    assert "clip writes nothing" in capsys.readouterr().out

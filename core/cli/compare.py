@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from core.evaluation.side_by_side import Ask, Side
     from core.evaluation.sides import ModelOutput
     from core.recognition.label_space import LabelSpace
+    from core.taxonomy.categories import SuperCategory
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,19 @@ def run(options: argparse.Namespace) -> int:
     from core.evaluation.side_by_side import options_for, read_options, verdict
     from core.evaluation.sides import empty_output
     from core.evaluation.study import check_models
+    from core.taxonomy.categories import in_super_category
     from core.taxonomy.prompts import LETTERS
+    from core.zoo.question_models import describe
 
     names = check_models(options.models)
     choices = read_options(options.options)
     if len(choices) > len(LETTERS):
         raise UserError(f"Give at most {len(LETTERS)} options.")
+    for name in names:
+        describe(name)  # one that there is not, or an endpoint without an address, is refused
+    kind = in_super_category(options.super_category)[0].super_category if options.super_category else None
     encoder = SharedVisionEncoder(read_photo(Path(options.photo)).image)
-    sides = [_side(name, options.super_category, encoder) for name in names]
+    sides = [_side(name, kind, encoder) for name in names]
     outputs = _asked(sides, [empty_output(side.name) for side in sides], lambda side, output: side.identify(output))
     choices = choices or options_for(options.truth, outputs)
     if choices:
@@ -67,20 +73,18 @@ def run(options: argparse.Namespace) -> int:
     return int(any(output.error for output in outputs))
 
 
-def _side(name: str, group: str | None, encoder: "SharedVisionEncoder") -> "Side":
+def _side(name: str, kind: "SuperCategory | None", encoder: "SharedVisionEncoder") -> "Side":
     """Return a model in front of the photo. Raises `UserError` if it cannot be had."""
     from core.evaluation.sides import Asked, Local, Remote
     from core.models.openai_endpoint import Endpoint
     from core.recognition.asked_model import AskedModel
-    from core.taxonomy.categories import in_super_category
     from core.zoo.question_models import ENDPOINT, endpoint_settings
     from core.zoo.registry import load
 
-    kind = in_super_category(group)[0].super_category if group else None
     if name.startswith(ENDPOINT):
         return Remote(Endpoint(endpoint_settings(name)), encoder.photo, kind)
     model = load(name, log.info)
-    space = model.label_space(None, group)
+    space = model.label_space(None, kind.name if kind else None)
     if isinstance(model, AskedModel):
         return Asked(model, space, encoder.photo)
     return Local(model, cast("LabelSpace", space), encoder)

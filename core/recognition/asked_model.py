@@ -42,6 +42,7 @@ BY_SIMILARITY = (
     "calibrated, and it never rejects a photo as unknown."
 )
 THINKS = "It ranks no names, since it thinks before it answers, and gives no table of attributes."
+NO_ANSWER = "Its answer is empty: it wrote nothing, or did not finish its thought."
 TOO_MANY = "It ranks at most {} names, and there are {}: give candidate names, or a kind of thing with fewer."
 UNEXPLAINED = "No explanation: the model is only asked questions, and its space is not compared with attributes."
 NO_SPACE = "{} gives no hidden states of photos, or none of texts alone: its space is not measured."
@@ -103,6 +104,8 @@ class AskedModel:
             seconds = {**result.seconds, "answer": time.perf_counter() - started}
             result = replace(result, answer=text, seconds=seconds)
             yield result
+        if self.writes and not result.answer:  # of a thought that is not finished, nothing is left
+            yield replace(result, note=f"{note} {NO_ANSWER}")
         category = find_category(result.answer.strip(" ."))
         group = space.group or (category.super_category if category else None)
         if not describe or not result.answer or group is None:

@@ -20,7 +20,8 @@ WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "220px", "120px", "2
 WITH_THE_APP = "comes with the app, or was trained here"
 NOTE = (
     "Nothing is ever downloaded from here: run the command in a terminal, then open the page again. Models of the hub "
-    f"take their memory when they are loaded, and keep it. {UNCALIBRATED} "
+    f"take their memory when they are loaded, and keep it. {UNCALIBRATED} A contrastive model ranks them by similarity "
+    "with the photo. "
     "What is not verified was read nowhere; where the rest was read is in assets/models.yaml."
 )
 STOPPED = (

@@ -7,6 +7,7 @@ import torch
 from reduced_models import save_reduced
 from safetensors.torch import save_file
 
+from core.embeddings.compute import model_id
 from core.errors import UserError
 from core.models.hub_files import memory_bytes
 from core.recognition.asked_model import AskedModel
@@ -61,3 +62,18 @@ def test_the_model_before_stays_loaded_and_usable(listed, monkeypatch):
         models.prepare(other, None, None)
     assert models.prepare(LISTED, ["a crow", "a wren"], None)[0] is before
     assert other not in models
+
+
+def test_a_repository_of_the_hub_is_opened_from_the_local_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0" * 40)
+    save_reduced("clip", repository / "snapshots" / ("0" * 40))
+    for name in ("hf:owner/name", f"hf:owner/name@{'0' * 40}"):
+        model = load(name)
+        assert (model.name, model.writes) == (name, False)
+        assert model_id(name) == model_id(str(repository / "snapshots" / ("0" * 40)))
+    with pytest.raises(UserError, match="owner/name is neither a folder here nor"):
+        load("hf:owner/name@another")
