@@ -1,4 +1,4 @@
-"""Open the page: `python app.py [--host 127.0.0.1] [--port 7860] [--photos FOLDER]`."""
+"""Open the page: `python app.py [--host 127.0.0.1] [--port 7860] [--photos FOLDER]`, and more: see `--help`."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.console import exits_quietly
 from core.errors import UserError
+from demo.components.loopback import is_loopback
 
 
 @exits_quietly
@@ -17,11 +18,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=7860)
     parser.add_argument(
-        "--photos", type=Path, metavar="FOLDER", help="the photos of the bundled embeddings, to show them on the map"
+        "--photos", type=Path, metavar="FOLDER", help="photos to show: those of the bundled embeddings, or of FOCI"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where `train evaluate --foci` kept its results, for the leaderboard",
+    )
+    parser.add_argument(
+        "--allow-downloads",
+        action="store_true",
+        help="a button that downloads models of the table; on a loopback host only",
     )
     options = parser.parse_args(arguments)
     if options.photos is not None and not options.photos.is_dir():
         parser.error(f"there is no folder {options.photos}")
+    if options.allow_downloads and not is_loopback(options.host):
+        raise UserError(f"--allow-downloads is for a page of this machine alone: leave out --host {options.host}.")
     _check_address(options.host, options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)  # the page shows it as well
     try:
-        launch(build(photos=options.photos), options.host, options.port)
+        page = build(photos=options.photos, results=options.results, downloads=options.allow_downloads)
+        launch(page, options.host, options.port)
     except OSError as error:
         raise UserError(f"The page cannot be served on {options.host}:{options.port}: {error}") from error
     return 0

@@ -23,6 +23,7 @@ from demo.tabs.compare import CompareTab
 from demo.tabs.diagnose import DiagnoseTab
 from demo.tabs.history import HistoryTab, browser_key
 from demo.tabs.identify import IdentifyTab
+from demo.tabs.leaderboard import LeaderboardTab
 from demo.tabs.models import ModelsTab
 from demo.tabs.study import StudyTab
 
@@ -45,10 +46,17 @@ class NoForeignFiles:
             await self.app(scope, receive, send)
 
 
-def build(history: History | None = None, photos: Path | None = None) -> gr.Blocks:
+def build(
+    history: History | None = None,
+    photos: Path | None = None,
+    results: Path = Path("results"),
+    downloads: bool = False,
+) -> gr.Blocks:
     """Return the whole page, with its queue. `history` is that of the cache folder unless given.
 
-    `photos` is the folder with the photos of the checkpoints' embeddings, if the owner of the machine has them.
+    `photos` is the folder with the photos of the checkpoints' embeddings, or of the questions that were asked, if the
+    owner of the machine has them; `results` is where `train evaluate --foci` keeps its results.
+    `downloads`: whether the models of the table can be downloaded from a page that is served on a loopback host.
     """
     models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
@@ -68,10 +76,12 @@ def build(history: History | None = None, photos: Path | None = None) -> gr.Bloc
             AlignmentTab(models, study.photos, tab, photos)
         with gr.Tab("Diagnose"):
             DiagnoseTab(models, page)
+        with gr.Tab("Leaderboard") as tab:
+            LeaderboardTab(results, photos, tab)
         with gr.Tab("History") as tab:
             HistoryTab(history, key, tab)
         with gr.Tab("Models") as tab:
-            ModelsTab(models, tab)
+            ModelsTab(models, tab, page, downloads)
     return page.queue(max_size=64)
 
 

@@ -11,6 +11,7 @@ import os
 import zipfile
 
 import chat_server as chat
+import hub_server
 import pytest
 from PIL import Image
 
@@ -224,6 +225,27 @@ def reduced_tiny():
 def chat_server():
     """A small server that streams an answer, "Egyptian Mau" unless it is told another one."""
     with chat.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def reduced_repository(tmp_path_factory):
+    """The files of a repository with a reduced CLIP, some of which no model needs."""
+    from reduced_models import save_reduced
+
+    folder = save_reduced("clip", tmp_path_factory.mktemp("hub") / "clip")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    others = ("README.md", "pytorch_model.bin", "onnx/model.onnx", "modeling.py", "training_args.bin")
+    return {**files, **dict.fromkeys(others, b"not needed")}
+
+
+@pytest.fixture
+def local_hub(reduced_repository, tmp_path, monkeypatch):
+    """A hub on loopback that this process and its children take for the real one, with its own cache and table."""
+    (tmp_path / "models.yaml").write_text(hub_server.TABLE)
+    monkeypatch.setattr("core.zoo.registry.ASSETS", tmp_path)
+    with hub_server.running(hub_server.REPOSITORY, dict(reduced_repository)) as server:
+        server.take_over(monkeypatch, tmp_path / "cache")
         yield server
 
 

@@ -27,3 +27,11 @@ def test_a_port_in_use_is_one_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--port", str(taken.getsockname()[1])]) == 1
     assert "choose another --host or --port." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "203.0.113.1", "example.org"])
+def test_downloads_are_refused_where_others_can_reach_the_page(host, capsys):
+    assert main(["--host", host, "--allow-downloads"]) == 1
+    assert capsys.readouterr().err == (
+        f"--allow-downloads is for a page of this machine alone: leave out --host {host}.\n"
+    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core.errors import UserError
 from core.models.embedded import EMBEDDED
 from train.choices import NegativesBy, Variant
+from train.setting_errors import sentence
 
 PRESETS = Path(__file__).parent / "presets"
 STAGES: dict[Variant, tuple[str, ...]] = {  # the stages that each variant of the paper's figure goes through
@@ -132,15 +133,19 @@ class Recipe(Settings):
     # Options are drawn from that many nearest categories, an entry per question.
     option_pools: list[Positive] = Field([12], min_length=1)
     aligned_share: Share = 0.0  # of the photos of a step that keep stage I's contrastive losses, where it came before
+    aligned_weight: Weight = 1.0  # of these losses
     rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
     mixed_share: Share = 0.5  # share of warm-up steps on photos mixed from the patches of two
+    # Share of the fine-tuned encoder's own answers in the targets that image tokens are drawn to; the rest are labels.
+    encoder_answers: Share = 0.0
     anchor: bool = False  # keep the warm-up's losses in stage I
     instruct_anchor: Weight = 0.0  # weight of the warm-up's losses in stage II
     image_tokens: Count = 0  # per photo, where the connector is trained from the start; 0: the base's number
     words: Literal["attributes", "name"] = "attributes"  # what the image tokens are drawn to
     encoder: EncoderStage | None = None
     encoder_file: str = ""  # a vision encoder that is fine-tuned already, in place of the stage
+    start_file: str = ""  # connector and adapter of a finished stage, to go on from in place of the warm-up
     warmup: Stage | None = None
     align: Stage = Stage(photos=64)
     instruct: Stage = Stage(photos=128, photos_at_once=8)
@@ -153,8 +158,12 @@ class Recipe(Settings):
             raise ValueError(f"Setting augmented is for the embedded base alone: leave it out for {self.base}.")
         if self.augmented and self.views:
             raise ValueError("Views are drawn at every step with augmented: leave views out.")
+        if self.encoder_answers and not (self.augmented and (self.encoder or self.encoder_file)):
+            raise ValueError("There are no answers of a fine-tuned vision encoder: leave encoder_answers out.")
         if self.encoder and self.encoder_file:
             raise ValueError("The vision encoder of encoder_file is fine-tuned already: leave encoder out.")
+        if self.start_file and self.warmup:
+            raise ValueError("The connector of start_file is trained already: leave warmup out.")
         if self.quantised and self.adapter.kind == "full":
             raise ValueError("4-bit weights cannot be trained themselves: choose a lora or dora adapter.")
         return self
@@ -250,45 +259,4 @@ def _validated(table: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(dict(table))
     except ValidationError as error:
-        raise UserError(where + _sentence(error)) from error
-
-
-KINDS = {
-    "int_type": "a whole number",
-    "float_type": "a number (write it like 2.0e-4)",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "model_type": "a table of settings",
-}
-
-
-def _sentence(error: ValidationError) -> str:
-    """Return one sentence about the first error: its key, and the allowed values."""
-    first = error.errors(include_url=False)[0]
-    key, value, limits = ".".join(map(str, first["loc"])), first["input"], first.get("ctx", {})
-    match first["type"]:
-        case "value_error":  # of `_check_combinations`
-            return str(limits["error"])
-        case "missing":
-            return f"{key} is missing."
-        case "extra_forbidden" | "invalid_key":
-            return f"{key} is not a setting: choose one of {', '.join(_known(first['loc'][:-1]))}."
-        case "literal_error":
-            return f"{key} is {value!r}: choose one of {limits['expected'].replace(' or ', ', ')}."
-        case "greater_than_equal":
-            return f"{key} is {value}: it cannot be less than {limits['ge']:g}."
-        case "less_than_equal" | "less_than":
-            most = f"more than {limits['le']:g}" if "le" in limits else f"{limits['lt']:g} or more"
-            return f"{key} is {value}: it cannot be {most}."
-        case kind if kind in KINDS:
-            return f"{key} is {value!r}, not {KINDS[kind]}."
-    return f"{key} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
-
-
-def _known(parents: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the recipe's table, or the table of one of its keys, may have."""
-    model: type[BaseModel] = Recipe
-    for parent in parents:
-        kind = Recipe.model_fields[str(parent)].annotation
-        model = next(part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, BaseModel))
-    return list(model.model_fields)
+        raise UserError(where + sentence(error, Recipe)) from error

@@ -1,4 +1,4 @@
-"""`python -m core convert`: a model folder with pickled weights as one with safetensors."""
+"""`python -m core convert`: a model folder with pickled weights, or of open_clip, as one that can be opened here."""
 
 import argparse
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m core`."""
     command = commands.add_parser(
-        "convert", help="pickled weights (*.bin, *.pth) to safetensors; nothing in them is run"
+        "convert", help="pickled weights (*.bin, *.pth) to safetensors, and open_clip to CLIP; nothing in them is run"
     )
     command.add_argument(
         "source", metavar="SOURCE", help="a model folder, or a hub repository that is downloaded already"

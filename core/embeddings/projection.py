@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from core.embeddings.projection_worker import LABELS, principal, scaled
-from core.embeddings.worker_process import THREADS, run_worker
 from core.errors import UserError
 from core.progress import Progress, run
 from core.storage.cache import cached_steps, entry_path, fingerprint
 from core.storage.files import write_atomically
+from core.worker_process import THREADS, run_worker
 
 METHODS = tuple(LABELS)
 METRICS = ("cosine", "euclidean")

@@ -7,11 +7,8 @@ from the first two or three components, so that the large-scale arrangement does
 """
 
 import io
-import os
 import re
 import sys
-import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.embeddings.embedding_set import l2_normalise
-from core.embeddings.worker_process import receive, send
+from core.worker_process import Message, Report, serve
 
 COMPONENTS = 50  # principal components given to t-SNE and UMAP
 MIN_DISTINCT = 4  # points; with fewer, t-SNE and UMAP mean nothing
@@ -28,8 +25,6 @@ TRUST_SAMPLE = 3000  # points; more are sampled, since the distances of all pair
 TRUST_NEIGHBOURS = 5
 LABELS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 TSNE_ITERATIONS = 1000
-
-Report = Callable[[float, str], None]  # of progress: fraction, message
 
 
 class _Steps(io.TextIOBase):
@@ -189,36 +184,14 @@ def transform(
     return {}, [model.transform(distances)]
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)  # nothing follows the task: this returns when the parent is gone
-    os._exit(1)
-
-
-def main() -> int:
-    """Read one task from standard input and write the answer to standard output."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not mix with the answers
-    warnings.filterwarnings("ignore", module="umap")  # about settings that are intended here
-    settings, arrays = receive(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def report(fraction: float, message: str) -> None:
-        send(answers, {"fraction": fraction, "message": message})
-
-    try:
-        if len(arrays) == 1:
-            values, results = compute(settings, arrays[0], report)
-        else:
-            new, matrix, coordinates = arrays
-            values, results = transform(settings, new, matrix, coordinates, report)
-    except Exception as error:
-        traceback.print_exc()
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        send(answers, {"error": f"The map could not be computed ({reason})."})
-        return 1
-    send(answers, values, results)
-    return 0
+def answer(settings: dict, arrays: list[np.ndarray], report: Report) -> Message:
+    """Compute a map of one array of points, or place new points; see `compute` and `transform`."""
+    if len(arrays) == 1:
+        return compute(settings, arrays[0], report)
+    new, matrix, coordinates = arrays
+    return transform(settings, new, matrix, coordinates, report)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    warnings.filterwarnings("ignore", module="umap")  # about settings that are intended here
+    sys.exit(serve(answer, "The map could not be computed"))

@@ -38,6 +38,7 @@ class Outcome(Generic[Detail]):
     """How one photo was named."""
 
     truth: str
+    first: str  # the name that is ranked first
     rank: int  # of the true name, 0 = first
     confidence: float  # probability of the first name
     known: bool  # the photo was not rejected as unlike everything that the model knows
@@ -83,6 +84,7 @@ def _ranked(recogniser: Recogniser, encoding: PhotoEncoding, space: LabelSpace, 
     logits = recogniser.logits(scores)
     truth = space.labels.index(options.names[options.truth])
     return {
+        "first": space.labels[int(logits.argmax())],
         "rank": rank_of(logits, truth),
         "confidence": logits.softmax(dim=0).max().item(),
         "known": recogniser.knows(scores),

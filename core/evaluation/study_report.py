@@ -1,8 +1,6 @@
 """Write a case study to files: CSV, JSON, and one self-contained HTML page."""
 
-import base64
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterable
@@ -10,17 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from core.data.images import data_url
 from core.data.photo_sets import REPORT_FILES
+from core.evaluation.html_report import html_report, report_templates
 from core.evaluation.study import Study, StudyRow, Verdict
 from core.storage.files import inert, write_atomically
 
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
-)
-TEMPLATES.filters["data_url"] = data_url
+TEMPLATES = report_templates()
 
 
 def save(study: Study, folder: Path) -> list[Path]:
@@ -77,11 +70,8 @@ def _rounded(verdict: Verdict) -> dict:
 
 
 def as_html(study: Study) -> str:
-    """Return one HTML page, thumbnails included; its Content-Security-Policy lets it load and run nothing."""
-    style = Path(__file__).with_name("templates").joinpath("study_report.css").read_text(encoding="utf-8")
-    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = TEMPLATES.get_template("study_report.html")
-    return page.render(study=study, style=style, style_hash=style_hash)
+    """Return one HTML page, thumbnails included; it loads and runs nothing."""
+    return html_report(TEMPLATES, "study_report.html", study=study)
 
 
 def accuracy_table(study: Study) -> str:

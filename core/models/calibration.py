@@ -42,3 +42,4 @@ class LabelBank:
     descriptions: Tensor  # [C, H] float32
     feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
     words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
+    name_alone: bool = False  # these words are the name, without its attributes (see `words_of`)

@@ -1,4 +1,4 @@
-"""Turn a model folder with pickled weights into one with safetensors, which everything else here reads."""
+"""Turn a model folder with pickled weights, or in the format of open_clip, into one that everything else here reads."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.models.mobilevlm_conversion import ORIGINAL_TYPE, port_mobilevlm
+from core.models.open_clip_conversion import is_open_clip, port_open_clip
 from core.models.pickled_weights import file_of, read_json, read_weights
 from core.progress import Progress
 from core.storage.files import check_writable_folder, new_folder
@@ -24,19 +25,15 @@ def convert(source: Path, out: Path, vision_tower: Path | None = None) -> Genera
     """Write the model of the folder `source` to the new folder `out`, which appears when it is complete.
 
     MobileVLM v2 becomes a folder of `core.models.mobilevlm`, with the vision encoder of the folder `vision_tower` if its
-    own weights lack one; of any other model the tensors keep their names, and the files beside them are copied. Raises
-    `UserError` if the source is refused or incomplete, or if `out` exists, cannot be written or lacks room on the disk.
+    own weights lack one, and a CLIP of open_clip becomes a CLIPModel; of any other model the tensors keep their names,
+    and the files beside them are copied. Raises `UserError` if the source is refused or incomplete, or if `out` exists,
+    cannot be written or lacks room on the disk.
     """
     if out.exists():
         raise UserError(f"{out} exists: name a new folder.")
     check_writable_folder(out.absolute().parent)
-    config = read_json(source, "config.json")
-    _check_plain(source, config)
     yield Progress(0.0, f"Reading {source}")
-    tensors = read_weights(source)
-    write_others: Callable[[Path], None] = partial(_copy_others, source)
-    if config.get("model_type") == ORIGINAL_TYPE:
-        tensors, write_others = port_mobilevlm(source, config, tensors, vision_tower)
+    tensors, write_others = _read(source, vision_tower)
     _check_space(out, sum(tensor.nbytes for tensor in tensors.values()))
     try:
         with new_folder(out) as scratch:
@@ -44,6 +41,18 @@ def convert(source: Path, out: Path, vision_tower: Path | None = None) -> Genera
             write_others(scratch)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{out} cannot be written ({error}).") from error
+
+
+def _read(source: Path, vision_tower: Path | None) -> tuple[dict[str, Tensor], Callable[[Path], None]]:
+    """Return the tensors under their new names, and a function that writes the other files to a folder."""
+    if is_open_clip(source):
+        return port_open_clip(source)
+    config = read_json(source, "config.json")
+    _check_plain(source, config)
+    tensors = read_weights(source)
+    if config.get("model_type") == ORIGINAL_TYPE:
+        return port_mobilevlm(source, config, tensors, vision_tower)
+    return tensors, partial(_copy_others, source)
 
 
 def _check_plain(source: Path, config: dict) -> None:

@@ -26,7 +26,8 @@ def read_config(source: str, folder: Path) -> dict[str, Any]:
     Raises `UserError` if there is none that can be read, or if it asks for more layers than a model can have.
     """
     if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
-        raise UserError(f"{source} is in the format of open_clip: convert it to a CLIPModel of transformers first.")
+        command = f"python -m core convert {source} FOLDER"
+        raise UserError(f"{source} is in the format of open_clip: run `{command}`, and name that folder.")
     try:
         settings = json.loads((folder / "config.json").read_text())
         layers = max(_layer_counts(settings), default=0)

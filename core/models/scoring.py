@@ -1,5 +1,7 @@
 """Score candidate names for a photo: by its image tokens, and by the likelihood of the names as answers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -68,15 +70,22 @@ def log_probabilities(mllm: VisionLanguageModel, states: Tensor) -> Tensor:
 
 
 def generation_loss(
+    mllm: VisionLanguageModel, prompts: list[list[int]], answers: list[list[int]], image_tokens: Tensor
+) -> Tensor:
+    """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss."""
+    return generation_losses(mllm, prompts, answers, image_tokens).sum() / sum(map(len, answers))
+
+
+def generation_losses(
     mllm: VisionLanguageModel,
     prompts: list[list[int]],
     answers: list[list[int]],
     image_tokens: Tensor,
-    first_weight: float = 1.0,
+    first_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    """Return L_gen: the mean cross-entropy over the answers' tokens; prompts and image tokens carry no loss.
+    """Return the cross-entropy [N] of every answer, summed over its tokens.
 
-    The loss of each answer's first token is multiplied by `first_weight`.
+    The loss of each answer's first token is multiplied by its entry of `first_weights`.
     """
     sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     states = mllm.hidden_states([sequence[:-1] for sequence in sequences], image_tokens)
@@ -84,5 +93,7 @@ def generation_loss(
     columns = [len(p) - 1 + k for p, a in zip(prompts, answers, strict=True) for k in range(len(a))]
     targets = torch.tensor([token for answer in answers for token in answer], device=states.device)
     losses = F.cross_entropy(mllm.model.lm_head(states[rows, columns]).float(), targets, reduction="none")
-    weights = torch.tensor([first_weight if k == 0 else 1.0 for a in answers for k in range(len(a))])
-    return (losses * weights.to(losses.device)).mean()
+    first = first_weights or [1.0] * len(answers)
+    weights = torch.tensor([first[i] if k == 0 else 1.0 for i, a in enumerate(answers) for k in range(len(a))])
+    sums = torch.zeros(len(answers), device=losses.device)
+    return sums.index_add(0, torch.tensor(rows, device=losses.device), losses * weights.to(losses.device))

@@ -30,7 +30,8 @@ from core.errors import UserError
 from core.models.special_tokens import SpecialTokens
 from core.storage.cache import sha256_of
 
-MAX_GROWTH = {"cpu": 1.3, "cuda": 3.0}  # of sequence lengths in a group: padding costs a CPU as much as words do
+# Of sequence lengths in a group: padding costs a CPU as much as words do; a GPU waits for every further pass to start.
+MAX_GROWTH = {"cpu": 1.3, "cuda": 8.0}
 END_OF_UTTERANCE = "<end_of_utterance>"  # ends a turn in the chat templates of Idefics2-8B and SmolVLM
 
 
@@ -42,7 +43,7 @@ class VisionFeatures:
     mask: Tensor  # [B, P] bool: False where a patch is padding
 
 
-Embeddable = TypeVar("Embeddable", bound=Sized)
+Item = TypeVar("Item", bound=Sized)
 
 
 def eos_states(states: Tensor, sequences: Sequence[Sized]) -> Tensor:
@@ -51,13 +52,13 @@ def eos_states(states: Tensor, sequences: Sequence[Sized]) -> Tensor:
     return F.normalize(states[torch.arange(len(sequences), device=states.device), last].float(), dim=-1)
 
 
-def embed_by_length(
-    items: Sequence[Embeddable],
-    embed: Callable[[list[Embeddable]], Tensor],
+def by_length(
+    items: Sequence[Item],
+    compute: Callable[[list[Item]], Tensor],
     most: int = sys.maxsize,
     growth: float = math.inf,
 ) -> Tensor:
-    """Embed items in groups of similar length and return the rows in the order of the items.
+    """Compute a row of every item, in groups of similar length, and return the rows in the order of the items.
 
     A group has at most `most` items, of which none is longer than `growth` times the shortest, plus two.
     """
@@ -67,7 +68,7 @@ def embed_by_length(
         if not groups or len(groups[-1]) == most or len(items[i]) > growth * len(items[groups[-1][0]]) + 2:
             groups.append([])
         groups[-1].append(i)
-    rows = torch.cat([embed([items[i] for i in group]) for group in groups])
+    rows = torch.cat([compute([items[i] for i in group]) for group in groups])
     return rows[torch.tensor(order, device=rows.device).argsort()]
 
 
@@ -137,6 +138,11 @@ class VisionLanguageModel:
         patch = self.model.config.vision_config.patch_size
         patches = pixel_mask[:, 0].unfold(1, patch, patch).unfold(2, patch, patch)  # [B, H/p, W/p, p, p]
         return pixels, patches.sum(dim=(-1, -2)) == patch * patch
+
+    @property
+    def max_growth(self) -> float:
+        """Return `by_length`'s growth for this device."""
+        return MAX_GROWTH.get(self.device.type, 1.3)
 
     @torch.no_grad()
     def encode_vision(self, pixels: Tensor, patch_mask: Tensor) -> VisionFeatures:
@@ -226,7 +232,7 @@ class VisionLanguageModel:
             raise ValueError("A sequence to embed must end in the end-of-sequence token.")
         if image_tokens is not None:  # photos are all of one length
             return self.embed_batch(sequences, image_tokens)
-        return embed_by_length(sequences, self.embed_batch, growth=MAX_GROWTH.get(self.device.type, 1.3))
+        return by_length(sequences, self.embed_batch, growth=self.max_growth)
 
     def embed_batch(self, sequences: list[list[int]], image_tokens: Tensor | None = None) -> Tensor:
         """Run `embed` in one pass, every sequence padded to the longest."""
@@ -235,7 +241,7 @@ class VisionLanguageModel:
     def embed_texts(self, texts: list[str], batch: int = 32) -> Tensor:
         """Return the embeddings [N, H] float32 of texts (category names or descriptions), without gradients."""
         with torch.no_grad():
-            return embed_by_length(texts, lambda part: self.embed([self.text_ids(text) for text in part]), most=batch)
+            return by_length(texts, lambda part: self.embed([self.text_ids(text) for text in part]), most=batch)
 
     def word_ids(self, texts: list[str]) -> Tensor:
         """Return the ids [N, L] of each text's first L tokens, L being the number of image tokens; -1 is padding."""

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from core.errors import UserError
 from core.models.scoring import expand_kv_cache
-from core.models.vlm import VisionLanguageModel, embed_by_length, eos_states
+from core.models.vlm import VisionLanguageModel, by_length, eos_states
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
@@ -198,4 +198,4 @@ def embed_with_shared_prefix(mllm: VisionLanguageModel, texts: list[str]) -> Ten
     def embed(tails: list[list[int]]) -> Tensor:
         return eos_states(mllm.hidden_states(tails, cache=expand_kv_cache(mllm, cache, len(tails))), tails)
 
-    return embed_by_length([sequence[shared:] for sequence in sequences], embed, most=PHRASES_PER_BATCH)
+    return by_length([sequence[shared:] for sequence in sequences], embed, most=PHRASES_PER_BATCH)

@@ -91,7 +91,7 @@ class LabelSpaceBuilder:
 
     def _word_embeddings(self, categories: list[str]) -> Tensor:
         """Return the input embeddings [N, L, H] of each category's words."""
-        ids = self._mllm.word_ids([words_of(category) for category in categories])
+        ids = self._mllm.word_ids([words_of(category, self._bank.name_alone) for category in categories])
         for row, category in zip(ids, categories, strict=True):
             if category in self._rows:  # the words of the training, even if the attribute tables have changed since
                 row.copy_(self._bank.words[self._rows[category]])

@@ -23,7 +23,7 @@ class Journal:
         for number, line in enumerate(data[: self._end].splitlines(), start=1):
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 entry = None
             if not isinstance(entry, dict) or not {"key", value} <= set(entry):
                 raise UserError(f"{path}, line {number} is damaged: delete that line, and its question is sent again.")

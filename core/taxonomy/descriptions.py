@@ -24,21 +24,18 @@ def _words(category: Category) -> tuple[list[str], list[str]]:
     return category.name.split(), " ".join(category.values.values()).split()
 
 
-def words_of(label: str, name_first: bool = False) -> str:
+def words_of(label: str, name_alone: bool = False) -> str:
     """Return the words that image tokens are compared with: what tells a category from its look-alikes comes first.
 
     These are the two rarest words of the name (within its super-category), then the words of its values from the
     rarest on, then the rest of the name. Only the first few count, and in order of their writing those would be the
-    same for three pick-ups of one make. With `name_first` the whole name comes first, as it is written. A label that
-    is not known is taken as it is.
+    same for three pick-ups of one make. With `name_alone`, and for a label that is not known, they are the label as it
+    is written.
     """
     category = find_category(label)
-    if category is None:
+    if category is None or name_alone:
         return label
     counts = _word_counts(category.super_category)
-    if name_first:
-        values = sorted(dict.fromkeys(_words(category)[1]), key=counts.__getitem__)
-        return " ".join([category.name, *values])
     name, values = (sorted(dict.fromkeys(words), key=counts.__getitem__) for words in _words(category))
     return " ".join([*name[:2], *values, *name[2:]])
 

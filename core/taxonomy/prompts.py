@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from core.taxonomy.categories import SuperCategory, find_category, super_categories
-from core.taxonomy.data_sets import data_sets
+from core.taxonomy.data_sets import DataSet, data_sets
 from core.taxonomy.names import normalise
 
 LETTERS = "ABCD"
@@ -56,6 +56,11 @@ def closed_question(subject: SuperCategory | None, options: Sequence[str]) -> st
     texts = [data_set.closed_question for data_set in data_sets().values() if data_set.noun == noun]
     plural = f"{noun}s" if noun else CHOICES
     return with_options(texts[0] if texts else f"Which of these {plural} is shown in the image?", options)
+
+
+def data_set_question(data_set: DataSet | None, options: Sequence[str]) -> str:
+    """Return FOCI's question about a photo of a data set; None: one that is not in `assets/datasets.yaml`."""
+    return with_options(data_set.closed_question, options) if data_set else closed_question(None, options)
 
 
 def with_options(question: str, options: Sequence[str]) -> str:

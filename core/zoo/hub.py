@@ -1,7 +1,7 @@
 """Models of the Hugging Face hub, which are too large to be bundled: what they need, their state, and loading one.
 
-The state is read from the local cache: listing and loading touch no network and never begin a download. Heavy packages
-are imported in functions, so that listing stays quick.
+The state is read from the local cache: listing and loading touch no network and never begin a download, which is done by
+`core.zoo.download` alone. Heavy packages are imported in functions, so that listing stays quick.
 """
 
 import importlib.util
@@ -25,18 +25,25 @@ UNCALIBRATED = (
 )
 
 
+def used_files(hub: Hub) -> list[str]:
+    """Return the patterns of the repository's files that are used; pickled weights only where the row names them."""
+    from core.models.base_models import MODEL_FILES
+
+    weights = Path(hub.weights)
+    return [*MODEL_FILES, f"{weights.stem}*{weights.suffix}"]
+
+
 def local_folder(hub: Hub) -> Path | None:
     """Return the folder of the complete model in the local cache, at its revision; None if it is not there."""
     from huggingface_hub import snapshot_download
-
-    from core.models.base_models import MODEL_FILES
 
     try:
         folder = Path(
             snapshot_download(
                 hub.repository,
                 revision=None if hub.revision == NOT_VERIFIED else hub.revision,
-                allow_patterns=[*MODEL_FILES, f"{Path(hub.weights).stem}*"],
+                allow_patterns=used_files(hub),
+                ignore_patterns=hub.exclude,
                 local_files_only=True,
             )
         )
@@ -101,6 +108,9 @@ def state(hub: Hub) -> str:
         return str(error)
     if local_folder(hub) is None:
         return f"It needs a download of {hub.download}: run `{hub.command}`."
+    if not hub.is_native:
+        convert = f".venv/bin/python -m core convert {hub.repository} FOLDER"
+        return f"It needs a conversion: run `{convert}`, and name that folder as the model."
     return "ready"
 
 

@@ -98,9 +98,27 @@ class Hub(Table):
     @property
     def command(self) -> str:
         """Return the command that downloads the model."""
-        revision = "" if self.revision == NOT_VERIFIED else f" --revision {self.revision}"
-        exclude = "".join(f" --exclude '{pattern}'" for pattern in self.exclude)
-        return f"HF_HUB_OFFLINE=0 .venv/bin/hf download {self.repository}{revision}{exclude}"
+        return f".venv/bin/python -m core download {self.repository}"
+
+    @property
+    def page(self) -> str:
+        """Return the address of the repository."""
+        return f"https://huggingface.co/{self.repository}"
+
+    @property
+    def terms_page(self) -> str:
+        """Return the address of the page that states the licence, or of the repository where none was read."""
+        return self.page if self.licence.url == NOT_VERIFIED else self.licence.url
+
+    @property
+    def terms(self) -> str:
+        """Return the licence and the page on which to read it."""
+        return f"{self.licence} ({self.terms_page})"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the weights are read as they are, and not converted first."""
+        return self.weights == "model.safetensors"
 
     @property
     def download(self) -> str:

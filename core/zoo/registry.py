@@ -34,7 +34,6 @@ UNCONVERTED = (
     "It is here in a format that is not read: write it anew with `.venv/bin/python -m core convert {} FOLDER`, and use "
     "that folder as --model."
 )
-OPEN_CLIP = "It is here in the format of open_clip, which is not read: convert it to a CLIPModel of transformers first."
 EMBEDDED_ROW = ModelRow(family="embedded")  # of a checkpoint that is not in the table
 
 
@@ -160,20 +159,15 @@ def availability(entry: ModelEntry) -> str:
         missing = [package for package in entry.row.needs if not _is_installed(package)]
         if state == "ready" and missing:
             return f"It needs packages: run `.venv/bin/pip install {' '.join(missing)}`."
-        return _unreadable(entry.hub) or state if state == "ready" else state
+        if state == "ready" and entry.hub.weights != "model.safetensors":
+            return UNCONVERTED.format(entry.hub.repository)
+        return state
     try:
         if read_manifest(entry.checkpoint).base == EMBEDDED:
             check_base()
     except UserError as error:
         return str(error)
     return "ready"
-
-
-def _unreadable(hub: Hub) -> str:
-    """Return how to convert weights in another format than is read, or nothing."""
-    if hub.weights.startswith("open_clip"):
-        return OPEN_CLIP
-    return "" if hub.weights.endswith(".safetensors") else UNCONVERTED.format(hub.repository)
 
 
 def _is_installed(package: str) -> bool:

@@ -14,12 +14,13 @@ from core.errors import UserError
 from core.progress import Progress, map_progress
 from demo.alignment import export
 from demo.alignment.figure import COLOUR_BY
-from demo.alignment.photos import Folder, thumbnails
+from demo.alignment.photos import thumbnails
 from demo.alignment.point_card import numbers_table, photo_rows, placed_photo_card, point_card
 from demo.alignment.request import BEFORE_AFTER, SIDE_BY_SIDE, MapRequest, build_view, photo_source
 from demo.alignment.view_model import MapView, place_photo
 from demo.components.errors import on_page
 from demo.components.models import ModelPool
+from demo.components.photo_folder import Folder
 from demo.components.uploads import opened_photo, uploaded
 
 CLICK_A_POINT = "Click a point of the map."

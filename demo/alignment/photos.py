@@ -1,7 +1,7 @@
 """Find the photos behind a map where their files are available: by their hashes, never by name alone."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,40 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.data.images import MAX_BYTES, data_url, open_photo, to_jpeg
+from core.data.images import data_url, open_photo, to_jpeg
 from core.data.photo_sets import open_photo_set
 from core.embeddings.embedding_set import EmbeddingSet
 from core.errors import UserError
+from demo.components.photo_folder import Folder, Read
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 80
 MAX_THUMBNAILS = 3_000  # a map of more photos has none
-
-Read = Callable[[str], bytes]
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that, according to the owner of the machine, holds the photos."""
-
-    path: Path
-
-    @contextmanager
-    def reader(self) -> Iterator[Read]:
-        """Return a function that reads a file by name, which raises `UserError` for names outside the folder."""
-        root = self.path.resolve()
-
-        def read(name: str) -> bytes:
-            path = (root / name).resolve()
-            if not path.is_relative_to(root):
-                raise UserError(f"{name} is not in the folder.")
-            try:
-                with path.open("rb") as file:
-                    return file.read(MAX_BYTES + 1)
-            except OSError as error:
-                raise UserError(f"{name} cannot be read ({error.strerror}).") from error
-
-        yield read
 
 
 @dataclass(frozen=True)

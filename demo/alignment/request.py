@@ -11,9 +11,10 @@ from core.embeddings.projection import ProjectionConfig
 from core.errors import UserError
 from core.progress import Progress, part
 from demo.alignment.figure import COLOUR_BY
-from demo.alignment.photos import Folder, Uploads
+from demo.alignment.photos import Uploads
 from demo.alignment.view_model import METHOD_NAMES, MapView, project_all
 from demo.components.models import ModelPool
+from demo.components.photo_folder import Folder
 from demo.components.uploads import uploaded
 
 BUNDLED, UPLOADED, STUDIED = "those that come with the model", "uploaded here", "those of the Case study tab"

@@ -18,8 +18,9 @@ from core.errors import UserError
 from core.progress import Progress, part
 from core.zoo.registry import zoo
 from demo.alignment.figure import COLOUR_BY, NEAREST_IS_RIGHT, Panel, colouring, map_json
-from demo.alignment.photos import JPEG_QUALITY, MAX_THUMBNAILS, THUMBNAIL_SIDE, Folder, Uploads
+from demo.alignment.photos import JPEG_QUALITY, MAX_THUMBNAILS, THUMBNAIL_SIDE, Uploads
 from demo.components.models import ModelPool
+from demo.components.photo_folder import Folder
 
 CAPTIONS = {  # of the three models of the paper's figure
     "idefics2-tiny": "fine-tuned only",

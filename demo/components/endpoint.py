@@ -1,12 +1,11 @@
 """The panel in which a session can set an OpenAI-compatible endpoint."""
 
-from ipaddress import ip_address
-
 import gradio as gr
 
 from core.errors import UserError
 from core.models.openai_endpoint import OPENAI, Endpoint, EndpointSettings
 from demo.components.errors import on_page
+from demo.components.loopback import is_private
 
 NOT_HERE = (
     "An address can be given only on a page that is served to its own machine alone: here, whoever runs the app sets "
@@ -16,14 +15,6 @@ ABOUT = (
     "Any server with an OpenAI-compatible API: the photo is sent there. What is entered here is kept only in this "
     "session's memory."
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if a server on this host can be reached from this machine only."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class EndpointPanel:
@@ -51,7 +42,7 @@ class EndpointPanel:
         """Check what was entered, and use it in this session; the key is cleared from the page."""
         with on_page():
             # Otherwise, a remote visitor could make this machine fetch addresses that only it can reach.
-            if self._page.share or not is_loopback(getattr(self._page, "server_name", "")):
+            if not is_private(self._page):
                 raise UserError(NOT_HERE)
             address, model, key = (values[field].strip() for field in (self.address, self.model, self.key))
             settings = EndpointSettings(model=model, base_url=address or OPENAI, key=key)

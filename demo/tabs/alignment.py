@@ -11,11 +11,11 @@ from core.zoo.registry import available_models
 from demo.alignment import map_view
 from demo.alignment.controller import CLICK_A_POINT, AlignmentController, MapInputs, MapOutputs
 from demo.alignment.figure import COLOUR_BY
-from demo.alignment.photos import Folder
 from demo.alignment.request import BUNDLED, CHOICES, MAX_MODELS, ONE, OWN, UPLOADED
 from demo.alignment.view_model import CAPTIONS, METHOD_NAMES
 from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool, default_choice
+from demo.components.photo_folder import Folder
 
 INTRO = (
     "Circles are photos, diamonds attribute descriptions and stars category names, all in one embedding space. In an "

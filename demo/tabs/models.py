@@ -1,4 +1,7 @@
-"""The Models tab: which models there are, whether each can run here, how to get it, and loading one in advance."""
+"""The Models tab: which models there are, whether each can run here, how to get it, and loading one in advance.
+
+Where whoever started the app allows it, models are downloaded from here, too.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import gradio as gr
 from core.errors import UserError
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import ModelEntry, availability, zoo
+from demo.components.download_panel import DownloadPanel
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.models import ModelPool
@@ -18,8 +22,13 @@ from demo.components.models import ModelPool
 HEADERS = ["model", "state", "size", "licence", "memory", "route", "needs", "how to get it"]
 WIDTHS: Any = ["140px", "310px", "150px", "140px", "180px", "220px", "120px", "270px"]  # a narrow window scrolls
 WITH_THE_APP = "comes with the app, or was trained here"
+NO_DOWNLOADS = (
+    "Nothing is ever downloaded from here: run the command in a terminal, then open the page again; or start the app "
+    "with --allow-downloads."
+)
+ONLY_CHOSEN = "Nothing is downloaded but what is chosen above; open the page again to use it."
 NOTE = (
-    "Nothing is ever downloaded from here: run the command in a terminal, then open the page again. Models of the hub "
+    "Models of the hub "
     f"take their memory when they are loaded, and keep it. {UNCALIBRATED} A contrastive model ranks them by similarity "
     "with the photo. "
     "What is not verified was read nowhere; where the rest was read is in assets/models.yaml."
@@ -32,9 +41,12 @@ POLL_SECONDS = 0.5  # between two updates while a model is loaded
 
 
 class ModelsTab:
-    """The tab, laid out inside the current `gr.Blocks`; the table is updated whenever `tab` is opened."""
+    """The tab, laid out inside the current `gr.Blocks`; the table is updated whenever `tab` is opened.
 
-    def __init__(self, models: ModelPool, tab: gr.Tab) -> None:
+    Without `downloads` there is nothing on the page, nor behind it, that starts one.
+    """
+
+    def __init__(self, models: ModelPool, tab: gr.Tab, page: gr.Blocks, downloads: bool = False) -> None:
         self._models = models
         self.table = gr.Dataframe(
             headers=HEADERS,
@@ -51,7 +63,9 @@ class ModelsTab:
             self.load = gr.Button("Load")
             self.stop = gr.Button("Stop loading")
         self.status = gr.Textbox(label="Loading", interactive=False, elem_id="loading")
-        gr.Markdown(NOTE, elem_classes="note")
+        if downloads:
+            self.download = DownloadPanel(page, self.table, self.rows)
+        gr.Markdown(f"{ONLY_CHOSEN if downloads else NO_DOWNLOADS} {NOTE}", elem_classes="note")
         tab.select(self.rows, None, self.table, **PRIVATE)
         event = self.load.click(self.run, self.name, [self.status, self.table], **PRIVATE, **HEAVY)
         self.stop.click(lambda: STOPPED, None, self.status, cancels=[event], **FRESH)

@@ -37,7 +37,7 @@ def test_models_of_the_hub_are_listed_with_licence_memory_and_command(capsys):
     assert main(["models"]) == 0
     out = capsys.readouterr().out
     assert "licence: Apache-2.0; memory: 18.8 GB (bf16) or 8.4 GB (4-bit)" in out
-    assert "HF_HUB_OFFLINE=0 .venv/bin/hf download StevenHH2000/Finedefics" in out
+    assert ".venv/bin/python -m core download StevenHH2000/Finedefics" in out
     assert "licence: gemma (not verified); memory: not verified; packages: timm" in out
 
 

@@ -74,4 +74,4 @@ def test_two_windows_of_one_browser_share_their_rows(tab):
 def test_the_models_tab_tells_what_can_run(tab):
     open_tab(tab, "Models")
     expect(tab.locator("#models")).to_contain_text("idefics2-8b", timeout=60_000)
-    expect(tab.locator("#models")).to_contain_text("hf download HuggingFaceM4/idefics2-8b")
+    expect(tab.locator("#models")).to_contain_text("python -m core download HuggingFaceM4/idefics2-8b")

@@ -168,6 +168,8 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["run", "--name", "x", "--out", f"{__file__}/out"], "is not a folder"),
         (["run", "--name", "my/birds", "--dry-run"], "cannot name a checkpoint"),
         (["evaluate", "--model", "nope"], "no model 'nope'"),
+        (["errors", "--out", "out", "--model", "nope"], "no model 'nope'"),
+        (["errors", "--out", f"{__file__}/out"], "is not a folder"),
         (["evaluate", "--foci", "f.json", "--card"], "leave out --csv and --card"),
         (["evaluate", "--foci", "f.json", "--csv", "test.csv"], "leave out --csv and --card"),
     ],
@@ -227,6 +229,32 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
     assert header == list(results["mean"])
     assert rows[-1][0] == "mean"
+
+
+def test_errors_are_written_with_labels_that_look_wrong(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
+    names = list(PHOTOS)
+    listed = [(f"{name}/{i}.png", names[0] if (name, i) == (names[1], 7) else name) for name in names for i in range(12)]
+    listed = [row for row in listed if (data / "bird" / row[0]).is_file()]
+    (data / "bird" / "swapped.csv").write_text("\n".join(",".join(row) for row in [("image_path", "label"), *listed]))
+    out = tmp_path / "out"
+    assert main(["errors", "--data", str(data), "--csv", "swapped.csv", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    summary, *files = captured.out.splitlines()
+    assert f"of {len(listed)} photos are named wrongly" in summary
+    assert "not judged, with fewer than 5 different photos: Downy Woodpecker." in summary
+    assert "has seen 22 of these 28 photos" in captured.err
+    assert sorted(map(Path, files)) == sorted(out.iterdir())
+    with (out / "label_issues.csv").open(encoding="utf-8-sig", newline="") as stream:
+        issues = [(Path(row["photo"]).parent.name, Path(row["photo"]).name) for row in csv.DictReader(stream)]
+    assert (names[1], "7.png") in issues
+    assert "has seen 22 of these 28 photos" in (out / "errors.html").read_text(encoding="utf-8")
+
+
+def test_errors_are_not_written_among_the_photos(data, monkeypatch, capsys):
+    monkeypatch.setattr("train.data.source.open_photo_set", lambda *_: pytest.fail("photos were read"))
+    assert main(["errors", "--data", str(data), "--out", str(data / "errors")]) == 1
+    assert "name a folder outside it" in capsys.readouterr().err
 
 
 def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tmp_path, monkeypatch, capsys):

@@ -67,11 +67,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _answer_foci(options: argparse.Namespace) -> None:
     """Ask a model the questions of a FOCI file; print and keep the results."""
+    from core.evaluation.foci_results import results_text
     from core.storage.files import check_writable_folder
     from core.zoo.question_models import describe
     from train.data.foci import find_photos, read_foci
     from train.evaluation.foci import Asking, measure_foci
-    from train.evaluation.foci_results import results_text
 
     about = describe(options.model)
     check_writable_folder(options.results)
@@ -104,14 +104,11 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     given = labelled(options.data, csv, "test")
     records, unknown = measurable(options.model, given, read_manifest(folder).categories)
     if seen := seen_photos(folder, records):
-        warning = (
-            f"{options.model} has seen {len(seen)} of these {len(records)} photos in training (for example "
-            f"{seen[0].image}): accuracy on them says nothing about others."
-        )
+        warning = seen_warning(options.model, seen, len(records))
         if options.card:
             raise UserError(f"{warning} A model card reports unseen ones.")
         print(warning, file=sys.stderr)
-    measured = evaluate(_merged(options.model), records, csv, options.seed, among_all=len(unknown) < len(given))
+    measured = evaluate(load_merged(options.model), records, csv, options.seed, among_all=len(unknown) < len(given))
     results = {**measured, "seen": len(seen), "unknown_names": len(unknown)}
     if options.card:
         write_card(folder, results)
@@ -122,6 +119,14 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     print(f"{'':12}" + "".join(f" {column:>22}" for column in columns))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
         print(f"{name:12}" + "".join(f" {row[column]:>22}" for column in columns))
+
+
+def seen_warning(model: str, seen: "list[Record]", photos: int) -> str:
+    """Return a sentence about the photos, of so many, that a model was trained on."""
+    return (
+        f"{model} has seen {len(seen)} of these {photos} photos in training (for example {seen[0].image}): accuracy on "
+        "them says nothing about others."
+    )
 
 
 def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tuple[list[Record], list[Record]]":
@@ -152,7 +157,7 @@ def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tup
     return known, unknown
 
 
-def _merged(model: str) -> "Recogniser":
+def load_merged(model: str) -> "Recogniser":
     """Load a model with its adapter merged, which takes half as long to answer."""
     from core.models.checkpoint import merge_adapter
     from core.zoo.registry import load_recogniser

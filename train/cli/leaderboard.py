@@ -21,8 +21,8 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table. Raises `UserError` for a file in the folder that holds no results."""
-    from train.evaluation.foci_results import read_results
-    from train.evaluation.leaderboard import FORMATS, leaderboard
+    from core.evaluation.foci_results import read_results
+    from core.evaluation.leaderboard import FORMATS, leaderboard
 
     results = read_results(options.results)
     if not results:

@@ -65,6 +65,14 @@ def kept_patches(states: Tensor, noise: Tensor, dropped: float) -> Tensor:
     return states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1]))
 
 
+def mix_patches(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return states [B, P, D] that have a random share [B] of their own patches each, the rest from `others` [B]."""
+    count, patches, _ = states.shape
+    others = torch.randperm(count, device=states.device)
+    own = torch.rand(count, patches, device=states.device) < torch.rand(count, 1, device=states.device)
+    return torch.where(own[..., None], states, states[others]), others, own.float().mean(dim=1)
+
+
 def cutmix(views: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return views [B, 3, S, S] with a square of another one each, and their targets [B, C] (Yun et al. 2019)."""
     size = views.shape[-1]

@@ -16,6 +16,9 @@ class Question:
     prompt: list[int]
     answer: list[int]
 
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
 
 @dataclass
 class Batch:

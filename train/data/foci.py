@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.taxonomy.categories import name_key, same_category
 from core.taxonomy.data_sets import DataSet, data_sets
 from core.taxonomy.names import normalise
-from core.taxonomy.prompts import LETTERS, closed_question, with_options
+from core.taxonomy.prompts import LETTERS, data_set_question
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,7 @@ class FociFile:
 
     def prompt(self, options: list[str]) -> str:
         """Return the question over options in the order of their letters, in FOCI's words."""
-        if self.data_set is None:
-            return closed_question(None, options)
-        return with_options(self.data_set.closed_question, options)
+        return data_set_question(self.data_set, options)
 
 
 def read_foci(file: Path) -> FociFile:

@@ -32,6 +32,14 @@ def unify_spellings(records: list[Record]) -> list[Record]:
     return [replace(record, category=name) for record, name in zip(records, names, strict=True)]
 
 
+def by_data_set(records: list[Record]) -> dict[str, list[Record]]:
+    """Return data set -> its records, in their order."""
+    groups: dict[str, list[Record]] = {}
+    for one in records:
+        groups.setdefault(one.data_set, []).append(one)
+    return groups
+
+
 def check_one_category_per_photo(records: list[Record]) -> None:
     """Raise `UserError` if a photo (by content) is filed under two categories."""
     filed: dict[str, Record] = {}

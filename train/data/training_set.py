@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from core.errors import UserError
+from core.models.vision_encoder import Encoder
 from core.models.vlm import VisionLanguageModel
 from core.taxonomy.categories import Category, SuperCategory, find_category, super_categories
 from core.taxonomy.data_sets import data_sets
@@ -40,6 +41,7 @@ class TrainingSet:
     descriptions: dict[str, str] = field(default_factory=dict)  # of single photos, by content hash
     photos: DecodedPhotos | None = None  # where views are drawn at every step
     means: Tensor | None = None  # [C, D] mean vision feature of every category, where it is known already
+    encoder: Encoder | None = None  # fine-tuned on these categories, if it was
     category_of: list[int] = field(init=False)  # per record
 
     def __post_init__(self) -> None:
@@ -58,13 +60,13 @@ class TrainingSet:
         negatives_by: NegativesBy = "descriptions",
         mllm: VisionLanguageModel | None = None,
         photos: DecodedPhotos | None = None,
-        means: Tensor | None = None,
+        encoder: Encoder | None = None,
     ) -> "TrainingSet":
         """Group the records by category and rank the others of its super-category by similarity.
 
-        Similarity is that of descriptions, of mean vision features of the photos (`means`, or computed with `mllm`), or
-        both. Raises
-        `UserError` for a category that is the only one of its kind.
+        Similarity is that of descriptions, of mean vision features of the photos (those of `encoder`, if it was
+        fine-tuned on these categories, else computed with `mllm`), or both. Raises `UserError` for a category that is
+        the only one of its kind.
         """
         categories = categories_of(records)
         counts = Counter(category.super_category.name for category in categories)
@@ -76,12 +78,15 @@ class TrainingSet:
         for row, record in enumerate(records):
             members[position[record.category]].append(row)
         groups = [category.super_category.name for category in categories]
+        if encoder and encoder.facts["categories"] != names:
+            encoder = None
+        means = encoder.means if encoder else None
         if negatives_by != "descriptions" and means is None:
             assert mllm is not None
             means = mean_features(mllm, records, features, names).cpu()
         compared = means.numpy() if means is not None and negatives_by != "descriptions" else None
         ranked = hard_negatives(names, groups, len(names), negatives_by, compared)
-        return cls(records, features, categories, ranked, members, descriptions or {}, photos, means)
+        return cls(records, features, categories, ranked, members, descriptions or {}, photos, means, encoder)
 
     def description(self, category: int, row: int, wording: int = 0) -> str:
         """Return the description of a photo, else its category's, else the category's name."""

@@ -42,12 +42,10 @@ class TrainingSplit:
     def training_set(self, mllm: VisionLanguageModel, recipe: Recipe, encoder: Encoder | None = None) -> TrainingSet:
         """Return the photos to train on, with their vision features if the recipe caches them.
 
-        A fine-tuned `encoder` brings the mean features of its categories, which serve if they are those of these photos.
+        A fine-tuned `encoder` brings its classifier and mean features, which serve if its categories are these photos'.
 
         The held-out part has no cached features: calibration encodes it with the recogniser's views, not training's.
         """
         features = cache_features(mllm, self.training, recipe.views, recipe.seed) if recipe.views else None
         photos = decoded_photos(self.training) if recipe.augmented else None
-        names = sorted({record.category for record in self.training})
-        means = encoder.means if encoder and encoder.facts["categories"] == names else None
-        return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm, photos, means)
+        return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm, photos, encoder)

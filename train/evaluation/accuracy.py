@@ -16,7 +16,7 @@ from core.progress import log_progress, run
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser
-from train.data.records import Record
+from train.data.records import Record, by_data_set
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,11 @@ def evaluate(
 
     `among_all=False` leaves out the ranking among everything the model knows, which doubles the time.
     """
-    by_set: dict[str, list[Record]] = {}
-    for record in records:
-        by_set.setdefault(record.data_set, []).append(record)
     known = recogniser.label_space() if among_all else None
     sets, everything = {}, []
-    for name, records in by_set.items():
-        space = recogniser.label_space(sorted({record.category for record in records}))
-        photos = [EvaluationPhoto(partial(_open, record), record.category) for record in records]
+    for name, group in by_data_set(records).items():
+        space = recogniser.label_space(sorted({record.category for record in group}))
+        photos = [EvaluationPhoto(partial(_open, record), record.category) for record in group]
         steps = measure(recogniser, photos, space, _inspector(recogniser, known), seed)
         outcomes = run(steps, log_progress(log, f"{name}: "))
         objects = F.normalize(torch.stack([outcome.detail.embedding for outcome in outcomes]), dim=-1)

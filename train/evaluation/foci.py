@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.data.images import read_photo
 from core.errors import UserError
+from core.evaluation.foci_results import FociResult, count_correct, result_file, save_result
 from core.models.openai_endpoint import EndpointError, ReplyError
 from core.models.question_model import QuestionModel
 from core.progress import Progress, log_progress, run, time_left
@@ -26,7 +27,6 @@ from core.taxonomy.prompts import LETTERS
 from core.taxonomy.replies import foci_letter, read_letter
 from core.zoo.question_models import open_model
 from train.data.foci import FociFile
-from train.evaluation.foci_results import FociResult, count_correct, result_file, save_result
 
 log = logging.getLogger(__name__)
 

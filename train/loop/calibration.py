@@ -32,7 +32,7 @@ START = [10.0, 10.0, 10.0, 0.5]  # initial weights of the fit
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
-def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_first: bool = False) -> LabelBank:
+def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_alone: bool = False) -> LabelBank:
     """Return the embeddings, words (see `words_of`) and mean vision feature of every category of the training photos.
 
     A category whose attributes are not known has its name in place of a description.
@@ -47,7 +47,8 @@ def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_first: b
         mllm.embed_texts(names).cpu(),
         F.normalize(wordings.mean(0), dim=-1).cpu(),
         means.cpu(),
-        mllm.word_ids([words_of(name, name_first) for name in names]),
+        mllm.word_ids([words_of(name, name_alone) for name in names]),
+        name_alone,
     )
 
 

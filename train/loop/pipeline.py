@@ -24,7 +24,7 @@ from train.data.training_set import TrainingSet, categories_of
 from train.data.training_split import TrainingSplit
 from train.loop.calibration import calibrate, label_embeddings
 from train.loop.encoder import load_encoder, run_encoder_stage
-from train.loop.stages import run_stage
+from train.loop.stages import run_stage, start_from
 from train.loop.trainable import open_base_for
 from train.objectives.stage_model import initialise_connector, processes
 from train.publish.model_card import write_card
@@ -45,8 +45,10 @@ def run_facts(split: TrainingSplit, recipe: Recipe) -> dict:
     knowledge = hashlib.sha256(json.dumps([descriptions, split.descriptions], sort_keys=True).encode()).hexdigest()[:16]
     settings = {k: v for k, v in recipe.as_dict().items() if k != "variant"}
     facts = {**settings, "data": manifest_hash(split.records), "knowledge": knowledge, "base_id": base_id(recipe.base)}
-    if recipe.encoder_file and Path(recipe.encoder_file).is_file():
-        facts["encoder_id"] = sha256_of(Path(recipe.encoder_file))[:16]
+    for field in ("encoder_file", "start_file"):
+        file = Path(getattr(recipe, field))
+        if file.is_file():
+            facts[field.replace("file", "id")] = sha256_of(file)[:16]
     return facts
 
 
@@ -129,7 +131,9 @@ def _train_variant(
     data = split.training_set(mllm, recipe, encoder)
     if until == "encoder":
         return mllm, data
-    if recipe.warmup:
+    if recipe.start_file:
+        start_from(mllm, recipe)
+    elif recipe.warmup:
         initialise_connector(mllm, recipe.seed)
     for stage in recipe.stages():
         folder = work if stage == "warmup" else work / recipe.variant

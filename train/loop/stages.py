@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from core.errors import UserError, first_line
 from core.models.vlm import VisionLanguageModel
 from train.data.batch import Batch
 from train.data.collator import Collator
@@ -92,6 +94,18 @@ class StageTrainer(LossTrainer):
                     share = share + direct
                 self.accelerator.backward(share)
         return value
+
+
+def start_from(mllm: VisionLanguageModel, recipe: Recipe) -> None:
+    """Load the connector and the adapter of the recipe's `start_file`. Raises `UserError` if they do not fit."""
+    add_adapter(mllm, recipe)
+    path = Path(recipe.start_file)
+    try:
+        load_parameters(set_trainable(mllm, recipe, "instruct"), path)
+    except (OSError, SafetensorError, UserError) as error:
+        raise UserError(
+            f"{path} does not hold the connector and the adapter of a stage of this recipe: {first_line(error)}"
+        ) from error
 
 
 def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe, folder: Path) -> None:

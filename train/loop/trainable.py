@@ -22,7 +22,7 @@ def open_base_for(recipe: Recipe) -> VisionLanguageModel:
     """Open the recipe's base, with its number of image tokens and its form of the object's sequence."""
     mllm = open_base(recipe.base, recipe.quantised, dtype_of(recipe))
     mllm.object_bos = recipe.object_bos
-    if recipe.warmup and recipe.image_tokens:
+    if (recipe.warmup or recipe.start_file) and recipe.image_tokens:
         mllm.resize_image_tokens(recipe.image_tokens)
     return mllm
 

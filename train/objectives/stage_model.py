@@ -1,7 +1,7 @@
 """Compute the losses of the connector's warm-up, of stage I (alignment) and of stage II (questions)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import PartialState
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from core.models.scoring import generation_loss, word_similarity
+from core.models.scoring import generation_losses, word_similarity
 from core.models.vision_encoder import encoder_input
-from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.models.vlm import VisionFeatures, VisionLanguageModel, by_length
 from core.taxonomy.descriptions import words_of
-from train.data.augmentation import Augmentation, kept_patches
-from train.data.batch import Batch
+from train.data.augmentation import Augmentation, kept_patches, mix_patches
+from train.data.batch import Batch, Question
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
     Temperature,
@@ -62,6 +62,16 @@ class Part:
     rows: slice
 
 
+@dataclass(frozen=True)
+class EncodedPhotos:
+    """Photos as image tokens, and the categories whose words these are drawn to."""
+
+    tokens: Tensor  # [b, L, H]
+    categories: Tensor  # [b]
+    targets: Tensor  # [b, C] rows sum to 1
+    mixed: bool  # each is made of two photos
+
+
 def parts_of(batch: Batch, chunk: int) -> list[Part]:
     """Cut a batch into chunks: texts, then photos (the last chunk reaches every trained parameter)."""
 
@@ -89,6 +99,10 @@ class StageModel(nn.Module):
         words = [words_of(category.name, recipe.words == "name") for category in data.categories]
         self.words = mllm.word_embeddings(mllm.word_ids(words))  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
+        if recipe.encoder_answers:
+            if data.encoder is None:
+                raise UserError("The vision encoder was fine-tuned on other categories: leave encoder_answers out.")
+            self.classifier = {name: tensor.to(mllm.device) for name, tensor in data.encoder.classifier.items()}
 
     def train(self, mode: bool = True) -> "StageModel":
         """Set training mode for everything except the frozen vision encoder."""
@@ -104,12 +118,12 @@ class StageModel(nn.Module):
         """
         if part is not None and gradients is not None:
             return self._share(batch, part, gradients)
-        tokens = self._image_tokens(batch)
+        photos = self._encode_photos(batch)
         if self.stage == "warmup":
-            return self._warm_up(batch, tokens)
-        losses = self._answers(batch, tokens) | self._anchored(batch, tokens)
+            return self._anchor(photos)
+        losses = self._answers(batch, photos.tokens) | self._anchored(photos)
         if batch.descriptions is not None:
-            objects = self.mllm.embed_photos(tokens[: len(batch.descriptions)])
+            objects = self.mllm.embed_photos(photos.tokens[: len(batch.descriptions)])
             losses |= self.alignment(batch, torch.cat([self.mllm.embed(batch.texts), objects]), self.temperature())
         return losses
 
@@ -119,77 +133,96 @@ class StageModel(nn.Module):
 
     # Photos -------------------------------------------------------------------------------------------------------
 
-    def _image_tokens(self, batch: Batch) -> Tensor:
-        """Return image tokens [b, L, H] from cached features or from pixels, with feature dropout."""
+    def _encode_photos(self, batch: Batch) -> EncodedPhotos:
+        """Return image tokens from cached features or from pixels, with feature dropout, and their targets.
+
+        Some warm-up steps train on photos mixed from the patches of two, which keeps the connector from memorising the
+        photos. The targets of a mixed photo are those of both, in proportion.
+        """
         if batch.is_photos:
             vision = self._augmented(batch.states)
+            if self.stage == "warmup" and torch.rand(()).item() < self.recipe.mixed_share:
+                states, others, share = mix_patches(vision.states)
+                vision = VisionFeatures(states, vision.mask)
+                batch = replace(batch, second=batch.categories[others], share=share)
         elif batch.is_pixels:
             vision = self.mllm.encode_vision(batch.states, batch.mask)
         else:
             vision = VisionFeatures(batch.states, batch.mask)
+        targets = self._targets(batch, vision)
+        if batch.is_photos:
+            noise = torch.rand(vision.mask.shape, device=vision.states.device)
+            states = kept_patches(vision.states, noise, self.recipe.patch_dropout)
+            vision = VisionFeatures(states, vision.mask[:, : states.shape[1]])
         states = F.dropout(vision.states, self.recipe.feature_dropout, self.training)
-        return self.mllm.image_tokens(VisionFeatures(states, vision.mask))
+        tokens = self.mllm.image_tokens(VisionFeatures(states, vision.mask))
+        return EncodedPhotos(tokens, batch.categories, targets, batch.second is not None)
 
     def _augmented(self, photos: Tensor) -> VisionFeatures:
-        """Return the features of random patches of an augmented view of each photo."""
+        """Return the features of an augmented view of each photo."""
         views = Augmentation(self.recipe.least_area)(photos, self.mllm.processor.image_processor.size["height"])
         inputs = encoder_input(self.mllm, views)
         states = self.mllm.encode_vision(inputs, torch.ones(len(inputs), 1, dtype=torch.bool)).states
-        noise = torch.rand(states.shape[:2], device=states.device)
-        states = kept_patches(states, noise, self.recipe.patch_dropout)
         return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
-    def _word_similarity(self, image_tokens: Tensor) -> Tensor:
-        """Return the logits [b, C] of image tokens [b, L, H] over the categories' words."""
-        return word_similarity(image_tokens, self.words, self.centre) / self.recipe.temperature
+    def _targets(self, batch: Batch, vision: VisionFeatures) -> Tensor:
+        """Return shares of the categories [b, C] as targets: labels, smoothed, and the fine-tuned encoder's answers."""
+        count, answered = len(self.data.categories), self.recipe.encoder_answers
+        targets = F.one_hot(batch.categories, count).float()
+        if batch.second is not None and batch.share is not None:
+            share = batch.share[:, None]
+            targets = share * targets + (1 - share) * F.one_hot(batch.second, count).float()
+        targets = (1 - LABEL_SMOOTHING) * targets + LABEL_SMOOTHING / count
+        if answered:
+            features = vision.states.float().mean(dim=1)
+            answers = F.linear(features, self.classifier["weight"], self.classifier["bias"]).float().softmax(dim=-1)
+            targets = (1 - answered) * targets + answered * answers
+        return targets
 
-    def _warm_up(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
-        """Return the losses of the connector alone, without the text model.
+    def _anchor(self, photos: EncodedPhotos) -> dict[str, Tensor]:
+        """Return losses that pull image tokens to their category's word embeddings and away from those of others.
 
-        A photo mixed from the patches of two has both categories as its target, in proportion, which keeps the
-        connector from memorising the photos.
+        They train the connector alone, without the text model. A mixed photo is near the words of neither category.
         """
-        if batch.second is None or batch.share is None:
-            return self._anchor(tokens, batch.categories)
-        similarity = self._word_similarity(tokens)
-        first, second = (
-            F.cross_entropy(similarity, truth, label_smoothing=LABEL_SMOOTHING, reduction="none")
-            for truth in (batch.categories, batch.second)
-        )
-        return {"mixed_naming": (batch.share * first + (1 - batch.share) * second).mean()}
-
-    def _anchor(self, tokens: Tensor, categories: Tensor) -> dict[str, Tensor]:
-        """Return losses that pull image tokens to their category's word embeddings and away from those of others."""
-        naming = F.cross_entropy(self._word_similarity(tokens), categories, label_smoothing=LABEL_SMOOTHING)
-        distance = (tokens.float() - self.words[categories]).pow(2).sum(-1).mean()
+        similarity = word_similarity(photos.tokens, self.words, self.centre) / self.recipe.temperature  # [b, C]
+        naming = F.cross_entropy(similarity, photos.targets)
+        if photos.mixed:
+            return {"mixed_naming": naming}
+        distance = (photos.tokens.float() - self.words[photos.categories]).pow(2).sum(-1).mean()
         return {"naming": naming, "distance": distance / self.words.pow(2).sum(-1).mean()}
 
-    def _anchored(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
+    def _anchored(self, photos: EncodedPhotos) -> dict[str, Tensor]:
         """Return the warm-up's losses in stage I or II, against forgetting in the connector, if the recipe has them."""
         weight = float(self.recipe.anchor) if self.stage == "align" else self.recipe.instruct_anchor
         if not weight:
             return {}
-        return {name: weight * loss for name, loss in self._anchor(tokens, batch.categories).items()}
+        return {name: weight * loss for name, loss in self._anchor(photos).items()}
 
     # Answers ------------------------------------------------------------------------------------------------------
 
     def _answers(self, batch: Batch, tokens: Tensor) -> dict[str, Tensor]:
         """Return L_gen by kind of question: the mean over the tokens of all answers of the step."""
-        losses = {}
-        for kind in dict.fromkeys(question.kind for question in batch.questions):
-            questions = [q for q in batch.questions if q.kind == kind]
-            mean = generation_loss(
+        if not batch.questions:
+            return {}
+        letter = self.recipe.closed_letter_weight
+
+        def losses(questions: list[Question]) -> Tensor:
+            return generation_losses(
                 self.mllm,
                 [q.prompt for q in questions],
                 [q.answer for q in questions],
                 tokens[[q.photo for q in questions]],
-                self.recipe.closed_letter_weight if kind == "closed" else 1.0,
+                [letter if q.kind == "closed" else 1.0 for q in questions],
             )
+
+        sums = by_length(batch.questions, losses, growth=self.mllm.max_growth)
+        means = {}
+        for kind in dict.fromkeys(question.kind for question in batch.questions):
+            rows = [row for row, question in enumerate(batch.questions) if question.kind == kind]
             weight = self.recipe.generation_weight if self.stage == "align" else 1.0
-            if kind == "open":
-                weight = self.recipe.open_weight
-            losses[kind] = weight * mean * sum(len(q.answer) for q in questions) / batch.answer_tokens[kind]
-        return losses
+            weight = self.recipe.open_weight if kind == "open" else weight
+            means[kind] = weight * sums[rows].sum() / batch.answer_tokens[kind]
+        return means
 
     # Alignment ----------------------------------------------------------------------------------------------------
 
@@ -237,23 +270,24 @@ class StageModel(nn.Module):
             category_category: 0.0 if alone else recipe.category_category_weight,
             object_category: 1.0 if alone else recipe.object_category_weight,
         }
-        return {loss.__name__: w * loss(triples, temperature) / 2 for loss, w in weighted.items() if w}
+        kept = recipe.aligned_weight if self.stage == "instruct" else 1.0
+        return {loss.__name__: kept * w * loss(triples, temperature) / 2 for loss, w in weighted.items() if w}
 
     def encode(self, batch: Batch, part: Part) -> Tensor:
         """Return the embeddings [n, H] of a part's texts or photos."""
         if part.kind == "texts":
             return self.mllm.embed(batch.texts[part.rows])
-        return self.mllm.embed_photos(self._image_tokens(batch.photo_part(part.rows)))
+        return self.mllm.embed_photos(self._encode_photos(batch.photo_part(part.rows)).tokens)
 
     def _share(self, batch: Batch, part: Part, gradients: Tensor) -> dict[str, Tensor]:
         if part.kind == "texts":
             return {"alignment": (self.mllm.embed(batch.texts[part.rows]) * gradients).sum()}
-        photos = batch.photo_part(part.rows)
-        tokens = self._image_tokens(photos)
-        share = len(photos.photos) / len(batch.photos)
-        direct = {name: share * loss for name, loss in self._anchored(photos, tokens).items()}
+        own = batch.photo_part(part.rows)
+        photos = self._encode_photos(own)
+        share = len(own.photos) / len(batch.photos)
+        direct = {name: share * loss for name, loss in self._anchored(photos).items()}
         return {
-            "alignment": (self.mllm.embed_photos(tokens) * gradients).sum(),
+            "alignment": (self.mllm.embed_photos(photos.tokens) * gradients).sum(),
             **direct,
-            **self._answers(photos, tokens),
+            **self._answers(own, photos.tokens),
         }

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from core.embeddings import worker_process as child
+from core import worker_process as child
 from core.embeddings.projection import (
     METHODS,
     WORKER,
@@ -19,10 +19,10 @@ from core.embeddings.projection import (
     project,
 )
 from core.embeddings.projection_worker import compute
-from core.embeddings.worker_process import run_worker
 from core.errors import UserError
 from core.progress import Progress, run
 from core.storage.cache import CACHE_VARIABLE
+from core.worker_process import run_worker
 
 PER_BLOB = 30
 

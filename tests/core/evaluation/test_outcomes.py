@@ -60,6 +60,7 @@ def test_each_photo_is_encoded_once_and_answers_are_batched():
 
 def test_what_is_measured_of_a_photo():
     right, wrong = run(measure(Scripted(), photos(0, 2), SPACE, lambda encoding: f"saw {encoding.first}"))
+    assert (right.first, wrong.first) == (LABELS[0], LABELS[2])
     assert (right.rank, right.closed, right.open, right.options) == (0, Correct(True, True, True), True, 3)
     assert (wrong.rank, wrong.closed, wrong.open) == (2, Correct(app=False, ranking=False, letter=True), False)
     assert right.confidence == pytest.approx(wrong.confidence)

@@ -14,6 +14,7 @@ from core.models.checkpoint import TrainingRecord, open_checkpoint, read_manifes
 from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 from core.models.embedded import load_mllm
 from core.models.vision_encoder import Encoder, save_encoder, use_encoder
+from core.recognition.label_space import LabelSpaceBuilder
 from core.storage.cache import sha256_of
 from train.objectives.stage_model import initialise_connector
 
@@ -59,6 +60,18 @@ def test_a_checkpoint_keeps_whether_photos_are_embedded_with_bos(trained, folder
     monkeypatch.setattr(trained, "object_bos", False)
     save_checkpoint(folder, trained, labels, calibration, TrainingRecord())
     assert not open_checkpoint(folder)[0].object_bos
+
+
+def test_names_are_compared_by_the_words_that_training_drew_photos_to(trained, folder):
+    words = {}
+    for kept in ("attributes", "name"):
+        _, labels, calibration = open_checkpoint(folder)
+        save_checkpoint(folder, trained, labels, calibration, TrainingRecord(training={"words": kept}))
+        mllm, labels, _ = open_checkpoint(folder, dtype=torch.float32)
+        words[kept] = LabelSpaceBuilder(mllm, labels).build(["Cedar Waxwing", "Laysan Albatross"]).words
+    alone = mllm.word_embeddings(mllm.word_ids(["Cedar Waxwing", "Laysan Albatross"]))
+    assert torch.equal(words["name"], alone)
+    assert not torch.equal(words["attributes"], alone)
 
 
 def test_a_missing_checkpoint_is_a_message(tmp_path):

@@ -95,7 +95,7 @@ def test_models_that_see_no_photos_are_refused(folder):
 
 def test_models_of_open_clip_are_told_how_to_be_used(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{}")
-    assert "convert it to a CLIPModel" in refused(tmp_path)
+    assert f"run `python -m core convert {tmp_path} FOLDER`" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.models.base_models import open_base
 from core.models.efficientnet import TinyIdefics2ForConditionalGeneration
 from core.models.embedded import load_mllm
-from core.models.scoring import answer_log_likelihoods, generation_loss, word_similarity
+from core.models.scoring import answer_log_likelihoods, generation_loss, generation_losses, word_similarity
 
 TEXTS = ["Cedar Waxwing", "a", "A small plump bird with a sleek crest, a black mask and a yellow tip to its tail."]
 
@@ -128,10 +128,9 @@ def test_generation_loss_counts_the_answers_alone(mllm, image_tokens):
 def test_the_first_token_of_an_answer_may_count_more(mllm, image_tokens):
     prompt, answers = mllm.question_ids("Which is it?"), [mllm.answer_ids("B. Rook"), mllm.answer_ids("A. Carrion Crow")]
     given = [prompt, prompt], answers, image_tokens
-    first = generation_loss(mllm, [prompt, prompt], [answer[:1] for answer in answers], image_tokens)
-    count = sum(map(len, answers))
-    expected = generation_loss(mllm, *given) + 3 * 2 * first / count  # three times more for two of all tokens
-    torch.testing.assert_close(generation_loss(mllm, *given, first_weight=4.0), expected, atol=1e-4, rtol=1e-5)
+    first = generation_losses(mllm, [prompt, prompt], [answer[:1] for answer in answers], image_tokens)
+    expected = generation_losses(mllm, *given) + torch.tensor([3.0, 0.0]) * first
+    torch.testing.assert_close(generation_losses(mllm, *given, [4.0, 1.0]), expected, atol=1e-4, rtol=1e-5)
     assert [mllm.tokenizer.decode(answer[:1]) for answer in answers] == ["B", "A"]
 
 

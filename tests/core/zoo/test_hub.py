@@ -65,16 +65,13 @@ def test_the_zoo_tells_what_each_needs(entry):
     assert str(entry.hub.licence) == "Apache-2.0"
     for name in (NAME, "finedefics-8b"):
         assert zoo()[name].hub.needs == "18.8 GB (bf16) or 8.4 GB (4-bit)"
-    assert entry.hub.command == (
-        "HF_HUB_OFFLINE=0 .venv/bin/hf download HuggingFaceM4/idefics2-8b "
-        "--revision 2c42686c57fe21cf0348c9ce1077d094b72e7698"
-    )
+    assert entry.hub.command == ".venv/bin/python -m core download HuggingFaceM4/idefics2-8b"
 
 
 @pytest.mark.parametrize(
     ("free", "gpu", "state"),
     [
-        (24, True, "It needs a download of 33.6 GB: run `HF_HUB_OFFLINE=0 .venv/bin/hf download"),
+        (24, True, "It needs a download of 33.6 GB: run `.venv/bin/python -m core download Hug"),
         (4, True, "There is not enough memory: 4.0 GB of the GPU's are free"),
         (12, True, "run `.venv/bin/pip install bitsandbytes`"),
         (12, False, "There is no GPU, and not enough memory without one: 12.0 GB"),
@@ -94,6 +91,26 @@ def test_a_model_that_is_here_whole_is_ready(entry, memory, downloaded):
     assert "needs a download" in availability(entry)  # the second file is not here yet
     with pytest.raises(UserError, match="is not here"):
         load(NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "config"),
+    [
+        ("mobilevlm-v2-7b", "pytorch_model.bin", "config.json"),
+        ("bioclip-2", "open_clip_model.safetensors", "open_clip_config.json"),
+    ],
+)
+def test_weights_in_another_form_have_to_be_converted(name, weights, config, memory, cache):
+    other = find_entry(name)
+    folder = cache / f"models--{other.hub.repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    for path in (folder / "refs/main", snapshot / weights, snapshot / config):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0" * 40)
+    assert availability(other) == (
+        f"It needs a conversion: run `.venv/bin/python -m core convert {other.hub.repository} FOLDER`, and name that "
+        "folder as the model."
+    )
 
 
 def test_four_bits_are_taken_where_bf16_does_not_fit(entry, memory, monkeypatch):

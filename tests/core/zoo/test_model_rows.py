@@ -79,11 +79,13 @@ def test_what_was_not_read_is_said_to_be_not_verified():
         {"revision": NOT_VERIFIED, "download_gb": NOT_VERIFIED, "memory_gb": NOT_VERIFIED, "exclude": ["*.bin"]}
     )
     hub = ModelRow.model_validate(unknown).hub
-    assert hub.command == "HF_HUB_OFFLINE=0 .venv/bin/hf download owner/name --exclude '*.bin'"
+    assert hub.command == ".venv/bin/python -m core download owner/name"
     assert (hub.download, hub.memory, hub.needs) == ("a size not verified", {}, NOT_VERIFIED)
     assert str(hub.licence) == "MIT (not verified)"
+    assert hub.terms_page == "https://huggingface.co/owner/name"
     read = ModelRow.model_validate(row({"licence": {"name": "MIT", "url": "https://a.page"}})).hub
     assert (str(read.licence), read.download, read.needs) == ("MIT", "3.0 GB", "5.5 GB (bf16)")
+    assert read.terms == "MIT (https://a.page)"
 
 
 def test_every_model_of_the_published_table_has_one_row():

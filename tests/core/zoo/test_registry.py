@@ -98,7 +98,7 @@ def test_a_model_that_is_only_asked_is_offered_by_the_tabs_once_it_is_here(cache
     ("name", "file", "state"),
     [
         ("mobilevlm-v2-7b", "pytorch_model.bin", "core convert mtgv/MobileVLM_V2-7B FOLDER`, and use that folder as"),
-        ("bioclip-2", "open_clip_model.safetensors", "in the format of open_clip, which is not read"),
+        ("bioclip-2", "open_clip_model.safetensors", "core convert imageomics/bioclip-2 FOLDER`, and use"),
     ],
 )
 def test_weights_in_another_format_are_told_to_be_converted(cache, monkeypatch, name, file, state):

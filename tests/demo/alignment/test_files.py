@@ -10,8 +10,9 @@ from PIL import Image
 
 from core.embeddings.embedding_set import EmbeddingSet
 from demo.alignment import export
-from demo.alignment.photos import Folder, find_photo, thumbnails
+from demo.alignment.photos import find_photo, thumbnails
 from demo.alignment.view_model import MapView
+from demo.components.photo_folder import Folder
 
 
 def test_a_photo_that_differs_or_lies_elsewhere_is_not_shown(tmp_path, encode):

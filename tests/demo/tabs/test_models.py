@@ -69,8 +69,8 @@ def test_a_model_that_cannot_be_loaded_says_so(models):
 def test_the_table_says_of_every_model_whether_it_can_run_and_how_to_get_it(models, monkeypatch):
     monkeypatch.setattr(models_tab, "availability", lambda entry: f"state of {entry.name}")
     models._loaded["idefics2-tiny"] = object()
-    with gr.Blocks():
-        tab = models_tab.ModelsTab(models, gr.Tab())
+    with gr.Blocks() as page:
+        tab = models_tab.ModelsTab(models, gr.Tab(), page)
     rows = {row[0]: dict(zip(HEADERS, row, strict=True)) for row in tab.rows()}
     assert list(rows) == list(zoo())
     assert rows["finedefics-tiny"]["state"] == "state of finedefics-tiny"
@@ -81,4 +81,4 @@ def test_the_table_says_of_every_model_whether_it_can_run_and_how_to_get_it(mode
     assert rows["phi-3-vision"]["how to get it"].startswith("pip install vllm==0.23.0 && vllm serve microsoft/")
     assert rows["llava-1.5-7b"]["route"] == "asked questions, in every tab"
     assert [name for _, name in tab.name.choices] == [name for name, entry in zoo().items() if entry.on_pages]
-    assert rows["idefics2-8b"]["how to get it"].startswith("HF_HUB_OFFLINE=0 .venv/bin/hf download HuggingFaceM4/")
+    assert rows["idefics2-8b"]["how to get it"].startswith(".venv/bin/python -m core download HuggingFaceM4/")

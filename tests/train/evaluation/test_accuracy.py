@@ -11,6 +11,7 @@ from train.loop.calibration import fit_weights
 def outcome(rank=0, confidence=0.9):
     return Outcome(
         "Cedar Waxwing",
+        "Cedar Waxwing" if rank == 0 else "another",
         rank,
         confidence,
         known=True,

@@ -9,13 +9,13 @@ from chat_server import chunk
 from PIL import Image
 
 from core.errors import UserError
+from core.evaluation.foci_results import read_results, results_text
 from core.models.endpoint_questions import EndpointQuestions
 from core.models.openai_endpoint import EndpointError, EndpointSettings, ReplyError
 from core.progress import run
 from train.cli import main
 from train.data.foci import find_photos, read_foci
 from train.evaluation.foci import AnswerFile, Asking, ask_all, measure_foci, tasks_of
-from train.evaluation.foci_results import read_results, results_text
 
 OPTIONS = ["rose", "sunflower", "lotus", "azalea"]
 ASKING = Asking("scripted", "v1", 0, 10)

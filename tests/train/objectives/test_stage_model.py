@@ -1,9 +1,13 @@
 """The losses of the stages: what they reach, and that they fall."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_training import batch_of, encoder_recipe, plain_recipe, total
 
+from core.errors import UserError
+from core.models.vision_encoder import Encoder
 from train.loop.trainable import set_trainable
 from train.objectives.stage_model import StageModel, initialise_connector, parts_of
 
@@ -98,7 +102,7 @@ def test_the_memory_holds_the_descriptions_that_the_last_batch_encoded(fresh, da
 
 
 def test_fresh_views_reach_the_connector_with_some_of_their_patches(reduced_tiny, decoded, monkeypatch):
-    mllm, recipe = reduced_tiny(), encoder_recipe().changed(patch_dropout=0.5)
+    mllm, recipe = reduced_tiny(), encoder_recipe().changed(patch_dropout=0.5, mixed_share=0.0)
     initialise_connector(mllm, seed=0)
     model, seen, connect = StageModel("warmup", mllm, decoded, recipe), [], mllm.image_tokens
     monkeypatch.setattr(mllm, "image_tokens", lambda vision: seen.append(vision.states) or connect(vision))
@@ -110,6 +114,29 @@ def test_fresh_views_reach_the_connector_with_some_of_their_patches(reduced_tiny
     assert [states.shape for states in seen] == [(6, 2, 1280)] * 3  # half of the 2 x 2 patches of 64 pixels
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
+
+
+def test_some_photos_of_the_warm_up_are_mixed_from_two(reduced_tiny, decoded):
+    mllm, recipe = reduced_tiny(), encoder_recipe().changed(mixed_share=1.0)
+    initialise_connector(mllm, seed=0)
+    model = StageModel("warmup", mllm, decoded, recipe)
+    assert set(model(batch_of("warmup", mllm, decoded, recipe))) == {"mixed_naming"}
+
+
+def test_the_fine_tuned_encoder_answers_in_place_of_labels(reduced_tiny, decoded):
+    mllm, recipe = reduced_tiny(), encoder_recipe().changed(mixed_share=0.0, encoder_answers=1.0)
+    initialise_connector(mllm, seed=0)
+    with pytest.raises(UserError, match="fine-tuned on other categories: leave encoder_answers out"):
+        StageModel("warmup", mllm, decoded, recipe)
+    count = len(decoded.categories)
+    classifier = {"weight": torch.zeros(count, 1280), "bias": torch.zeros(count).index_fill(0, torch.tensor(1), 9.0)}
+    answering = replace(decoded, encoder=Encoder({}, classifier, torch.zeros(count, 1280), {}))
+    model, batch = StageModel("warmup", mllm, answering, recipe), batch_of("warmup", mllm, answering, recipe)
+    targets = model._encode_photos(batch).targets
+    assert torch.allclose(targets.sum(dim=1), torch.ones(len(targets)), atol=1e-5)
+    assert set(targets.argmax(dim=1).tolist()) == {1}
+    labels = StageModel("warmup", mllm, decoded, recipe.changed(encoder_answers=0.0))._encode_photos(batch).targets
+    assert labels.argmax(dim=1).equal(batch.categories)
 
 
 def test_weights_of_stage_ii_are_those_of_the_recipe(fresh, data, recipe):
@@ -140,7 +167,7 @@ def test_some_photos_of_stage_ii_keep_the_losses_of_stage_i(fresh, data, recipe)
     assert set(losses) == {"open", "closed", "description"} | expected
     assert total(losses).isfinite()
     with torch.no_grad():
-        tokens = model._image_tokens(batch)[:3]
+        tokens = model._encode_photos(batch).tokens[:3]
         alone = torch.cat([mllm.embed(batch.texts), mllm.embed_photos(tokens)])
         for name, value in model.eval().alignment(batch, alone, model.temperature()).items():
             assert value.isfinite(), name

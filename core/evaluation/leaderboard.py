@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, fields, replace
 from math import sqrt
 from statistics import mean
 
+from core.evaluation.foci_results import COLUMNS, GENERATED, FociResult
 from core.storage.files import inert
 from core.taxonomy.data_sets import ASSETS
 from core.taxonomy.names import normalise
-from train.evaluation.foci_results import COLUMNS, GENERATED, FociResult
 
 PUBLISHED = ASSETS / "published_results.csv"
 SETS = ("dog-120", "bird-200", "aircraft-102", "flower-102", "pet-37", "car-196")
-MEAN = "mean"
+MEAN, MEASURED = "mean", "measured here"
 ABOUT = (
     "Per cent of FOCI's questions with four options that are answered correctly, ± standard error. Published numbers "
     "are of the whole official test sets; numbers in [ ] refer to the runs below."
@@ -33,7 +33,7 @@ class Cell:
 
     model: str
     size: str
-    source: str  # "measured here", or where it is published
+    source: str  # `MEASURED`, or where it is published
     column: str  # how an option is chosen
     data_set: str
     accuracy: float  # per cent
@@ -53,6 +53,14 @@ class Cell:
         """Return True if fewer questions were asked than the official test set has."""
         return self.n is not None and self.official is not None and self.n < self.official
 
+    @property
+    def text(self) -> str:
+        """Return the number with its standard error, and of how many questions where they are not all."""
+        if self.standard_error is None:
+            return f"{self.accuracy:.2f}"
+        number = f"{self.accuracy:.2f} ± {self.standard_error:.2f}"
+        return f"{number} ({self.n} of {self.official})" if self.partial else number
+
 
 @dataclass
 class Line:
@@ -65,6 +73,11 @@ class Line:
     seed: int | None
     weights: str
     cells: dict[str, Cell] = field(default_factory=dict)  # by data set, and `MEAN`
+
+    @property
+    def origin(self) -> str:
+        """Return where the numbers come from, with the seed of measured ones."""
+        return self.source if self.seed is None else f"{self.source}, seed {self.seed}"
 
 
 def leaderboard(results: Sequence[FociResult]) -> list[Line]:
@@ -82,6 +95,12 @@ def leaderboard(results: Sequence[FociResult]) -> list[Line]:
     return lines + measured
 
 
+def columns_of(lines: Sequence[Line]) -> list[str]:
+    """Return the columns of numbers: the six data sets, any others that were asked about, and the mean."""
+    known = {name for line in lines for name in line.cells} - {MEAN, *SETS}
+    return [*SETS, *sorted(known), MEAN]
+
+
 def _published() -> Iterator[Cell]:
     with PUBLISHED.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
@@ -97,7 +116,7 @@ def _cells(result: FociResult) -> Iterator[Cell]:
         yield Cell(
             result.model,
             "",
-            "measured here",
+            MEASURED,
             COLUMNS[column],
             result.data_set,
             100 * result.accuracy(column),
@@ -179,13 +198,11 @@ FORMATS: dict[str, Callable[[Sequence[Line]], str]] = {
 
 def _table(lines: Sequence[Line]) -> tuple[list[list[str]], list[str]]:
     """Return header and rows of the table, and one sentence for each run that its cells refer to."""
-    known = {name for line in lines for name in line.cells} - {MEAN, *SETS}
-    columns = [*SETS, *sorted(known), MEAN]
+    columns = columns_of(lines)
     runs: dict[tuple, str] = {}
     rows = [["model", "size", "option chosen by", "source", *columns]]
     for line in lines:
-        source = line.source if line.seed is None else f"{line.source}, seed {line.seed}"
-        rows.append([line.model, line.size, line.column, source])
+        rows.append([line.model, line.size, line.column, line.origin])
         rows[-1] += [_shown(line.cells.get(name), runs) for name in columns]
     return rows, [f"[{number}] {run}" for number, run in enumerate(runs.values(), start=1)]
 
@@ -193,16 +210,11 @@ def _table(lines: Sequence[Line]) -> tuple[list[list[str]], list[str]]:
 def _shown(cell: Cell | None, runs: dict[tuple, str]) -> str:
     if cell is None:
         return ""
-    if cell.standard_error is None:
-        return f"{cell.accuracy:.2f}"
-    text = f"{cell.accuracy:.2f} ± {cell.standard_error:.2f}"
-    if cell.partial:
-        text += f" ({cell.n} of {cell.official})"
     if not cell.command:
-        return text
+        return cell.text
     key = (cell.model, cell.data_set, cell.seed, cell.weights)
     runs.setdefault(key, _run(cell))
-    return f"{text} [{list(runs).index(key) + 1}]"
+    return f"{cell.text} [{list(runs).index(key) + 1}]"
 
 
 def _run(cell: Cell) -> str:

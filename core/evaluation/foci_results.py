@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
 from core.storage.files import write_atomically
@@ -21,7 +21,13 @@ COLUMNS = {  # how an option is chosen, by the key in the files of results
     RANKING: "ranking",
 }
 SOURCES = {GENERATED: "reply", FOCI_RULE: "reply", LOGPROB: "letter_scores", RANKING: "ranking"}  # of a line
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+CHOSEN: dict[str, Callable[[Row], str | None]] = {  # the letter of the option that a line chooses, by column
+    GENERATED: lambda row: row["letter"],
+    FOCI_RULE: lambda row: row["foci_letter"],
+    LOGPROB: lambda row: _best(row["letter_scores"]),
+    RANKING: lambda row: _best(row["ranking"]),
+}
 
 
 class FociResult(BaseModel):
@@ -35,7 +41,7 @@ class FociResult(BaseModel):
     questions_sha256: str
     seed: int
     reply_tokens: int
-    n: int  # questions that were asked: those whose photo was there
+    n: int = Field(gt=0)  # questions that were asked: those whose photo was there
     official: int  # questions about the official test set
     failures: int  # replies in which no letter is read; they count as wrong
     correct: dict[str, int]  # by column; without those that the model has no scores for
@@ -43,6 +49,13 @@ class FociResult(BaseModel):
     seconds: float  # per question
     date: str
     command: str
+
+    @model_validator(mode="after")
+    def _can_be_counted(self) -> Self:
+        if not set(self.correct) <= set(COLUMNS) or not all(0 <= right <= self.n for right in self.correct.values()):
+            raise ValueError(f"correct: {self.correct}")
+        "".join((self.model, self.weights, self.data_set, self.date, self.command)).encode()  # fails on half a character
+        return self
 
     def accuracy(self, column: str) -> float:
         """Return the share of right answers."""
@@ -56,22 +69,16 @@ class FociResult(BaseModel):
 
 def count_correct(rows: Sequence[Row]) -> dict[str, int]:
     """Return the number of right answers by column; a column that some row has no scores for is left out."""
-    chosen: dict[str, Callable[[Row], str | None]] = {
-        GENERATED: lambda row: row["letter"],
-        FOCI_RULE: lambda row: row["foci_letter"],
-        LOGPROB: lambda row: _best(row["letter_scores"]),
-        RANKING: lambda row: _best(row["ranking"]),
-    }
     missing = {column for column, source in SOURCES.items() if any(row[source] is None for row in rows)}
     return {
         column: sum(letter_of(row) == row["truth"] for row in rows)
-        for column, letter_of in chosen.items()
+        for column, letter_of in CHOSEN.items()
         if column not in missing
     }
 
 
-def _best(scores: list[float]) -> str:
-    return LETTERS[max(range(len(scores)), key=scores.__getitem__)]
+def _best(scores: list[float] | None) -> str | None:
+    return None if scores is None else LETTERS[max(range(len(scores)), key=scores.__getitem__)]
 
 
 def result_file(folder: Path, model: str, data_set: str, seed: int, suffix: str) -> Path:
@@ -84,18 +91,28 @@ def save_result(path: Path, result: FociResult) -> None:
     write_atomically(path, result.model_dump_json(indent=1).encode())
 
 
-def read_results(folder: Path) -> list[FociResult]:
-    """Return the results in a folder and its sub-folders, by model, data set and seed.
+def result_files(folder: Path) -> dict[Path, FociResult]:
+    """Return the files of results in a folder and its sub-folders, by model, data set and seed.
 
     Raises `UserError` for a file that holds no such results.
     """
-    results = []
+    results = {}
     for path in sorted(folder.rglob("*.json")):
         try:
-            results.append(FociResult(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError, ValidationError):
+            results[path] = FociResult(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError, ValidationError):
             raise UserError(f"{path} holds no results of `train evaluate --foci`: move it out of {folder}.") from None
-    return sorted(results, key=lambda result: (result.model, result.data_set, result.seed))
+    return dict(sorted(results.items(), key=lambda item: (item[1].model, item[1].data_set, item[1].seed)))
+
+
+def answers_file(path: Path) -> Path:
+    """Return the file with the answers that a file of results counts."""
+    return path.with_suffix(".jsonl")
+
+
+def read_results(folder: Path) -> list[FociResult]:
+    """Return the results in a folder as `result_files` does, without the names of the files."""
+    return list(result_files(folder).values())
 
 
 def results_text(result: FociResult) -> str:

@@ -11,7 +11,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,12 +21,12 @@ import numpy as np
 from core.errors import UserError
 from core.progress import Progress
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 HEARTBEAT_SECONDS = 0.5  # after which the last progress is repeated, so that a caller can stop in between
 THREADS = 2  # of the child, on every machine: sums in another order would give other coordinates
 
-
 Message = tuple[dict, list[np.ndarray]]  # JSON values, and float32 arrays
+Report = Callable[[float, str], None]  # of progress: fraction, message
 
 
 def send(stream: IO[bytes], values: dict, arrays: Sequence[np.ndarray] = ()) -> None:
@@ -52,10 +53,13 @@ def receive(stream: IO[bytes]) -> Message:
     return values, arrays
 
 
-def run_worker(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Generator[Progress, None, Message]:
+def run_worker(
+    module: str, task: dict, arrays: Sequence[np.ndarray] = (), environment: Mapping[str, str] | None = None
+) -> Generator[Progress, None, Message]:
     """Run `python -m module` on a task and return its answer, with progress at least every half second.
 
-    Closing the generator kills the child. Raises `UserError` with the child's sentence, or if it ends without answer.
+    `environment` is what the child's variables have beside, or in place of, those of this process. Closing the generator
+    kills the child. Raises `UserError` with the child's sentence, or if it ends without answer.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS))
     child = subprocess.Popen(  # noqa: S603 - our own module
@@ -63,13 +67,46 @@ def run_worker(module: str, task: dict, arrays: Sequence[np.ndarray]) -> Generat
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive"},
+        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive", **(environment or {})},
     )
     try:
         return (yield from _conversation(child, task, arrays))
     finally:
         child.kill()
         child.wait()
+
+
+def serve(work: Callable[[dict, list[np.ndarray], Report], Message], failure: str) -> int:
+    """Read one task from standard input, write the answer of `work` to standard output, and return the exit status.
+
+    What a module that `run_worker` runs does: it ends with its parent. A `UserError` is answered with its sentence, any
+    other error with `failure` and the reason.
+    """
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    task, arrays = receive(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def report(fraction: float, message: str) -> None:
+        send(answers, {"fraction": fraction, "message": message})
+
+    try:
+        values, results = work(task, arrays, report)
+    except UserError as error:
+        send(answers, {"error": str(error)})
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        send(answers, {"error": f"{failure} ({reason})."})
+        return 1
+    send(answers, values, results)
+    return 0
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # nothing follows the task: this returns when the parent is gone
+    os._exit(1)
 
 
 def _conversation(

@@ -2,17 +2,9 @@ import csv
 import io
 
 import pytest
+from measured_results import result
 
-from train.cli import main
-from train.evaluation.foci_results import FociResult, save_result
-from train.evaluation.leaderboard import FORMATS, SETS, as_csv, as_latex, as_markdown, as_text, leaderboard
-
-
-def result(data_set="dog-120", n=8580, official=8580, model="idefics2-8b", **changes):
-    correct = {"generated_letter": n // 2, "generated_letter_foci_rule": n // 4, "letter_logprob": n, "ranking": 0}
-    facts = {"weights": "v1", "questions_sha256": "0", "seed": 0, "reply_tokens": 10, "failures": 3, "seen": None}
-    facts |= {"correct": correct, "seconds": 1.0, "date": "2026-01-02", "command": "python -m train evaluate --x a_b"}
-    return FociResult(model=model, data_set=data_set, n=n, official=official, **facts | changes)
+from core.evaluation.leaderboard import SETS, as_csv, as_latex, as_markdown, as_text, leaderboard
 
 
 def test_measured_lines_stand_beneath_the_published_one_of_their_model():
@@ -71,15 +63,3 @@ def test_markdown_and_latex_are_well_formed():
     assert r"$\pm$" in latex
     body = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")].splitlines()[1:]
     assert {line.count(" & ") for line in body} == {10}
-
-
-def test_the_command_prints_each_format(tmp_path, capsys):
-    save_result(tmp_path / "m" / "dog-120-seed0.json", result())
-    for name in FORMATS:
-        assert main(["leaderboard", "--results", str(tmp_path), "--format", name]) == 0
-        assert "idefics2-8b" in capsys.readouterr().out
-    assert main(["leaderboard", "--results", str(tmp_path / "none")]) == 0
-    assert "Nothing was measured" in capsys.readouterr().err
-    (tmp_path / "other.json").write_text("{}")
-    assert main(["leaderboard", "--results", str(tmp_path)]) == 1
-    assert "other.json holds no results" in capsys.readouterr().err
