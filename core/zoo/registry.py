@@ -30,10 +30,6 @@ CHECKPOINTS = ASSETS / "checkpoints"
 EMBEDDINGS = "embeddings.npz"  # in a checkpoint's folder, where it ships with some
 DEFAULT = "finedefics-tiny"
 OF_THE_HUB = "hf:"  # begins the name of a repository that is not in the table
-UNCONVERTED = (
-    "It is here in a format that is not read: write it anew with `.venv/bin/python -m core convert {} FOLDER`, and use "
-    "that folder as --model."
-)
 EMBEDDED_ROW = ModelRow(family="embedded")  # of a checkpoint that is not in the table
 
 
@@ -159,8 +155,6 @@ def availability(entry: ModelEntry) -> str:
         missing = [package for package in entry.row.needs if not _is_installed(package)]
         if state == "ready" and missing:
             return f"It needs packages: run `.venv/bin/pip install {' '.join(missing)}`."
-        if state == "ready" and entry.hub.weights != "model.safetensors":
-            return UNCONVERTED.format(entry.hub.repository)
         return state
     try:
         if read_manifest(entry.checkpoint).base == EMBEDDED:

@@ -97,15 +97,15 @@ def test_a_model_that_is_only_asked_is_offered_by_the_tabs_once_it_is_here(cache
 @pytest.mark.parametrize(
     ("name", "file", "state"),
     [
-        ("mobilevlm-v2-7b", "pytorch_model.bin", "core convert mtgv/MobileVLM_V2-7B FOLDER`, and use that folder as"),
-        ("bioclip-2", "open_clip_model.safetensors", "core convert imageomics/bioclip-2 FOLDER`, and use"),
+        ("mobilevlm-v2-7b", "pytorch_model.bin", "core convert mtgv/MobileVLM_V2-7B FOLDER`, and name that folder"),
+        ("bioclip-2", "open_clip_model.safetensors", "core convert imageomics/bioclip-2 FOLDER`, and name that folder"),
     ],
 )
 def test_weights_in_another_format_are_told_to_be_converted(cache, monkeypatch, name, file, state):
     monkeypatch.setattr(registry, "_is_installed", lambda package: True)
     put_in_cache(cache, name, find_entry(name).hub.config, file)
     assert state in availability(find_entry(name))
-    with pytest.raises(UserError, match=f"{name} cannot be loaded: It is here in"):
+    with pytest.raises(UserError, match=f"{name} cannot be loaded: It needs a conversion"):
         load(name)
 
 
