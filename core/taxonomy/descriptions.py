@@ -10,8 +10,10 @@ from functools import cache
 from itertools import chain
 
 from core.taxonomy.categories import Category, SuperCategory, find_category, in_super_category
+from core.taxonomy.names import normalise
 
 WORDINGS = 4
+_FUNCTION_WORD = re.compile(r"\b(?:an?|and|at|by|for|from|in|into|of|on|or|over|the|to|under|with|without)\b")
 
 
 @cache
@@ -38,6 +40,11 @@ def words_of(label: str, name_alone: bool = False) -> str:
     counts = _word_counts(category.super_category)
     name, values = (sorted(dict.fromkeys(words), key=counts.__getitem__) for words in _words(category))
     return " ".join([*name[:2], *values, *name[2:]])
+
+
+def content_words(value: str) -> frozenset[str]:
+    """Return the words of an attribute's value without articles, conjunctions and prepositions, in compared form."""
+    return frozenset(_FUNCTION_WORD.sub(" ", normalise(value)).split())
 
 
 def clause_start(attribute: str) -> str:

@@ -172,6 +172,7 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["errors", "--out", f"{__file__}/out"], "is not a folder"),
         (["evaluate", "--foci", "f.json", "--card"], "leave out --csv and --card"),
         (["evaluate", "--foci", "f.json", "--csv", "test.csv"], "leave out --csv and --card"),
+        (["evaluate", "--foci", "f.json", "--descriptions", "2"], "not for descriptions"),
     ],
 )
 def test_options_are_checked_before_a_photo_is_read(command, message, data, monkeypatch, capsys):
@@ -225,8 +226,12 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert all(0 <= value <= 2 for key, value in results["mean"].items() if key != "n")
     assert results["mean"]["top5"] == 1
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
-    assert main(["evaluate", "--data", str(data)]) == 0
-    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert main(["evaluate", "--data", str(data), "--descriptions", "2"]) == 0
+    ranking, clauses = capsys.readouterr().out.split("\n\n")
+    assert clauses.split()[:3] == ["clauses_photos", "clauses", "clauses_chance"]
+    assert clauses.splitlines()[1].split()[:4:2] == ["bird", "0.0"]
+    assert clauses.count("±") == 12
+    header, *rows = (line.split() for line in ranking.splitlines())
     assert header == list(results["mean"])
     assert rows[-1][0] == "mean"
 

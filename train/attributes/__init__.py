@@ -6,7 +6,7 @@ summarise   a language model turns a photo's values into a description that does
 table       the values of all photos, counted, become a knowledge table of `assets/attributes`
 
 An interrupted step resumes where it stopped. The answers come from an endpoint with OpenAI's protocol, a model of the
-zoo, or the knowledge tables.
+zoo, or the knowledge tables: all values of the category, or those that probes find in the photo (`probes`).
 """
 
 from train.attributes.command import add_arguments, run

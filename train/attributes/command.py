@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     discover.add_argument("--force", action="store_true", help="replace super_category.yaml")
 
     extract = steps.add_parser("extract", parents=[common, requests], help="read the attribute values off every photo")
-    extract.add_argument("--vlm-model", required=True, help="a model of the endpoint, zoo:NAME, or knowledge")
+    extract.add_argument("--vlm-model", required=True, help="a model of the endpoint, zoo:NAME, knowledge, or probes")
+    extract.add_argument(
+        "--encoder-file", type=Path, help="for probes: a fine-tuned vision encoder (default: the embedded model's own)"
+    )
     extract.add_argument("--data", required=True, help="labelled photos, as for `python -m train run`")
     extract.add_argument("--csv", default="train.csv", help="name of the CSV files that list the photos")
     extract.add_argument("--limit", type=at_least_one, help="largest number of photos per category")
@@ -115,7 +118,7 @@ def _run_step(folder: Path, options: argparse.Namespace) -> None:
         return
     group = find_group(folder, options.super_category)
     if options.step == "extract":
-        extract(folder, group, _photos(options), options.vlm_model, request)
+        extract(folder, group, _photos(options), options.vlm_model, request, options.encoder_file)
     else:
         summarise(folder, group, options.llm_model, request)
 

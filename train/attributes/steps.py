@@ -27,6 +27,7 @@ from train.attributes.photo_files import (
     read_lines,
     write_lines,
 )
+from train.attributes.probes import keep_supported, photo_features
 from train.attributes.prompts import (
     FEWEST_ATTRIBUTES,
     MOST_ATTRIBUTES,
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 ZOO = "zoo:"  # prefix of a model of the zoo, which runs in this process
 KNOWLEDGE = "knowledge"  # instead of a model: the values of the knowledge tables
+PROBES = "probes"  # instead of a model: those of them that probes find in the photo
 TEMPLATE = "template"  # instead of a model: the values in a fixed wording
 
 GROUP_FILE, VALUES_FILE, DESCRIPTIONS_FILE = "super_category.yaml", "values.jsonl", "descriptions.jsonl"
@@ -89,14 +91,28 @@ def discover(
         log.info("%s: %s", path, ", ".join(attributes))
 
 
-def extract(folder: Path, group: SuperCategory, records: list[Record], model: str, request: RequestSettings) -> None:
+def extract(
+    folder: Path,
+    group: SuperCategory,
+    records: list[Record],
+    model: str,
+    request: RequestSettings,
+    encoder_file: Path | None = None,
+) -> None:
     """Step 2: write every photo's attribute values to `values.jsonl`.
 
-    `model` is a model of the endpoint, `zoo:NAME`, or `knowledge` for the values of the knowledge tables.
+    `model` is a model of the endpoint, `zoo:NAME`, `knowledge` for the values of the knowledge tables, or `probes` for
+    those that each photo supports by the vision features of `encoder_file` (None: of the embedded model). Raises
+    `UserError` for an `encoder_file` that is not used.
     """
+    if encoder_file and model != PROBES:
+        raise UserError(f"--encoder-file is for --vlm-model {PROBES}: leave it out.")
     records = list({record.sha256: record for record in records}.values())
-    if model == KNOWLEDGE:
-        _write_without_model(folder / VALUES_FILE, [known_values(record, group) for record in records], request)
+    if model in (KNOWLEDGE, PROBES):
+        known = [known_values(record, group) for record in records]
+        if model == PROBES and not request.dry_run:
+            known = keep_supported(known, group, photo_features(records, encoder_file))
+        _write_without_model(folder / VALUES_FILE, known, request)
         return
     source, version, prompt = endpoint_answerer(model, request), model, extraction_prompt(group)
     if model.startswith(ZOO):

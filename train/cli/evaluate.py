@@ -27,6 +27,13 @@ def add_command(commands: "Commands") -> None:
     add_data(command, "test.csv")
     command.set_defaults(csv=None)  # None: not given
     command.add_argument("--seed", type=natural, default=0, help="of the shuffled options")
+    command.add_argument(
+        "--descriptions",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="compare what the model writes of so many photos per data set with the tables of attributes (default: 0)",
+    )
     command.add_argument("--foci", type=Path, metavar="FILE", help="ask its questions about the photos of --data")
     command.add_argument(
         "--results",
@@ -57,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
 
     if options.foci and (options.card or options.csv):
         raise UserError("--foci asks about photos, which no CSV lists and no card reports: leave out --csv and --card.")
+    if options.foci and options.descriptions:
+        raise UserError("--foci asks for letters, not for descriptions: leave out one of them.")
     if options.foci:
         _answer_foci(options)
         return
@@ -108,17 +117,33 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
         if options.card:
             raise UserError(f"{warning} A model card reports unseen ones.")
         print(warning, file=sys.stderr)
-    measured = evaluate(load_merged(options.model), records, csv, options.seed, among_all=len(unknown) < len(given))
+    among_all = len(unknown) < len(given)
+    measured = evaluate(load_merged(options.model), records, csv, options.seed, among_all, options.descriptions)
     results = {**measured, "seen": len(seen), "unknown_names": len(unknown)}
     if options.card:
         write_card(folder, results)
     if options.json:
         print(json.dumps(results))
         return
-    columns = list(results["mean"])
-    print(f"{'':12}" + "".join(f" {column:>22}" for column in columns))
+    clauses = [column for column in results["mean"] if column.startswith("clauses")]
+    _print_table(results, [column for column in results["mean"] if column not in clauses])
+    if clauses:
+        print()
+        _print_table(results, [column for column in clauses if not column.endswith("_error")])
+    elif options.descriptions:
+        print("No description is written: the tables describe none of these categories.", file=sys.stderr)
+
+
+def _print_table(results: dict, columns: list[str]) -> None:
+    """Print a row per data set that has these columns, and their mean, with standard errors where they are measured."""
+    widths = [max(22, len(column)) for column in columns]
+    print(f"{'':12}" + "".join(f" {column:>{width}}" for column, width in zip(columns, widths, strict=True)))
     for name, row in {**results["sets"], "mean": results["mean"]}.items():
-        print(f"{name:12}" + "".join(f" {row[column]:>22}" for column in columns))
+        if columns[0] not in row:
+            continue
+        errors = [f" ± {row[f'{column}_error']}" if f"{column}_error" in row else "" for column in columns]
+        cells = [f"{row[column]}{error}" for column, error in zip(columns, errors, strict=True)]
+        print(f"{name:12}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
 
 
 def seen_warning(model: str, seen: "list[Record]", photos: int) -> str:

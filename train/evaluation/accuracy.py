@@ -17,6 +17,7 @@ from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser
 from train.data.records import Record, by_data_set
+from train.evaluation.written_clauses import clause_summary, mean_of, written_clauses
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,20 @@ class Detail:
 
 
 def evaluate(
-    recogniser: Recogniser, records: list[Record], csv_name: str, seed: int = 0, among_all: bool = True
+    recogniser: Recogniser,
+    records: list[Record],
+    csv_name: str,
+    seed: int = 0,
+    among_all: bool = True,
+    descriptions: int = 0,
 ) -> dict:
     """Return the results per data set and their unweighted mean; `pooled` has the calibration errors over all photos.
 
-    `among_all=False` leaves out the ranking among everything the model knows, which doubles the time.
+    `among_all=False` leaves out the ranking among everything the model knows, which doubles the time. So many
+    `descriptions` per data set are written and compared with the tables (see `clause_summary`).
     """
     known = recogniser.label_space() if among_all else None
-    sets, everything = {}, []
+    sets, everything, clauses = {}, [], {}
     for name, group in by_data_set(records).items():
         space = recogniser.label_space(sorted({record.category for record in group}))
         photos = [EvaluationPhoto(partial(_open, record), record.category) for record in group]
@@ -50,13 +57,17 @@ def evaluate(
         gap = modality_gap(objects.numpy(), space.names.numpy())
         sets[name] = {**summary(outcomes), "gap": gap}
         everything += outcomes
+        if descriptions and (written := written_clauses(recogniser, group, descriptions, seed)):
+            clauses[name] = clause_summary(written)
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
     mean["n"] = len(everything)
+    if clauses:
+        mean |= mean_of(list(clauses.values()))
     return {
         "model": recogniser.name,
         "csv": csv_name,
         "seed": seed,
-        "sets": {name: _rounded(result) for name, result in sets.items()},
+        "sets": {name: _rounded(result | clauses.get(name, {})) for name, result in sets.items()},
         "mean": _rounded(mean),
         "pooled": _rounded(calibration_errors(everything)),
     }
