@@ -12,9 +12,9 @@ from core.errors import UserError
 from core.models.scoring import generation_losses, word_similarity
 from core.models.vision_encoder import encoder_input
 from core.models.vlm import VisionFeatures, VisionLanguageModel, by_length
-from core.taxonomy.descriptions import words_of
 from train.data.augmentation import Augmentation, kept_patches, mix_patches
 from train.data.batch import Batch, Question
+from train.data.category_words import category_words
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
     Temperature,
@@ -96,8 +96,8 @@ class StageModel(nn.Module):
         self.temperature = Temperature(recipe.temperature, recipe.learned_temperature and stage == "align")
         self.temperature.to(mllm.device)
         self.memory: Tensor | None = None  # [C, H] embeddings of all descriptions
-        words = [words_of(category.name, recipe.words == "name") for category in data.categories]
-        self.words = mllm.word_embeddings(mllm.word_ids(words))  # [C, L, H]
+        names = [category.name for category in data.categories]
+        self.words = mllm.word_embeddings(category_words(mllm, names, recipe))  # [C, L, H]
         self.centre = self.words.mean(dim=(0, 1))
         if recipe.encoder_answers:
             if data.encoder is None:
