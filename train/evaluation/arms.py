@@ -40,7 +40,7 @@ def arm_of(name: str, split: TrainingSplit, test: list[Record], seed: int) -> Ar
     tests = {data_set: NamedTest(group, _names(group)) for data_set, group in by_data_set(test).items()}
     if name.startswith(FEW_SHOT):
         training = few_shot(split.training, int(name.removeprefix(FEW_SHOT)), seed)
-        return Arm(name, replace(split, training=training, held_out=[]), {name: tests}, calibrated=False)
+        return Arm(name, split.only(training, []), {name: tests}, calibrated=False)
     if name != "unseen":
         return Arm(name, split, {name: tests}, calibrated=True)
     unseen = unseen_categories(test, seed)
@@ -50,7 +50,7 @@ def arm_of(name: str, split: TrainingSplit, test: list[Record], seed: int) -> Ar
         "unseen, among unseen names": {data_set: NamedTest(group, _names(group)) for data_set, group in photos.items()},
         "unseen, among all names": {data_set: replace(tests[data_set], photos=g) for data_set, g in photos.items()},
     }
-    return Arm(name, replace(split, training=training, held_out=held_out), conditions, calibrated=False)
+    return Arm(name, split.only(training, held_out), conditions, calibrated=False)
 
 
 def _names(records: list[Record]) -> list[str]:
