@@ -88,7 +88,7 @@ def markdown(runs: list[dict], tests: list[PairedTest]) -> str:
         parts += ["## Paired tests", TESTS_NOTE]
     for arm in dict.fromkeys(test.arm for test in tests):
         own = [test for test in tests if test.arm == arm]
-        parts += [f"### {arm} ({len(own)} tests)", tests_table(own)]
+        parts += [f"### {arm} ({len(own)} tests)", pairs_table(own)]
     return "\n\n".join(parts)
 
 
@@ -150,7 +150,7 @@ def paired_tests(runs: list[dict]) -> list[PairedTest]:
     return [replace(test, p_holm=p) for test, p in zip(tests, adjusted, strict=True)]
 
 
-def tests_table(tests: list[PairedTest]) -> str:
+def pairs_table(tests: list[PairedTest]) -> str:
     """Return a table with a row per measure and pair of variants, and a column per seed."""
     seeds = sorted({test.seed for test in tests})
     rows: dict[tuple[str, str, str], dict[int, str]] = {}

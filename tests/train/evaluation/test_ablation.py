@@ -21,9 +21,11 @@ from train.data.feature_cache import FeatureCache
 from train.data.source import read_folder
 from train.data.training_set import TrainingSet
 from train.evaluation.ablation import budget, described_space
+from train.evaluation.ablation_report import MEASURES
 from train.loop import stages
 from train.loop.calibration import description_embeddings
 from train.loop.pipeline import train_variant
+from train.loop.trainer import run_trainer
 from train.recipe import read_preset
 
 NAMES = ["Cedar_Waxwing", "Bohemian_Waxwing", "Downy_Woodpecker", "Baltimore_Oriole", "Hooded_Oriole"]
@@ -71,7 +73,7 @@ class Noted:
     """Trains as the ablation does, and notes every text and every photo that the training uses."""
 
     def __init__(self):
-        self.texts, self.rows, self.categories = [], [], []
+        self.texts, self.rows, self.categories, self.stages = [], [], [], []
 
     def __call__(self, *arguments):
         with pytest.MonkeyPatch.context() as patch:
@@ -79,9 +81,14 @@ class Noted:
                 patch.setattr(VisionLanguageModel, method, self.noting(getattr(VisionLanguageModel, method)))
             get = FeatureCache.get
             patch.setattr(FeatureCache, "get", lambda own, rows, *more: self.rows.extend(rows) or get(own, rows, *more))
+            patch.setattr(stages, "run_trainer", self.run)
             mllm, data = train_variant(*arguments)
         self.categories += [[record.category for record in data.records]]
         return mllm, data
+
+    def run(self, trainer):
+        self.stages.append((trainer.stage_model.recipe, trainer.stage_model.stage))
+        run_trainer(trainer)
 
     def noting(self, method):
         return lambda own, text: self.texts.append(text) or method(own, text)
@@ -145,26 +152,33 @@ def test_names_that_training_has_not_seen_are_described(reduced, birds):
         assert torch.allclose(space.descriptions[row], expected, atol=1e-5)
 
 
-def test_variants_share_the_warmup_and_are_measured_and_saved(command, tmp_path, monkeypatch):
-    trained = []
-    run = stages.run_trainer
-    monkeypatch.setattr(stages, "run_trainer", lambda trainer: trained.append(trainer.stage_model) or run(trainer))
-    assert command(tmp_path, "--variants", *VARIANTS, "finetune-longer", "--out", str(tmp_path / "out")) == 0
-    stages_trained = [(model.recipe.variant, model.stage) for model in trained]
-    assert [variant for variant, stage in stages_trained if stage == "warmup"] == ["finetune"]
-    assert len(stages_trained) == 1 + 1 + 2 + 2 + 1
-    assert len(list(tmp_path.rglob("warmup.safetensors"))) == 1
-    assert all(model.recipe.words == "codes" for model in trained)
-    full, longer = (results(tmp_path, "all", variant)[0] for variant in ("full", "finetune-longer"))
-    assert full["right"].keys() == longer["right"].keys() >= {"ranking"}
+def test_variants_share_one_warmup_on_random_words(unseen):
+    work, noted = unseen
+    assert [(recipe.variant, stage) for recipe, stage in noted.stages] == [
+        ("finetune", "warmup"),
+        ("finetune", "instruct"),
+        ("object-category", "align"),
+        ("object-category", "instruct"),
+        ("full", "align"),
+        ("full", "instruct"),
+    ]
+    assert len(list(work.rglob("warmup.safetensors"))) == 1
+    assert all(recipe.words == "codes" for recipe, _ in noted.stages)
+
+
+def test_the_arm_of_all_photos_is_calibrated_and_measured_once(command, tmp_path, monkeypatch):
+    options = ["--variants", "finetune-longer", "full", "--out", str(tmp_path / "out")]
+    assert command(tmp_path, *options) == 0
+    longer, full = (results(tmp_path, "all", variant)[0] for variant in ("finetune-longer", "full"))
+    assert full["right"].keys() == longer["right"].keys() == MEASURES.keys()
     assert longer["budget"]["open"] == 2 * full["budget"]["open"] == 24
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"ablation.md", "accuracy.csv", "tests.csv"}
     with (tmp_path / "out/tests.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 6 * 6  # measures, pairs of variants
+        assert [row["measure"] for row in csv.DictReader(file)] == list(MEASURES)
     assert read_manifest(tmp_path / "checkpoints/full-0").stages == ["warmup", "align", "instruct"]
     monkeypatch.setattr("train.evaluation.ablation.train_variant", lambda *_: pytest.fail("trained again"))
     before = (tmp_path / "out/ablation.md").read_text()
-    assert command(tmp_path, "--variants", *VARIANTS, "finetune-longer", "--out", str(tmp_path / "out")) == 0
+    assert command(tmp_path, *options) == 0
     assert (tmp_path / "out/ablation.md").read_text() == before
 
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from train.evaluation.ablation_report import budgets_table, means_table, paired_tests, tests_table, write_report
+from train.evaluation.ablation_report import budgets_table, means_table, paired_tests, pairs_table, write_report
 
 
 def run(variant, seed, right, photos=20):
@@ -48,7 +48,7 @@ def test_only_runs_of_one_seed_are_paired():
     assert (tests[0].first_only, tests[0].second_only) == (0, 10)
     assert tests[0].p == pytest.approx(2 / 1024)
     assert [test.p_holm for test in tests] == pytest.approx([4 / 1024, 1])
-    assert tests_table(tests).splitlines()[2] == "| all | free answer | finetune : full | 0 : 10 (0.0039) |"
+    assert pairs_table(tests).splitlines()[2] == "| all | free answer | finetune : full | 0 : 10 (0.0039) |"
 
 
 def test_budgets_that_differ_between_seeds_are_a_range():
