@@ -3,8 +3,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export GRADIO_ANALYTICS_ENABLED = False
-# Threads that spin while they wait are ruinous on a busy machine.
-export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test e2e lint train-tiny ablation bench clean data

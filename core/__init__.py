@@ -13,6 +13,7 @@ of the command line. Whatever a user can mend raises `UserError`, one sentence. 
 of this package is used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from core.recognition.recogniser import Recogniser
     from core.recognition.results import Identification
     from core.zoo.registry import available_models, load
+
+# Read when torch is imported: threads that spin while they wait make a loaded machine several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = ["Identification", "Recogniser", "UserError", "available_models", "load"]
 

@@ -31,6 +31,7 @@ SLOWEST_FILES = (
     "loop/test_processes.py",
     "recognition/test_occlusion.py",
     "tests/test_transformers_serve.py",
+    "tests/test_any_model.py",
     "recognition/test_explanation.py",
     "evaluation/test_side_by_side.py",
     "tabs/test_compare.py",

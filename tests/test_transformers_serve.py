@@ -14,15 +14,22 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from reduced_models import save_reduced
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core.data.images import open_photo, to_jpeg
+from core.evaluation.sides import Asked, Remote, empty_output
 from core.models.embedded import load_mllm
-from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits
+from core.models.endpoint_questions import EndpointQuestions
+from core.models.openai_endpoint import PHOTO_SIDE, Endpoint, EndpointSettings, Limits
+from core.taxonomy.prompts import closed_question
+from core.zoo.registry import load
 from train.attributes.photo_files import load_descriptions
 from train.cli import main
 
@@ -57,15 +64,14 @@ def save_text_model(folder):
     tokenizer.save_pretrained(folder)
 
 
-@pytest.fixture(scope="module")
-def served(text_model, tmp_path_factory):
-    """The address of the server."""
+@contextmanager
+def serving(model, log):
+    """The address of a server of a model's folder, which writes its log to a file."""
     host = "127.0.0.1"
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = str(probe.getsockname()[1])
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [Path(sys.executable).with_name("transformers"), "serve", text_model, "--host", host, "--port", port]
+    command = [Path(sys.executable).with_name("transformers"), "serve", model, "--host", host, "--port", port]
     with log.open("w") as file:
         server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file, env=os.environ)
     try:
@@ -82,6 +88,13 @@ def served(text_model, tmp_path_factory):
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def served(text_model, tmp_path_factory):
+    """The address of the server of the text model."""
+    with serving(text_model, tmp_path_factory.mktemp("serve") / "log.txt") as address:
+        yield address
 
 
 def free_address() -> str:
@@ -159,3 +172,21 @@ def test_a_model_that_is_not_served_stops_the_run(endpoint, work, capsys):
     assert run("discover", work, "--llm-model", "another") == 1
     assert "400: " in capsys.readouterr().err
     assert not (work / "quarantine.jsonl").exists()
+
+
+def test_a_model_of_the_hub_answers_through_a_server_as_in_process(tmp_path):
+    """Its stand-in tokenizer writes bytes; a stream holds those back that are no whole character yet."""
+    model = str(save_reduced("llava", tmp_path / "llava"))
+    noise = Image.frombytes("RGB", (80, 60), random.Random(0).randbytes(80 * 60 * 3))
+    photo = open_photo(to_jpeg(noise, PHOTO_SIDE, 85)).image  # as it is sent
+    here = load(model)
+    questions = [closed_question(None, ["a crow", "a wren"]), "What is it?", "What is in the image?"]
+    with serving(model, tmp_path / "log.txt") as address:
+        settings = EndpointSettings(model=model, base_url=address, key="")
+        there = EndpointQuestions("endpoint:llava", settings)
+        for question in questions:
+            assert there.ask(noise, question, 8) == here.model.ask(photo, question, 8).rstrip("\ufffd")
+        remote = Remote(Endpoint(settings, Limits(tokens=24, greedy=True)), noise, None)
+        *_, answered = remote.identify(empty_output("there"))
+    *_, own = Asked(here, here.label_space(), photo).identify(empty_output("here"))
+    assert answered.result.answer == own.result.answer.rstrip("\ufffd")

@@ -136,6 +136,7 @@ class Recipe(Settings):
     option_pools: list[Positive] = Field([12], min_length=1)
     aligned_share: Share = 0.0  # of the photos of a step that keep stage I's contrastive losses, where it came before
     aligned_weight: Weight = 1.0  # of these losses
+    aligned_every: Positive = 1  # steps from one that keeps these losses to the next
     rehearsed_share: Share = 0.0  # of them that write the description again, where stage I came before
     # The connector's warm-up (a base whose connector is trained already has none)
     mixed_share: Share = 0.5  # share of warm-up steps on photos mixed from the patches of two

@@ -1,4 +1,4 @@
-"""`python -m core identify|study|diagnose|embed|project|models|download|convert`: photos and models on the command line.
+"""`python -m core identify|compare|study|diagnose|embed|project|models|download|convert`: photos, models, commands.
 
 Every module of this package adds one command: its arguments, and the function `run` that carries it out. At import they
 load argparse alone, so that --help is quick; what a command needs is imported when it runs.
@@ -7,7 +7,7 @@ load argparse alone, so that --help is quick; what a command needs is imported w
 import argparse
 import logging
 
-from core.cli import convert, diagnose, download, embed, identify, models, project, study
+from core.cli import compare, convert, diagnose, download, embed, identify, models, project, study
 from core.console import exits_quietly
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m core", description="Name the species in photos, with attributes.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (identify, study, diagnose, embed, project, models, download, convert):
+    for command in (identify, compare, study, diagnose, embed, project, models, download, convert):
         command.add_command(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")

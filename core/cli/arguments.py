@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+MODELS = "a name that `models` lists, hf:OWNER/NAME[@revision], or a folder"
+
 
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the option --model."""
-    command.add_argument("--model", default="finedefics-tiny", help="a name that `models` lists")
+    command.add_argument("--model", default="finedefics-tiny", help=MODELS)
 
 
 def add_labelled_photos(command: argparse.ArgumentParser) -> None:

@@ -32,19 +32,21 @@ def run(options: argparse.Namespace) -> int:
     from core.evaluation.capability_report import as_dict, as_text
     from core.models.checkpoint import merge_adapter
     from core.progress import run as complete
+    from core.recognition.asked_model import AskedModel
     from core.storage.files import check_writable_file, write_atomically
-    from core.zoo.registry import find_entry, load
+    from core.zoo.registry import find_source, load
 
-    find_entry(options.model)
+    find_source(options.model)
     out = Path(options.out) if options.out else None
     if out:
         check_writable_file(out)
         if out.resolve() == Path(options.photos).resolve():
             raise UserError(f"{out} would replace the photos: name another file with --out.")
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
-        recogniser = load(options.model, log.info)
-        merge_adapter(recogniser.mllm)  # takes half as long then
-        diagnosis = complete(measure(items, recogniser), lambda progress: print(progress.message, file=sys.stderr))
+        model = load(options.model, log.info)
+        if not isinstance(model, AskedModel):
+            merge_adapter(model.mllm)  # takes half as long then
+        diagnosis = complete(measure(items, model), lambda progress: print(progress.message, file=sys.stderr))
     text = json.dumps(as_dict(diagnosis), indent=1, ensure_ascii=False)
     if out:
         write_atomically(out, text.encode())

@@ -35,14 +35,14 @@ def run(options: argparse.Namespace) -> int:
     from core.progress import log_progress
     from core.progress import run as complete
     from core.storage.files import check_writable_file
-    from core.zoo.registry import find_entry, load
+    from core.zoo.registry import find_source, load
 
     out = Path(options.out) if options.out else None
     if out:
         if out.suffix not in (".npz", ".parquet"):
             raise UserError(f"{out} must end in .npz or .parquet.")
         check_writable_file(out)
-    find_entry(options.model)
+    find_source(options.model)
     if options.bundle:
         bundle_folder(options.model)  # a model without one is refused
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:

@@ -4,6 +4,8 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,12 @@ from core.cli.arguments import add_model
 from core.console import at_least_one
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from core.cli.arguments import Commands
-    from core.recognition.explanation import Explainer
-    from core.recognition.recogniser import LabelSpace, Recogniser
     from core.recognition.results import Explanation, Identification
+
+    Name = Callable[[Image.Image], Identification]
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +39,41 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
-    from core.recognition.explanation import Explainer
     from core.recognition.label_space import check_labels
     from core.taxonomy.categories import distinct_names, in_super_category
-    from core.zoo.hub import UNCALIBRATED
-    from core.zoo.registry import find_entry, load
+    from core.zoo.registry import find_source
 
     labels = _read_labels(options.labels) if options.labels is not None else None
     if labels is not None:
         check_labels(distinct_names(labels)[0])
     if options.super_category:
         in_super_category(options.super_category)  # an unknown one is refused
-    entry = find_entry(options.model)
-    recogniser = load(options.model, log.info)
-    if entry.hub:
-        print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
-    space = recogniser.label_space(labels, options.super_category)
-    namer: Explainer | Recogniser = Explainer(recogniser) if options.explain else recogniser
-    failures = sum(not _identify(path, namer, space, options) for path in options.photos)
+    find_source(options.model)
+    name = _load(options, labels)
+    failures = sum(not _identify(path, name, options) for path in options.photos)
     return int(failures > 0)
 
 
-def _identify(path: str, namer: "Explainer | Recogniser", space: "LabelSpace", options: argparse.Namespace) -> bool:
+def _load(options: argparse.Namespace, labels: list[str] | None) -> "Name":
+    """Return what identifies a photo with the model and names of the options; print what it does not do."""
+    from core.recognition.asked_model import UNEXPLAINED
+    from core.recognition.explanation import Explainer
+    from core.recognition.recogniser import Recogniser
+    from core.zoo.hub import UNCALIBRATED
+    from core.zoo.registry import load
+
+    model = load(options.model, log.info)
+    if not isinstance(model, Recogniser):
+        if options.explain:
+            print(f"{options.model}: {UNEXPLAINED}", file=sys.stderr)
+        return partial(model.identify, space=model.label_space(labels, options.super_category), top=options.top)
+    if not model.calibration.fitted:
+        print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
+    namer = Explainer(model) if options.explain else model
+    return partial(namer.identify, space=model.label_space(labels, options.super_category), top=options.top)
+
+
+def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
     """Print what a photo shows. Return False if it cannot be used."""
     from core.data.images import read_photo
     from core.errors import UserError
@@ -70,7 +87,7 @@ def _identify(path: str, namer: "Explainer | Recogniser", space: "LabelSpace", o
         return False
     if photo.note:
         print(f"{path}: {photo.note}", file=sys.stderr)
-    result = namer.identify(photo.image, space, options.top)
+    result = name(photo.image)
     print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return True
 
@@ -91,8 +108,13 @@ def _text(path: str, result: "Identification") -> str:
     if not result.known:
         lines.append(f"  {UNKNOWN}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
-    lines.append(f"  Free answer: {result.answer}")
+    if result.answer:
+        lines.append(f"  Free answer: {result.answer}")
     lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
+    if result.description and not result.attributes:
+        lines.append(f"  Description: {result.description}")
+    if result.note:
+        lines.append(f"  {result.note}")
     if result.explanation:
         lines += _reasons(result.explanation)
     lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))

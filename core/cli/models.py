@@ -40,5 +40,5 @@ def _details(entry: "ModelEntry", state: str) -> Iterator[str]:
     yield f"revision: {entry.hub.revision}; {entry.row.route}"
     if entry.hub.command not in state and not entry.row.server:
         yield f"to download it: {entry.hub.command}"
-    if entry.on_pages:
+    if entry.has_recogniser:
         yield UNCALIBRATED

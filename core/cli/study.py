@@ -29,19 +29,18 @@ def run(options: argparse.Namespace) -> int:
     from core.evaluation.study_report import save
     from core.storage.files import check_writable_file
     from core.taxonomy.categories import in_super_category
-    from core.zoo.registry import find_entry, load
+    from core.zoo.registry import find_source, load
 
     names = check_models(options.models)
     for name in names:
-        find_entry(name)
+        find_source(name)
     if options.candidates not in (EVERYTHING, OWN_LABELS):
         in_super_category(options.candidates)  # an unknown one is refused
     for file in REPORT_FILES:
         check_writable_file(Path(options.out) / file)
     with open_photo_set(Path(options.photos), any_size=True) as items:
         labels, group = choose_candidates(items, options.candidates)
-        recognisers = map(load, names)
-        pair = [(recogniser, recogniser.label_space(labels, group)) for recogniser in recognisers]
+        pair = [(model, model.label_space(labels, group)) for model in map(load, names)]
         result = Study(names, options.candidates, len(items))
         try:
             for row in examine(items, pair, options.ask):

@@ -43,7 +43,7 @@ class EmbeddingSet:
     """
 
     objects: np.ndarray  # [N, H] float32: photos
-    vision: np.ndarray  # [N, D] float32: the same in the space of the vision encoder (mean over patches)
+    vision: np.ndarray  # [N, D] float32: the same in the space of the vision encoder (mean over patches); D = 0: none
     names: np.ndarray  # [C, H] float32: category names
     descriptions: np.ndarray  # [C, H] float32: attribute descriptions, zeros where there is none
     truth: np.ndarray  # [N] int64: the row of every photo's category, -1 where it has no label
@@ -85,7 +85,12 @@ class EmbeddingSet:
 
     @cached_property
     def vision_points(self) -> Points:
-        """Return the photos in the vision encoder's space, which has no texts."""
+        """Return the photos in the vision encoder's space, which has no texts.
+
+        Raises `UserError` for a model that gives none.
+        """
+        if not self.vision.shape[1]:
+            raise UserError(f"{self.model} is only asked questions: choose its own space, not its vision encoder's.")
         count = len(self.photos)
         return Points(self.vision, [KINDS[0]] * count, np.arange(count), self.truth)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import combinations, cycle, islice
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,13 +34,15 @@ from core.embeddings.compute import readable_photos
 from core.embeddings.embedding_set import EmbeddingSet
 from core.embeddings.metrics import alignment_numbers
 from core.errors import UserError
-from core.evaluation.diagnosis import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, ProbeKey, Questions
+from core.evaluation.asked_capabilities import measure_asked
+from core.evaluation.diagnosis import ENCODER, KNOWLEDGE, LLM, OBJECT, WORDS, Diagnosis, Measured, ProbeKey, Questions
 from core.evaluation.linear_probe import FOLDS, ProbeResult, probe
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
 from core.models.checkpoint import read_manifest
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures, VisionLanguageModel, eos_states
 from core.progress import Progress, part
+from core.recognition.asked_model import AskedModel
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
@@ -61,12 +64,14 @@ class PhotoFeatures:
     average: Tensor  # [H] mean of the LLM's states over the image tokens
 
 
-def diagnose(photos: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0) -> Generator[Progress, None, Diagnosis]:
+def diagnose(
+    photos: list[LabelledPhoto], model: Recogniser | AskedModel, seed: int = 0
+) -> Generator[Progress, None, Diagnosis]:
     """Return the `Diagnosis` of a model on the labelled photos of a set.
 
     Photos that cannot be read, are there twice, or have no label are skipped and counted. Closing the generator stops
     the work after the current photo, or the current fold of a probe. Raises `UserError` if there are too few labelled
-    photos.
+    photos, or if the model gives no hidden states.
     """
     if not any(photo.label for photo in photos):
         raise UserError("The photos have no true names: put them into class folders, or add a CSV of labels.")
@@ -79,19 +84,21 @@ def diagnose(photos: list[LabelledPhoto], recogniser: Recogniser, seed: int = 0)
         raise UserError(
             f"A diagnosis needs at least two categories with {FOLDS} readable photos each: there are {len(large)}."
         )
-    space = recogniser.label_space(sorted(set(truth)))
-    tested = [EvaluationPhoto(partial(_open, photo), photo.category) for photo in labelled]
-    measuring = measure(recogniser, tested, space, partial(photo_features, recogniser.mllm), seed)
-    outcomes = yield from part(measuring, 0, PHOTOS_SHARE)
-    features = [outcome.detail for outcome in outcomes]
-    probes = yield from part(_probe_all(recogniser.mllm, features, truth, space.categories, seed), PHOTOS_SHARE, 1)
-    learned = photos_learned(recogniser.name)
+    space = model.label_space(sorted(set(truth)))
+    descriptions = Descriptions.of(space.categories, seed)
+    if isinstance(model, AskedModel):
+        measuring = measure_asked(model, labelled, space, descriptions.texts if descriptions else [], seed)
+    else:
+        measuring = _measure(model, labelled, cast("LabelSpace", space), descriptions, seed)
+    measured = yield from part(measuring, 0, PHOTOS_SHARE)
+    probes = yield from part(_probe_all(measured.features, truth, descriptions, seed), PHOTOS_SHARE, 1)
+    learned = photos_learned(model.name)
     digest = hashlib.sha256(" ".join(sorted(photo.sha256 + photo.category for photo in labelled)).encode()).hexdigest()
     return Diagnosis(
-        recogniser.name,
+        model.name,
         probes,
-        alignment_numbers(_embedding_set(recogniser, labelled, truth, space, features)),
-        _questions(outcomes),
+        alignment_numbers(measured.embeddings),
+        measured.questions,
         photos=len(labelled),
         categories=len(space.labels),
         skipped=len(photos) - len(readable),
@@ -105,19 +112,35 @@ def _open(photo: LabelledPhoto) -> Image.Image:
     return open_photo(photo.read()).image
 
 
-def _probe_all(
-    mllm: VisionLanguageModel, photos: list[PhotoFeatures], truth: list[str], categories: list[str], seed: int
-) -> Generator[Progress, None, dict[ProbeKey, ProbeResult]]:
-    """Return the probes on the features of photos and, where there are some, on those of category descriptions."""
-    yield Progress(0.0, "Reading the descriptions ...")
+def _measure(
+    recogniser: Recogniser,
+    labelled: list[LabelledPhoto],
+    space: LabelSpace,
+    descriptions: "Descriptions | None",
+    seed: int,
+) -> Generator[Progress, None, Measured]:
+    """Return what is measured of photos and descriptions by a model of the method's architecture."""
+    tested = [EvaluationPhoto(partial(_open, photo), photo.category) for photo in labelled]
+    outcomes = yield from measure(recogniser, tested, space, partial(photo_features, recogniser.mllm), seed)
+    yield Progress(1.0, "Reading the descriptions ...")
+    photos = [outcome.detail for outcome in outcomes]
     features = {
         (OBJECT, ENCODER, "Avg."): _stacked([one.encoder for one in photos]),
         (OBJECT, LLM, "Last"): _stacked([one.last for one in photos]),
         (OBJECT, LLM, "Avg."): _stacked([one.average for one in photos]),
     }
-    descriptions = Descriptions.of(categories, seed)
     if descriptions:
-        features |= descriptions.features(mllm)
+        features |= descriptions.features(recogniser.mllm)
+    truth = [photo.category for photo in labelled]
+    return Measured(features, _embedding_set(recogniser, labelled, truth, space, photos), _questions(outcomes))
+
+
+def _probe_all(
+    features: dict[ProbeKey, np.ndarray], truth: list[str], descriptions: "Descriptions | None", seed: int
+) -> Generator[Progress, None, dict[ProbeKey, ProbeResult]]:
+    """Return the probes on the features of photos and, where there are some, on those of category descriptions."""
+    if descriptions:
+        features = features | {(KNOWLEDGE, WORDS, "TF-IDF"): descriptions.words()}
     results: dict[ProbeKey, ProbeResult] = {}
     for i, (key, rows) in enumerate(features.items()):
         labels, groups = truth, None
@@ -190,14 +213,17 @@ class Descriptions:
         return cls(*map(list, zip(*texts, strict=True)))
 
     def features(self, mllm: VisionLanguageModel) -> dict[ProbeKey, np.ndarray]:
-        """Return what is probed: the LLM's features [N, H] of the texts, and their words [N, V]."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
+        """Return the LLM's features [N, H] of the texts, which are probed."""
         ids = [mllm.text_ids(text) for text in self.texts]
         parts = [pooled_states(mllm, ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
         last, average = (_stacked([row for part in parts for row in part[kind]]) for kind in (0, 1))
-        words = TfidfVectorizer().fit_transform(self.texts).toarray()
-        return {(KNOWLEDGE, LLM, "Last"): last, (KNOWLEDGE, LLM, "Avg."): average, (KNOWLEDGE, WORDS, "TF-IDF"): words}
+        return {(KNOWLEDGE, LLM, "Last"): last, (KNOWLEDGE, LLM, "Avg."): average}
+
+    def words(self) -> np.ndarray:
+        """Return the words of the texts, weighted [N, V]."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer().fit_transform(self.texts).toarray()
 
 
 def _partial_descriptions(category: Category, seed: int) -> Iterator[tuple[str, int]]:

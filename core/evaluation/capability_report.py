@@ -15,6 +15,7 @@ from core.evaluation.diagnosis import (
     OBJECT,
     PARTIAL,
     PRESENT,
+    TEXT_ENCODER,
     WORDS,
     Diagnosis,
     ProbeKey,
@@ -24,9 +25,11 @@ from core.evaluation.diagnosis import (
 
 PUBLISHED = Path(__file__).parents[2] / "assets" / "published_probes.csv"
 PUBLISHED_COLUMNS = ("capability", "part", "features", "model", "accuracy", "source")
-TEXT_ENCODER = "text encoder"  # a part that the published models have, and those here do not
 NO_CLS = "none: this vision encoder has no CLS token"
 NO_TEXT_ENCODER = "none: the LLM is this model's only reader of text"
+NO_LLM = "none: a contrastive model has no LLM"
+LAST_ALONE = "not measured: of a model that is only asked, the last hidden state at the end alone is read"
+NO_ANSWERS = "none: the model does not answer in this way"
 NO_DESCRIPTIONS = "not measured: fewer than two of the categories have field marks in the tables"
 SHARES = ("recall_at_1", "recall_at_5")  # of `core.embeddings.metrics.EXPLAINED`: shown in per cent
 KEPT = 0.95  # of the vision encoder's strength: an LLM with less has lost some object information
@@ -93,12 +96,22 @@ def _probe_row(diagnosis: Diagnosis, key: ProbeKey) -> CapabilityRow:
     accuracy, model, source = published().get(key, (None, "", ""))
     result = diagnosis.probes.get(key)
     if result is None:
-        note = NO_CLS if key[1] == ENCODER else NO_TEXT_ENCODER if key[1] == TEXT_ENCODER else NO_DESCRIPTIONS
-        row = CapabilityRow(*key, True, note=note)
+        row = CapabilityRow(*key, True, note=_why_not(diagnosis, *key))
     else:
         numbers = (result.mean, result.spread, result.chance)
         row = CapabilityRow(*key, True, *numbers, result.samples, result.classes, result.folds, result.left_out)
     return replace(row, published=accuracy, published_model=model, source=source)
+
+
+def _why_not(diagnosis: Diagnosis, capability: str, part: str, features: str) -> str:
+    """Return why a probe is missing."""
+    if part == LLM and not diagnosis.has_llm:
+        return NO_LLM
+    if part == TEXT_ENCODER and diagnosis.has_llm:
+        return NO_TEXT_ENCODER
+    if capability == KNOWLEDGE and not any(key[0] == KNOWLEDGE for key in diagnosis.probes):
+        return NO_DESCRIPTIONS
+    return NO_CLS if (OBJECT, ENCODER, "Avg.") in diagnosis.probes else LAST_ALONE
 
 
 def _alignment_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
@@ -108,7 +121,8 @@ def _alignment_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
     for name, value in diagnosis.alignment.items():
         note = "" if value is not None else "nothing to measure"
         numbers = (name in SHARES, value, None, chances.get(name))
-        rows.append(CapabilityRow(ALIGNMENT, LLM, EXPLAINED[name], *numbers, n, c, note=note))
+        part = LLM if diagnosis.has_llm else "shared space"
+        rows.append(CapabilityRow(ALIGNMENT, part, EXPLAINED[name], *numbers, n, c, note=note))
     return rows
 
 
@@ -123,6 +137,8 @@ def _answer_rows(diagnosis: Diagnosis) -> list[CapabilityRow]:
     counts = (diagnosis.photos, diagnosis.categories)
     return [
         CapabilityRow(ALIGNMENT, "answers", measure, True, value, None, chance, *counts)
+        if value is not None
+        else CapabilityRow(ALIGNMENT, "answers", measure, True, note=NO_ANSWERS)
         for measure, value, chance in measures
     ]
 
@@ -199,8 +215,13 @@ def reading(diagnosis: Diagnosis) -> str:
 
 
 def _read_object(diagnosis: Diagnosis, strength: Strength) -> str:
-    llm, encoder = diagnosis.best(OBJECT), diagnosis.probes[OBJECT, ENCODER, "Avg."]
-    assert llm is not None
+    best, encoder = diagnosis.best(OBJECT), diagnosis.probes.get((OBJECT, ENCODER, "Avg."))
+    assert best is not None
+    start = f"Object information is {strength.state}: a linear probe names {best.mean:.0%} of the photos by the"
+    if not diagnosis.has_llm:
+        return f"{start} vision encoder's features (chance {best.chance:.0%})."
+    if encoder is None:
+        return f"{start} LLM's features (chance {best.chance:.0%})."
     before = above_chance(encoder.mean, encoder.chance)
     if strength.share < KEPT * before:
         compared = "the LLM loses some of what its vision encoder tells"
@@ -210,31 +231,38 @@ def _read_object(diagnosis: Diagnosis, strength: Strength) -> str:
         compared = "the LLM loses little, but its vision encoder tells no more"
     else:
         compared = "the LLM loses little of what its vision encoder tells"
-    return (
-        f"Object information is {strength.state}: a linear probe names {llm.mean:.0%} of the photos by the LLM's "
-        f"features, {encoder.mean:.0%} by the vision encoder's (chance {llm.chance:.0%}); {compared}."
-    )
+    return f"{start} LLM's features, {encoder.mean:.0%} by the vision encoder's (chance {best.chance:.0%}); {compared}."
 
 
 def _read_knowledge(diagnosis: Diagnosis, strength: Strength | None) -> str:
-    llm = diagnosis.best(KNOWLEDGE)
-    if strength is None or llm is None:
+    best = diagnosis.best(KNOWLEDGE)
+    if strength is None or best is None:
         return f"Category knowledge was {NO_DESCRIPTIONS}."
-    words = diagnosis.probes[KNOWLEDGE, WORDS, "TF-IDF"]
+    words, part = diagnosis.probes[KNOWLEDGE, WORDS, "TF-IDF"], LLM if diagnosis.has_llm else TEXT_ENCODER
     return (
-        f"Category knowledge is {strength.state}: of descriptions, a probe names {llm.mean:.0%} by the LLM's "
-        f"features, {words.mean:.0%} by their words alone (chance {llm.chance:.0%})."
+        f"Category knowledge is {strength.state}: of descriptions, a probe names {best.mean:.0%} by the {part}'s "
+        f"features, {words.mean:.0%} by their words alone (chance {best.chance:.0%})."
     )
 
 
 def _read_alignment(diagnosis: Diagnosis, strength: Strength) -> str:
     numbers, questions = diagnosis.alignment, diagnosis.questions
+    ways = (
+        ("by ranking and letter together", questions.closed),
+        ("by ranking", questions.ranking if questions.closed is None else None),
+        ("by letter", questions.letter if questions.closed is None else None),
+    )
+    answers = [
+        f"{share:.0%} of the questions with options correctly {way} (chance {questions.chance:.0%})"
+        for way, share in ways
+        if share is not None
+    ]
+    if questions.open is not None:
+        answers.append(f"{questions.open:.0%} of the free ones")
     return (
         f"Object-category alignment is {strength.state}: a photo's nearest name is right for "
         f"{numbers['recall_at_1']:.0%} (chance {1 / diagnosis.categories:.0%}), and the centroids of photos and names "
-        f"are {numbers['gap']:.2f} apart; the model answers {questions.closed:.0%} of the questions with options "
-        f"correctly by ranking and letter together (chance {questions.chance:.0%}), and {questions.open:.0%} of the "
-        "free ones."
+        f"are {numbers['gap']:.2f} apart; the model answers {', and '.join(answers)}."
     )
 
 

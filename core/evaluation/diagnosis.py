@@ -7,10 +7,13 @@ knowledge reserve, object-category alignment.
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
+from core.embeddings.embedding_set import EmbeddingSet
 from core.evaluation.linear_probe import ProbeResult
 
 OBJECT, KNOWLEDGE, ALIGNMENT = "object information", "category knowledge", "object-category alignment"
-ENCODER, LLM, WORDS = "vision encoder", "LLM", "words alone"
+ENCODER, TEXT_ENCODER, LLM, WORDS = "vision encoder", "text encoder", "LLM", "words alone"
 
 ProbeKey = tuple[str, str, str]  # capability, part of the model, features
 
@@ -23,14 +26,23 @@ ERRORS = 2  # standard errors of a difference that chance explains
 
 @dataclass(frozen=True)
 class Questions:
-    """Shares of the questions that were answered correctly."""
+    """Shares of the questions that were answered correctly; None where the model does not answer in that way."""
 
     photos: int
-    closed: float  # four options, by ranking and letter together as the app answers them
-    ranking: float  # four options, by the ranking alone
-    letter: float  # four options, by the letter of the highest log-probability
-    open: float  # free answers
+    closed: float | None  # four options, by ranking and letter together as the app answers them
+    ranking: float | None  # four options, by the ranking alone
+    letter: float | None  # four options, by the letter of the highest log-probability
+    open: float | None  # free answers
     chance: float  # of a guess among the options
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model before the probes, which are fitted to its features."""
+
+    features: dict[ProbeKey, np.ndarray]  # of the photos and, where there are some, of the descriptions
+    embeddings: EmbeddingSet
+    questions: Questions
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,15 @@ class Diagnosis:
     trained_on: int  # of the photos, with their names
     provenance: dict  # seed, date, hash of the photos
 
+    @property
+    def has_llm(self) -> bool:
+        """Whether features of an LLM were probed; a contrastive model has two encoders instead."""
+        return any(part == LLM for _, part, _ in self.probes)
+
     def best(self, capability: str) -> ProbeResult | None:
-        """Return the better of the probes on the LLM's "Last" and "Avg." features, or None without any."""
-        found = [result for (kind, part, _), result in self.probes.items() if (kind, part) == (capability, LLM)]
+        """Return the better of the probes on the LLM's features, or on an encoder's without an LLM; None without any."""
+        parts = (LLM,) if self.has_llm else (ENCODER, TEXT_ENCODER)
+        found = [result for (kind, part, _), result in self.probes.items() if kind == capability and part in parts]
         return max(found, key=lambda result: result.mean, default=None)
 
     def strengths(self) -> list[Strength]:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from PIL import Image
 
@@ -12,7 +13,8 @@ from core.data.photo_sets import LabelledPhoto
 from core.errors import UserError
 from core.evaluation.outcomes import SharedVisionEncoder
 from core.progress import count_progress
-from core.recognition.label_space import LabelSpace
+from core.recognition.asked_model import AskedModel
+from core.recognition.label_space import LabelSpace, Names
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import canonical_name, find_category, name_key, same_category
 from core.taxonomy.prompts import open_question
@@ -29,8 +31,8 @@ MAX_LISTED = 5  # names that are not among the candidates
 class Verdict:
     """The result of one model for one photo. `seconds` includes the vision encoder's, also where models share it."""
 
-    species: str
-    probability: float
+    species: str  # the first of its ranking; of a model that ranks no names, its answer
+    probability: float | None  # None where it ranks no names
     known: bool
     right: bool | None  # None where the true name is not given, or not among the candidates
     answer: str  # "" unless free answers are generated
@@ -138,7 +140,7 @@ def choose_candidates(items: list[LabelledPhoto], choice: str) -> tuple[list[str
 
 
 def examine(
-    items: list[LabelledPhoto], models: Sequence[tuple[Recogniser, LabelSpace]], ask: bool
+    items: list[LabelledPhoto], models: Sequence[tuple[Recogniser | AskedModel, Names]], ask: bool
 ) -> Iterator[StudyRow]:
     """Yield a row per photo, with the verdicts of the models. A duplicate or unusable photo gives a row with an error.
 
@@ -165,16 +167,25 @@ def examine(
 
 
 def _verdicts(
-    photo: Image.Image, models: Sequence[tuple[Recogniser, LabelSpace]], label: str, ask: bool
+    photo: Image.Image, models: Sequence[tuple[Recogniser | AskedModel, Names]], label: str, ask: bool
 ) -> Iterator[Verdict]:
     encoder = SharedVisionEncoder(photo)
-    for recogniser, space in models:
-        encoding, encoding_seconds = encoder.encode(recogniser)
-        started = time.perf_counter()
-        result = next(recogniser.stream(encoding, space, top=1))
-        first = result.species[0]
-        answer = recogniser.writer.answers(open_question(space.group), encoding.tokens)[0] if ask else ""
-        possible = any(same_category(label, name) for name in space.categories)
-        right = same_category(first.name, label) if label and possible else None
+    for model, space in models:
+        if isinstance(model, AskedModel):
+            started, encoding_seconds = time.perf_counter(), 0.0
+            states = model.stream(photo, space, top=1, describe=False)
+            result = next(states)
+            if ask or not result.species:
+                *_, result = result, *states
+        else:
+            encoding, encoding_seconds = encoder.encode(model)
+            started = time.perf_counter()
+            result = next(model.stream(encoding, cast("LabelSpace", space), top=1))
+            if ask:
+                result = replace(result, answer=model.writer.answers(open_question(space.group), encoding.tokens)[0])
+        ranked = bool(result.species)
+        name, probability = (result.species[0].name, result.species[0].probability) if ranked else (result.named, None)
+        possible = not ranked or any(same_category(label, candidate) for candidate in space.categories)
+        right = same_category(name, label) if label and possible else None
         seconds = encoding_seconds + time.perf_counter() - started
-        yield Verdict(first.name, first.probability, result.known, right, answer, seconds)
+        yield Verdict(name, probability, result.known, right, result.answer if ask else "", seconds)

@@ -65,7 +65,8 @@ def as_json(study: Study) -> str:
 
 
 def _rounded(verdict: Verdict) -> dict:
-    return {**asdict(verdict), "probability": round(verdict.probability, 4), "seconds": round(verdict.seconds, 3)}
+    probability = None if verdict.probability is None else round(verdict.probability, 4)
+    return {**asdict(verdict), "probability": probability, "seconds": round(verdict.seconds, 3)}
 
 
 def as_html(study: Study) -> str:

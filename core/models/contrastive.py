@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 CAPTION = "an image of a {}"  # FOCI's template of CLIP models
 BATCH = 32
+MAX_CAPTIONS = 10_000  # whose features are kept: reading hundreds of names takes minutes without a GPU
 OPTION = re.compile(r"^([A-Z])\. (.+)$", re.MULTILINE)  # as `core.taxonomy.prompts.closed_question` lists them
 
 
@@ -32,6 +33,7 @@ class ContrastiveModel:
         self._images = processor.image_processor
         self._tokenizer = processor.tokenizer
         self._siglip = model.config.model_type.startswith("siglip")
+        self._captions: dict[str, Tensor] = {}  # [D] by name
 
     def ask(self, photo: Image.Image, question: str, max_tokens: int) -> None:
         """Return None: the model cannot write. Its choice among options is in `letter_scores`."""
@@ -47,9 +49,19 @@ class ContrastiveModel:
     def name_scores(self, photo: Image.Image, question: str, names: Sequence[str]) -> Tensor:
         """Return the model's own logits [N] of a photo with captions of the names; the question does not count."""
         photos = self.photo_features([photo]).pooled  # [1, D]
-        captions = self.text_features([CAPTION.format(name) for name in names]).pooled  # [N, D]
+        captions = self._caption_features(names)
         bias = self._model.logit_bias.float().cpu() if self._siglip else 0.0
         return (photos @ captions.T * self._model.logit_scale.exp().float().cpu() + bias)[0]
+
+    def _caption_features(self, names: Sequence[str]) -> Tensor:
+        """Return the features [N, D] of captions of the names, which are kept."""
+        if new := [name for name in dict.fromkeys(names) if name not in self._captions]:
+            if len(self._captions) + len(new) > MAX_CAPTIONS:
+                self._captions.clear()
+                new = list(dict.fromkeys(names))
+            features = self.text_features([CAPTION.format(name) for name in new]).pooled
+            self._captions.update(zip(new, features, strict=True))
+        return torch.stack([self._captions[name] for name in names])
 
     @torch.no_grad()
     def photo_features(self, photos: Sequence[Image.Image]) -> ContrastiveFeatures:

@@ -7,6 +7,7 @@ It covers text models that see image tokens, encoder-decoders (BLIP-2 and Instru
 import copy
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from core.models.photo_prompts import Prompt, Prompter
+from core.models.streaming import ReplyStreamer, stream_generation
 
 MAX_NAMES = 24  # in a batch
 MAX_TOKENS = 6144  # in a batch of names, prompts included: 3 GB of keys and values in a model of 7 B
@@ -69,9 +71,18 @@ class GeneralModel:
         prompt = self._prompt(photo, question)
         generated = self._model.generate(**prompt.inputs, max_new_tokens=max_tokens)[0]
         asked = prompt.inputs["input_ids"][0]
-        if torch.equal(generated[: len(asked)], asked):  # encoder-decoders return no prompt
+        if self._encoder_decoder:  # which returns no prompt, but the token that its decoder starts with
+            generated = generated[1:]
+        elif torch.equal(generated[: len(asked)], asked):
             generated = generated[len(asked) :]
         return self._prompter.reply(generated, prompt)
+
+    def stream(self, photo: Image.Image, question: str, max_tokens: int) -> Iterator[str]:
+        """Yield the reply of `ask` as it grows. Closing the iterator stops the work within one token."""
+        prompt = self._prompt(photo, question)
+        generate = partial(self._model.generate, **prompt.inputs, max_new_tokens=max_tokens)
+        streamer = ReplyStreamer(self._prompter.tokenizer, lambda tokens: self._prompter.reply(tokens, prompt))
+        yield from stream_generation(generate, streamer)
 
     @torch.no_grad()
     def letter_scores(self, photo: Image.Image, question: str, count: int) -> Tensor | None:

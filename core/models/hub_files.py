@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+CONVERTED = ("F64", "F32", "F16", "BF16")  # types of safetensors that are converted to that of the model
+STORED = {"I64": 8, "I32": 4, "I16": 2}  # bytes of those that stay as they are; others are bytes, or smaller
 MOST_LAYERS = 1000
 WEIGHTS_PER_BYTE = 2  # in 4 bits
 
@@ -64,6 +69,35 @@ def check_weights(source: str, folder: Path) -> None:
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{source} is incomplete: {missing[0]} is missing; download it again.")
+
+
+def memory_bytes(folder: Path, dtype: "torch.dtype") -> int:
+    """Return the memory that the weights of a folder take once their floating-point numbers are of another type.
+
+    A file that cannot be read counts by its size: reading the model tells what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, "pt") as file:
+                parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  # it is no dictionary
+                kinds = [(part.get_dtype(), prod(part.get_shape())) for part in parts]
+        except (SafetensorError, OSError):
+            total += path.stat().st_size
+        else:
+            total += sum(count * (dtype.itemsize if kind in CONVERTED else STORED.get(kind, 1)) for kind, count in kinds)
+    return total
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that weights are read from: those of the index, else `WEIGHTS`, else all safetensors."""
+    index = folder / INDEX
+    if index.is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    whole = folder / WEIGHTS
+    return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def check_size(source: str, folder: Path, model: "nn.Module") -> None:

@@ -14,19 +14,22 @@ from core.models.hub_files import check_size, check_weights, read_config
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from core.models.question_model import QuestionModel
+    from core.models.contrastive import ContrastiveModel
+    from core.models.general import GeneralModel
 
 CONTRASTIVE = ("clip", "metaclip_2", "siglip", "siglip2")
 PACKAGES = ("torchvision", "num2words", "timm", "sentencepiece", "tiktoken", "bitsandbytes")
 
 
-def open_question_model(source: str, revision: str | None = None) -> "QuestionModel":
+def open_question_model(
+    source: str, revision: str | None = None, folder: Path | None = None
+) -> "GeneralModel | ContrastiveModel":
     """Open a model that answers questions about photos, from a folder or a hub repository at a revision.
 
-    Raises `UserError` if it cannot be had, is of no family that transformers knows, needs code of its repository or a
-    package that is not installed, or is damaged.
+    `folder` is where it is, if that is known. Raises `UserError` if it cannot be had, is of no family that transformers
+    knows, needs code of its repository or a package that is not installed, or is damaged.
     """
-    folder = locate(source, revision)
+    folder = folder or locate(source, revision)
     settings = read_config(source, folder)
     family = settings.get("model_type")
     name = Path(source).name

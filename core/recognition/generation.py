@@ -1,13 +1,14 @@
 """Let the model write about photos: streamed answers, batched answers, and descriptions clause by clause."""
 
-import threading
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, TextIteratorStreamer
+from transformers import TextIteratorStreamer
 
+from core.models.streaming import STREAM_TIMEOUT, stream_generation
 from core.models.vlm import VisionLanguageModel
 from core.progress import run
 from core.taxonomy.descriptions import clause_start
@@ -15,15 +16,6 @@ from core.taxonomy.descriptions import clause_start
 ANSWER_TOKENS = 24
 VALUE_TOKENS = 16  # of one attribute's value in a description
 END_OF_CLAUSE = "."
-STREAM_TIMEOUT = 120  # seconds without a token after which the stream fails
-
-
-class _StopOnEvent(StoppingCriteria):  # type: ignore[misc]  # mypy skips transformers
-    def __init__(self, event: threading.Event) -> None:
-        self.event = event
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
-        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
 
 
 class TextWriter:
@@ -46,31 +38,13 @@ class TextWriter:
         streamer = TextIteratorStreamer(
             self._mllm.tokenizer, skip_prompt=False, skip_special_tokens=True, timeout=STREAM_TIMEOUT
         )
-        cancelled = threading.Event()
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self._mllm.model.generate(
-                    inputs_embeds=embeddings,
-                    attention_mask=mask.long(),
-                    streamer=streamer,
-                    stopping_criteria=[_StopOnEvent(cancelled)],
-                    **self._settings(limit, until),
-                )
-            except BaseException as error:  # raised again in the caller's thread below
-                failure.append(error)
-                streamer.end()
-
-        worker = threading.Thread(target=work, name="generation", daemon=True)
-        worker.start()
-        try:
-            yield from streamer
-        finally:
-            cancelled.set()
-            worker.join()
-        if failure:
-            raise failure[0]
+        generate = partial(
+            self._mllm.model.generate,
+            inputs_embeds=embeddings,
+            attention_mask=mask.long(),
+            **self._settings(limit, until),
+        )
+        yield from stream_generation(generate, streamer)
 
     @torch.no_grad()
     def answers(self, question: str, tokens: Tensor, limit: int = ANSWER_TOKENS) -> list[str]:

@@ -28,12 +28,18 @@ MAX_LABEL_CHARACTERS = 30_000  # of all names together: a laptop embeds them in 
 
 
 @dataclass(frozen=True)
-class LabelSpace:
-    """The names a photo is ranked against, with their embeddings."""
+class Names:
+    """The names that a photo is ranked against."""
 
     labels: list[str]  # as they were given
     categories: list[str]  # canonical names of the same categories: a label may be another spelling
     group: SuperCategory | None  # the kind that questions about the labels name; None: no common kind
+
+
+@dataclass(frozen=True)
+class LabelSpace(Names):
+    """Names with their embeddings in the space of a model."""
+
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the words that image tokens are compared with; zeros: of none
@@ -57,7 +63,7 @@ class LabelSpaceBuilder:
         two distinct names, and for names beyond `MAX_LABELS`, `MAX_LABEL_LENGTH` or `MAX_LABEL_CHARACTERS`.
         """
         if labels is not None:
-            chosen = _distinct(labels)
+            chosen = distinct_labels(labels)
         elif super_category:
             chosen = [c.name for c in in_super_category(super_category) if c.name in self._rows]
         else:
@@ -98,7 +104,7 @@ class LabelSpaceBuilder:
         return self._mllm.word_embeddings(ids)
 
 
-def _distinct(labels: list[str]) -> list[str]:
+def distinct_labels(labels: list[str]) -> list[str]:
     """Return the labels without empty ones and without further spellings of a name, which the log tells."""
     kept, dropped = distinct_names(labels)
     if dropped:

@@ -146,6 +146,14 @@ class Identification:
     explanation: Explanation | None = None
     calibrated: bool = True  # else the probabilities rank the names, and tell no more
     explained: bool = False  # the explanation is complete: growing results have a preliminary one before
+    note: str = ""  # what to know of this model's ranking, and what it does not give
+
+    @property
+    def named(self) -> str:
+        """Return the name given to the photo: the first of the ranking, else the answer; "" if there is none."""
+        if not self.known:
+            return ""
+        return self.species[0].name if self.species else self.answer.strip(" .")
 
     def as_dict(self, photo: str) -> dict[str, Any]:
         """Return the JSON form shared by the page and the command line."""
@@ -154,6 +162,7 @@ class Identification:
             "model": self.model,
             "known": self.known,
             "calibrated": self.calibrated,
+            **({"note": self.note} if self.note else {}),
             "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
             "answer": self.answer,
             "attributes": self.attributes,

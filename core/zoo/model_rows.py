@@ -17,11 +17,11 @@ Family = Literal["embedded", "vlm", "general", "contrastive", "endpoint"]
 ROUTES: dict[Family, str] = {
     "embedded": "a checkpoint on a base, in every tab",
     "vlm": "the method's own architecture, in every tab",
-    "general": "evaluated here",
-    "contrastive": "evaluated here, by similarities of photo and names",
-    "endpoint": "evaluated through a server of its own",
+    "general": "asked questions, in every tab",
+    "contrastive": "by similarities of photo and names, in every tab; it writes nothing",
+    "endpoint": "through a server of its own, in Compare and for evaluation",
 }
-PAGE_FAMILIES: tuple[Family, ...] = ("embedded", "vlm")  # the tabs take these; the others are evaluated only
+METHOD_FAMILIES: tuple[Family, ...] = ("embedded", "vlm")  # of the method's architecture; others are only asked
 
 
 def _pattern(pattern: str, sentence: str) -> AfterValidator:
@@ -142,6 +142,12 @@ class Server(Table):
     engine: Text
     version: Text
     command: Text
+
+    @property
+    def sentence(self) -> str:
+        """Return how the model is used."""
+        start = f"start {self.engine} {self.version} with `{self.command}`"
+        return f"It needs a server of its own: {start}, and use it as an endpoint."
 
 
 class ModelRow(Table):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import UserError
 from core.taxonomy.prompts import REPLY_TOKENS
-from core.zoo.model_rows import PAGE_FAMILIES
-from core.zoo.registry import availability, find_entry, find_source, load, zoo
+from core.zoo.asked_models import open_asked
+from core.zoo.registry import find_source, load_recogniser, zoo
 
 if TYPE_CHECKING:
     from core.models.openai_endpoint import EndpointSettings
@@ -31,7 +31,7 @@ def describe(name: str) -> Asked:
     from core.storage.cache import sha256_of
 
     if name.startswith(ENDPOINT):
-        return Asked(_endpoint_settings(name).name, REPLY_TOKENS, remote=True)
+        return Asked(endpoint_settings(name).name, REPLY_TOKENS, remote=True)
     found = find_source(name)
     tokens = found.row.reply_tokens if found.row else REPLY_TOKENS
     folder = Path(found.source)
@@ -52,23 +52,21 @@ def open_model(name: str) -> "QuestionModel":
     if name.startswith(ENDPOINT):
         from core.models.endpoint_questions import EndpointQuestions
 
-        return EndpointQuestions(name, _endpoint_settings(name))
+        return EndpointQuestions(name, endpoint_settings(name))
     found = find_source(name)
-    if found.row and found.row.server:
-        raise UserError(f"{name}: {availability(find_entry(name))}")
-    if found.row and found.row.family in PAGE_FAMILIES and name in zoo():
+    entry = zoo().get(name)
+    if entry and entry.has_recogniser:
         from core.models.checkpoint import merge_adapter
         from core.recognition.questions import RecogniserQuestions
 
-        recogniser = load(name)
+        recogniser = load_recogniser(name)
         merge_adapter(recogniser.mllm)  # half as long to answer
         return RecogniserQuestions(recogniser)
-    from core.models import open_question_model
-
-    return open_question_model(found.source, found.revision or None)
+    return open_asked(found)
 
 
-def _endpoint_settings(name: str) -> "EndpointSettings":
+def endpoint_settings(name: str) -> "EndpointSettings":
+    """Return where `endpoint:NAME` is served. Raises `UserError` if the environment does not say."""
     from core.models.openai_endpoint import EndpointSettings
 
     settings = EndpointSettings.from_environment(name.removeprefix(ENDPOINT))

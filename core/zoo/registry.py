@@ -17,9 +17,10 @@ from pydantic import TypeAdapter
 from core.errors import UserError
 from core.storage.tables import Text, read_table
 from core.zoo import hub
-from core.zoo.model_rows import NOT_VERIFIED, PAGE_FAMILIES, Hub, ModelRow
+from core.zoo.model_rows import METHOD_FAMILIES, NOT_VERIFIED, Hub, ModelRow
 
 if TYPE_CHECKING:
+    from core.recognition.asked_model import AskedModel
     from core.recognition.recogniser import Recogniser
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ CHECKPOINTS = ASSETS / "checkpoints"
 EMBEDDINGS = "embeddings.npz"  # in a checkpoint's folder, where it ships with some
 DEFAULT = "finedefics-tiny"
 OF_THE_HUB = "hf:"  # begins the name of a repository that is not in the table
-EVALUATION_ONLY = "ready for evaluation; the tabs do not take it"
 EMBEDDED_ROW = ModelRow(family="embedded")  # of a checkpoint that is not in the table
 
 
@@ -49,13 +49,18 @@ class ModelEntry:
 
     @property
     def on_pages(self) -> bool:
-        """Whether the tabs and commands take it that name photos; the others are for evaluation alone."""
-        return self.row.family in PAGE_FAMILIES
+        """Whether the tabs and commands take it by its name; a model with a server of its own is an endpoint there."""
+        return self.row.server is None
+
+    @property
+    def has_recogniser(self) -> bool:
+        """Whether it is of the method's architecture; the others are only asked questions."""
+        return self.row.family in METHOD_FAMILIES
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the weights are of a model that is asked questions, and its row, if the table has one."""
+    """Where the weights of a model are, and its row, if the table has one."""
 
     name: str
     source: str  # a folder, or OWNER/NAME
@@ -105,10 +110,15 @@ def find_entry(name: str) -> ModelEntry:
 def find_source(name: str) -> ModelSource:
     """Return where a model is: one of the zoo, a repository of the hub as hf:OWNER/NAME[@revision], or a folder.
 
-    Raises `UserError` if it is none of them.
+    Raises `UserError` if it is none of them, or needs a server of its own.
     """
-    if name.startswith(OF_THE_HUB):
-        return _hub_source(name)
+    found = _hub_source(name) if name.startswith(OF_THE_HUB) else _named_source(name)
+    if found.row and found.row.server:
+        raise UserError(f"{name}: {found.row.server.sentence}")
+    return found
+
+
+def _named_source(name: str) -> ModelSource:
     entry = zoo().get(name)
     if entry is None and not (Path(name) / "config.json").is_file():
         choices = ", ".join([*zoo(), "hf:OWNER/NAME", "a folder with a config.json"])
@@ -138,15 +148,14 @@ def availability(entry: ModelEntry) -> str:
     from core.models.checkpoint import read_manifest
     from core.models.embedded import EMBEDDED, check_base
 
-    if server := entry.row.server:
-        start = f"start {server.engine} {server.version} with `{server.command}`"
-        return f"It needs a server of its own: {start}, and evaluate it through the endpoint."
+    if entry.row.server:
+        return entry.row.server.sentence
     if entry.hub:
         state = hub.state(entry.hub)
         missing = [package for package in entry.row.needs if not _is_installed(package)]
         if state == "ready" and missing:
             return f"It needs packages: run `.venv/bin/pip install {' '.join(missing)}`."
-        return EVALUATION_ONLY if state == "ready" and not entry.on_pages else state
+        return state
     try:
         if read_manifest(entry.checkpoint).base == EMBEDDED:
             check_base()
@@ -168,17 +177,38 @@ def available_models() -> list[str]:
     return [name for name, entry in zoo().items() if availability(entry) == "ready"]
 
 
-def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":
-    """Load a model of the zoo. Raises `UserError` if it cannot be loaded; another model never takes its place.
+def load(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser | AskedModel":
+    """Load a model of the zoo, of `hf:OWNER/NAME[@revision]` or of a folder, to name photos with.
 
-    A model of the hub, which takes minutes, tells `progress` what it is doing; an error raised there gives it up.
+    Raises `UserError` if it cannot be loaded; another model never takes its place. A model of the hub, which takes
+    minutes, tells `progress` what it is doing; an error raised there gives it up.
     """
+    from core.recognition.asked_model import AskedModel
+    from core.zoo.asked_models import open_asked
+
+    found = find_source(name)
+    entry = zoo().get(name)
+    if entry and entry.has_recogniser:
+        return load_recogniser(name, progress)
+    progress("Reading the weights")
+    tokens = found.row.reply_tokens if found.row else 0
+    return AskedModel(found.name, open_asked(found), tokens)
+
+
+def load_listed(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser | AskedModel":
+    """Load a model of the zoo alone; see `load`. A page opens no repository or folder that a visitor names."""
+    find_entry(name)
+    return load(name, progress)
+
+
+def load_recogniser(name: str, progress: Callable[[str], None] = lambda _: None) -> "Recogniser":
+    """Load a model of the method's architecture; see `load`. Raises `UserError` for one that is only asked."""
     from core.models.checkpoint import open_checkpoint
     from core.recognition.recogniser import Recogniser
 
     entry = find_entry(name)
-    if not entry.on_pages:
-        raise UserError(f"{name} is for evaluation alone, and names no photos here: choose another model.")
+    if not entry.has_recogniser:
+        raise UserError(f"{name} is only asked questions, and has not the method's architecture: choose another model.")
     if entry.hub:
         return hub.load(name, entry.hub, progress)
     return Recogniser(name, *open_checkpoint(entry.checkpoint))

@@ -16,6 +16,7 @@ from core.embeddings.metrics import EXPLAINED, alignment_numbers, silhouette
 from core.embeddings.projection import METHODS, Projection, ProjectionConfig, place, procrustes_aligned, project
 from core.errors import UserError
 from core.progress import Progress, part
+from core.zoo.registry import zoo
 from demo.alignment.figure import COLOUR_BY, NEAREST_IS_RIGHT, Panel, colouring, map_json
 from demo.alignment.photos import JPEG_QUALITY, MAX_THUMBNAILS, THUMBNAIL_SIDE, Uploads
 from demo.components.models import ModelPool
@@ -26,6 +27,7 @@ CAPTIONS = {  # of the three models of the paper's figure
     "object-category-tiny": "+ object-category loss",
     "finedefics-tiny": "+ all losses",
 }
+KINDS = {"contrastive": "VLM", "general": "MLLM", "vlm": "MLLM"}  # as in the paper's figure of overlap and gap
 OTHER_SPACE = (
     "These colours are of the model's own space, not of the one that is shown: the vision encoder's space has no names."
 )
@@ -122,8 +124,10 @@ class MapView:
 
 
 def caption(model: str) -> str:
-    """Return the name of a model and, if it is one of the paper's figure, what it was trained with."""
-    return f"{model}: {CAPTIONS[model]}" if model in CAPTIONS else model
+    """Return the name of a model and, if it is of the paper's figures, what it was trained with or what it is."""
+    entry = zoo().get(model)
+    what = CAPTIONS.get(model) or (KINDS.get(entry.row.family) if entry else None)
+    return f"{model}: {what}" if what else model
 
 
 def project_all(
@@ -163,8 +167,8 @@ def place_photo(view: MapView, photo: Image.Image, models: ModelPool) -> PlacedP
     """Embed a photo by every model shown and find its place in each map. Raises `UserError` if a model cannot."""
     objects, vision, coordinates, note = [], [], [], ""
     for shown in view.maps:
-        recogniser, _ = models.prepare(shown.space.model, None, None)
-        object_rows, vision_rows = embed_photos(recogniser, [photo])
+        model, _ = models.prepare(shown.space.model, None, None)
+        object_rows, vision_rows = embed_photos(model, [photo])
         rows = vision_rows if view.shows_vision else object_rows
         placed, note = place(rows, shown.points.matrix, shown.projection)
         objects.append(object_rows[0])

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
+from core.recognition.asked_model import AskedModel
 from core.recognition.explanation import Explainer
-from core.recognition.label_space import LabelSpace
+from core.recognition.label_space import LabelSpace, Names
 from core.recognition.recogniser import Recogniser
-from core.zoo.registry import DEFAULT, load
+from core.zoo.registry import DEFAULT, load_listed
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 AUTO = "auto"  # the choice of no particular kind of thing
@@ -18,7 +19,7 @@ class ModelPool:
     """Loaded models by name; each is loaded once, when it is first asked for."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Recogniser] = {}
+        self._loaded: dict[str, Recogniser | AskedModel] = {}
         self._explainers: dict[str, Explainer] = {}
         self._lock = Lock()
 
@@ -31,16 +32,19 @@ class ModelPool:
         labels: list[str] | None,
         super_category: str | None,
         progress: Callable[[str], None] = lambda _: None,
-    ) -> tuple[Recogniser, LabelSpace]:
-        """Return the `Recogniser`, loaded if need be (`progress` as for `core.zoo.registry.load`), and its label space.
+    ) -> tuple[Recogniser, LabelSpace] | tuple[AskedModel, Names]:
+        """Return the model, loaded if need be (`progress` as for `core.zoo.registry.load_listed`), and its label space.
 
         One call at a time: neither can be interrupted, and a user who pressed Stop may have started again already.
         Raises `UserError` if the model cannot be loaded or the names cannot be used.
         """
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(name, progress)
-            return self._loaded[name], self._loaded[name].label_space(labels, super_category)
+                self._loaded[name] = load_listed(name, progress)
+            model = self._loaded[name]
+            if isinstance(model, AskedModel):
+                return model, model.label_space(labels, super_category)
+            return model, model.label_space(labels, super_category)
 
     def explainer(self, recogniser: Recogniser) -> Explainer:
         """Return the `Explainer` of a loaded model: one per model, since it caches the phrases it has embedded."""

@@ -78,7 +78,7 @@ class OcclusionPanel:
         subject: str = values[self.subject]
         with on_page():
             if identified is None:
-                raise UserError("There is nothing to look for: identify a photo first.")
+                raise UserError("There is nothing to look for: identify a photo first, by a model that explains it.")
             if not identified.result.known:
                 raise UserError("There is nothing to look for: the photo shows nothing that the model knows.")
             recogniser, result = identified.explainer.recogniser, identified.result

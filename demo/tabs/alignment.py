@@ -20,7 +20,8 @@ from demo.components.photo_folder import Folder
 INTRO = (
     "Circles are photos, diamonds attribute descriptions and stars category names, all in one embedding space. In an "
     "aligned model, a photo lies near its name. Click a point to see its photo and neighbours; draw a box or a lasso "
-    "to list photos. Colours never change positions."
+    "to list photos. Colours never change positions. Side by side, a contrastive model (VLM) and an MLLM show the "
+    "gap that the method closes."
 )
 METRICS_NOTE = (
     "The numbers are computed in the space with all its dimensions, never in the map. Only trustworthiness is about "

@@ -1,30 +1,21 @@
 """The Compare tab: one photo, two models side by side."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 from PIL import Image
 
 from core.errors import UserError
-from core.evaluation.side_by_side import (
-    MAX_QUESTION,
-    Local,
-    ModelOutput,
-    Remote,
-    SharedVisionEncoder,
-    Side,
-    empty_output,
-    look_alikes,
-    read_options,
-    side_by_side,
-    verdict,
-)
+from core.evaluation.outcomes import SharedVisionEncoder
+from core.evaluation.side_by_side import MAX_QUESTION, Side, options_for, read_options, side_by_side, verdict
+from core.evaluation.sides import Asked, Local, ModelOutput, Remote, empty_output
 from core.evaluation.study import PAIR
 from core.models.openai_endpoint import Endpoint, EndpointSettings
-from core.recognition.label_space import MAX_LABEL_LENGTH
+from core.recognition.asked_model import AskedModel
+from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
 from core.recognition.recogniser import UNKNOWN
-from core.taxonomy.categories import find_category, in_super_category, super_categories
+from core.taxonomy.categories import in_super_category, super_categories
 from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, available_models, zoo
@@ -79,7 +70,8 @@ class ColumnView:
 def status_of(shown: ModelOutput) -> str:
     """Return the lines above a column: the model, what limits its result, the time it took, its error."""
     result = shown.result
-    lines = [result.model, "" if result.known else UNKNOWN, "" if result.calibrated else UNCALIBRATED]
+    limits = "" if result.calibrated else result.note or UNCALIBRATED
+    lines = [result.model, "" if result.known else UNKNOWN, limits]
     parts = [f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()]
     if shown.tokens:
         parts.append(f"{shown.tokens_per_second:.1f} tokens per second")
@@ -195,7 +187,7 @@ class CompareTab:
                 yield {self.agreement: verdict(columns, truth), **self._shown(columns)}
             filled: dict = {}
             if not options:
-                options = _options_for(truth, columns)
+                options = options_for(truth, columns)
                 filled = self._filled_in(options)
             alive = [None if shown.error else side for side, shown in zip(sides, columns, strict=True)]
             if options:
@@ -254,7 +246,10 @@ class CompareTab:
         if name is None:
             raise UserError("There is no model: choose one first.")
         if name != ENDPOINT:
-            return Local(*self._models.prepare(name, None, group), encoder)
+            model, space = self._models.prepare(name, None, group)
+            if isinstance(model, AskedModel):
+                return Asked(model, space, encoder.photo)
+            return Local(model, cast("LabelSpace", space), encoder)
         settings = endpoint or EndpointSettings.from_environment()
         if settings is None:
             raise UserError(NO_ENDPOINT)
@@ -284,13 +279,6 @@ def _empty_columns(left: str | None, right: str | None) -> list[ModelOutput]:
     if left == right:
         raise UserError("Choose two different models.")
     return [empty_output(left or NO_MODEL), empty_output(right or NO_MODEL)]
-
-
-def _options_for(truth: str, columns: list[ModelOutput]) -> list[str]:
-    """Return the look-alikes of the true name, or else of the first known name; none if no name is known."""
-    names = [truth] if truth else [shown.named for shown in columns]
-    known = next(filter(find_category, names), None)
-    return look_alikes(known) if known else []
 
 
 def _bounded(text: str | None, limit: int, what: str) -> str:

@@ -178,6 +178,8 @@ def _row_id(row: int | None) -> int:
 
 
 def _name_of(row: HistoryRow) -> str:
+    if not row.result["species"]:
+        return f"{row.result['answer'] or 'nothing'} (its answer)"
     first = row.result["species"][0]
     return f"{first['name']} ({first['probability']:.0%})" if row.result["known"] else f"unknown ({first['name']}?)"
 

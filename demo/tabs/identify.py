@@ -4,14 +4,19 @@ import html
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import gradio as gr
+from PIL import Image
 
 from core.data.images import Photo
 from core.errors import UserError
-from core.recognition.recogniser import UNKNOWN
-from core.recognition.results import Identification
+from core.recognition.asked_model import UNEXPLAINED, AskedModel
+from core.recognition.label_space import LabelSpace, Names
+from core.recognition.recogniser import UNKNOWN, Recogniser
+from core.recognition.results import Explanation, Identification
 from core.storage.files import write_atomically
 from core.taxonomy.categories import distinct_names, dropped_sentence, find_category, super_categories
 from core.zoo.hub import UNCALIBRATED
@@ -127,22 +132,31 @@ class IdentifyTab:
             if model_name is None:
                 raise UserError("There is no model: choose one first.")
             yield self._cleared("Loading the model ...")
-            recogniser, space = self._models.prepare(model_name, names, group)
+            model, space = self._models.prepare(model_name, names, group)
             yield self._cleared("Encoding the photo ...")
-            started = time.perf_counter()
-            encoding = recogniser.encode(opened.image)
-            explainer = self._models.explainer(recogniser)
-            states = explainer.stream(encoding, space, looked=time.perf_counter() - started)
-            identified = None
-            for result in states:
+            handed_over = False
+            for result, identified in self._results(model, space, opened.image):
                 update = self._shown(result, opened.note)
-                if result.explained and identified is None:
-                    identified = IdentifiedPhoto(explainer, opened.image, encoding, space, result)
-                    update[self.occlusion.identified] = identified
+                if identified and not handed_over:
+                    update[self.occlusion.identified], handed_over = identified, True
                 yield update
             if keep:  # before the last update: closing the page after that one would end this generator
                 self._store(keep, path, opened, result)
             yield {**self._shown(result, opened.note), self.download: _saved(result, path.name)}
+
+    def _results(
+        self, model: Recogniser | AskedModel, space: Names, photo: Image.Image
+    ) -> Iterator[tuple[Identification, IdentifiedPhoto | None]]:
+        """Yield the growing result, and what an occlusion map needs once the explanation is complete."""
+        if isinstance(model, AskedModel):
+            for result in model.stream(photo, space):
+                yield replace(result, explanation=Explanation([], [], UNEXPLAINED)), None
+            return
+        started = time.perf_counter()
+        encoding = model.encode(photo)
+        explainer, names = self._models.explainer(model), cast("LabelSpace", space)
+        for result in explainer.stream(encoding, names, looked=time.perf_counter() - started):
+            yield result, IdentifiedPhoto(explainer, photo, encoding, names, result) if result.explained else None
 
     def _store(self, key: str, path: Path, opened: Photo, result: Identification) -> None:
         try:
@@ -176,14 +190,14 @@ class IdentifyTab:
 def status_of(result: Identification, note: str) -> str:
     """Return what is known of a result besides its names, as Markdown: `note`, the kind of thing, the time it took."""
     lines = [note] if note else []
-    category = find_category(result.species[0].name)
+    category = find_category(result.named)
     if not result.known:
         lines.append(f"**{UNKNOWN}**")
     elif category:
         noun = category.super_category.noun
         lines.append(f"Looks like {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
     if not result.calibrated:
-        lines.append(UNCALIBRATED)
+        lines.append(result.note or UNCALIBRATED)
     lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return "\n\n".join(lines)
 

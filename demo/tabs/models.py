@@ -29,7 +29,8 @@ NO_DOWNLOADS = (
 ONLY_CHOSEN = "Nothing is downloaded but what is chosen above; open the page again to use it."
 NOTE = (
     "Models of the hub "
-    f"take their memory when they are loaded, and keep it. {UNCALIBRATED} "
+    f"take their memory when they are loaded, and keep it. {UNCALIBRATED} A contrastive model ranks them by similarity "
+    "with the photo. "
     "What is not verified was read nowhere; where the rest was read is in assets/models.yaml."
 )
 STOPPED = (

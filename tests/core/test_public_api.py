@@ -1,6 +1,7 @@
 """The names that `from core import ...` offers, and the example in the package's docstring."""
 
 import doctest
+import os
 import subprocess
 import sys
 
@@ -70,3 +71,12 @@ def test_what_is_no_photo_is_one_sentence(tmp_path, recogniser):
     for source in (tmp_path / "none.jpg", b"no picture", Image.new("RGB", (1000, 10))):
         with pytest.raises(UserError):
             recogniser.identify(source)
+
+
+@pytest.mark.parametrize("entry", ["core.cli", "train.cli", "app"])
+@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_wait_without_spinning(entry, given, expected):
+    check = f"import os, sys, {entry}; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    shown = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", expected]

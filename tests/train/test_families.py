@@ -8,7 +8,9 @@ import torch
 
 from core.data.images import read_photo
 from core.errors import UserError
-from core.evaluation.side_by_side import Local, SharedVisionEncoder, empty_output, side_by_side, verdict
+from core.evaluation.outcomes import SharedVisionEncoder
+from core.evaluation.side_by_side import side_by_side, verdict
+from core.evaluation.sides import Local, empty_output
 from core.models.base_models import open_base
 from core.models.checkpoint import open_checkpoint
 from core.recognition.recogniser import Recogniser

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, ReplyError, user_message
 from core.storage.cache import sha256_of
 from core.taxonomy.categories import SuperCategory
-from core.zoo.registry import find_entry, load
+from core.zoo.registry import find_entry, load_recogniser
 from train.attributes.prompts import correction
 from train.attributes.runner import Answerer, Query
 from train.attributes.validation import InvalidAnswerError
@@ -125,7 +125,7 @@ def zoo_answerer(name: str, group: SuperCategory) -> Iterator[Answerer]:
     As in identification, the beginning of every clause is fixed ("Crown is") and the model writes the value. Raises
     `UserError` if the model cannot be loaded.
     """
-    recogniser = load(name)
+    recogniser = load_recogniser(name)
 
     def answer(query: Query) -> dict[str, Any]:
         assert query.photo

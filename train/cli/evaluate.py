@@ -160,8 +160,8 @@ def measurable(model: str, given: "list[Record]", categories: list[str]) -> "tup
 def load_merged(model: str) -> "Recogniser":
     """Load a model with its adapter merged, which takes half as long to answer."""
     from core.models.checkpoint import merge_adapter
-    from core.zoo.registry import load
+    from core.zoo.registry import load_recogniser
 
-    recogniser = load(model)
+    recogniser = load_recogniser(model)
     merge_adapter(recogniser.mllm)
     return recogniser

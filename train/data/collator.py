@@ -50,7 +50,7 @@ class Collator:
         batch = self._photos(step, positions, rows)
         if self.stage == "align":
             self._add_texts(batch, rows)
-        if self.stage == "instruct" and self.recipe.keeps_alignment:
+        if self.stage == "instruct" and self.recipe.keeps_alignment and step % self.recipe.aligned_every == 0:
             self._add_texts(batch, rows[: max(1, round(self.recipe.aligned_share * len(rows)))])
         if self.stage in ("align", "instruct"):
             questions = self._step_questions(step)

@@ -128,5 +128,6 @@ def budget(recipe: Recipe, photos: int) -> dict[str, int]:
             counts["open"] = counts[name]
             counts["closed"] = stage.steps * evenly(stage.photos, recipe.closed_share)
             counts["instruct_descriptions"] = described * stage.steps * evenly(stage.photos, recipe.rehearsed_share)
-            counts["instruct_aligned"] = recipe.keeps_alignment * stage.steps * aligned
+            kept = -(-stage.steps // recipe.aligned_every)  # the first step is one of them
+            counts["instruct_aligned"] = recipe.keeps_alignment * kept * aligned
     return counts

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from core.data.images import open_photo
 from core.errors import UserError
-from core.evaluation.side_by_side import Local, SharedVisionEncoder, empty_output, side_by_side
+from core.evaluation.outcomes import SharedVisionEncoder
+from core.evaluation.side_by_side import side_by_side
+from core.evaluation.sides import Local, empty_output
 from core.models.scoring import answer_log_likelihoods, generation_loss
 from core.recognition.recogniser import Recogniser
 from core.taxonomy.categories import categories, super_categories
 from core.taxonomy.prompts import open_question
-from core.zoo.registry import load
+from core.zoo.registry import load_recogniser
 from train.evaluation.throughput import throughput
 
 NAMES = 20
@@ -161,7 +163,7 @@ def unknown_share(recogniser: Recogniser) -> dict:
 
 def bench(names: list[str]) -> dict:
     """Return all measurements of the first model, and the peak memory of all of them together."""
-    models = [load(name) for name in names]
+    models = [load_recogniser(name) for name in names]
     photo = open_photo(picture_files()[CAT].read_bytes()).image
     return {
         "model": names[0],

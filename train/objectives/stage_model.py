@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from core.models.scoring import generation_losses, word_similarity
+from core.models.scoring import generation_losses
 from core.models.vision_encoder import encoder_input
 from core.models.vlm import VisionFeatures, VisionLanguageModel, by_length
 from train.data.augmentation import Augmentation, kept_patches, mix_patches
 from train.data.batch import Batch, Question
-from train.data.category_words import category_words
 from train.data.training_set import TrainingSet
 from train.objectives.contrastive import (
     Temperature,
@@ -25,10 +24,11 @@ from train.objectives.contrastive import (
     object_attribute,
     object_category,
 )
+from train.objectives.word_targets import EncodedPhotos, WordTargets
 from train.recipe import Recipe
 
 WORD_NORM = 0.118  # RMSNorm weight at which image tokens have the norm of the text model's word embeddings
-LABEL_SMOOTHING = 0.1
+QUESTION_GROWTH = 2.0  # of lengths in a pass: closed questions are long, and padding open ones to them takes memory
 
 
 def initialise_connector(mllm: VisionLanguageModel, seed: int) -> None:
@@ -62,16 +62,6 @@ class Part:
     rows: slice
 
 
-@dataclass(frozen=True)
-class EncodedPhotos:
-    """Photos as image tokens, and the categories whose words these are drawn to."""
-
-    tokens: Tensor  # [b, L, H]
-    categories: Tensor  # [b]
-    targets: Tensor  # [b, C] rows sum to 1
-    mixed: bool  # each is made of two photos
-
-
 def parts_of(batch: Batch, chunk: int) -> list[Part]:
     """Cut a batch into chunks: texts, then photos (the last chunk reaches every trained parameter)."""
 
@@ -96,13 +86,7 @@ class StageModel(nn.Module):
         self.temperature = Temperature(recipe.temperature, recipe.learned_temperature and stage == "align")
         self.temperature.to(mllm.device)
         self.memory: Tensor | None = None  # [C, H] embeddings of all descriptions
-        names = [category.name for category in data.categories]
-        self.words = mllm.word_embeddings(category_words(mllm, names, recipe))  # [C, L, H]
-        self.centre = self.words.mean(dim=(0, 1))
-        if recipe.encoder_answers:
-            if data.encoder is None:
-                raise UserError("The vision encoder was fine-tuned on other categories: leave encoder_answers out.")
-            self.classifier = {name: tensor.to(mllm.device) for name, tensor in data.encoder.classifier.items()}
+        self.words = WordTargets(mllm, data, recipe)
 
     def train(self, mode: bool = True) -> "StageModel":
         """Set training mode for everything except the frozen vision encoder."""
@@ -120,7 +104,7 @@ class StageModel(nn.Module):
             return self._share(batch, part, gradients)
         photos = self._encode_photos(batch)
         if self.stage == "warmup":
-            return self._anchor(photos)
+            return self.words.losses(photos)
         losses = self._answers(batch, photos.tokens) | self._anchored(photos)
         if batch.descriptions is not None:
             objects = self.mllm.embed_photos(photos.tokens[: len(batch.descriptions)])
@@ -149,7 +133,7 @@ class StageModel(nn.Module):
             vision = self.mllm.encode_vision(batch.states, batch.mask)
         else:
             vision = VisionFeatures(batch.states, batch.mask)
-        targets = self._targets(batch, vision)
+        targets = self.words.targets(batch, vision)
         if batch.is_photos:
             noise = torch.rand(vision.mask.shape, device=vision.states.device)
             states = kept_patches(vision.states, noise, self.recipe.patch_dropout)
@@ -165,38 +149,12 @@ class StageModel(nn.Module):
         states = self.mllm.encode_vision(inputs, torch.ones(len(inputs), 1, dtype=torch.bool)).states
         return VisionFeatures(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
-    def _targets(self, batch: Batch, vision: VisionFeatures) -> Tensor:
-        """Return shares of the categories [b, C] as targets: labels, smoothed, and the fine-tuned encoder's answers."""
-        count, answered = len(self.data.categories), self.recipe.encoder_answers
-        targets = F.one_hot(batch.categories, count).float()
-        if batch.second is not None and batch.share is not None:
-            share = batch.share[:, None]
-            targets = share * targets + (1 - share) * F.one_hot(batch.second, count).float()
-        targets = (1 - LABEL_SMOOTHING) * targets + LABEL_SMOOTHING / count
-        if answered:
-            features = vision.states.float().mean(dim=1)
-            answers = F.linear(features, self.classifier["weight"], self.classifier["bias"]).float().softmax(dim=-1)
-            targets = (1 - answered) * targets + answered * answers
-        return targets
-
-    def _anchor(self, photos: EncodedPhotos) -> dict[str, Tensor]:
-        """Return losses that pull image tokens to their category's word embeddings and away from those of others.
-
-        They train the connector alone, without the text model. A mixed photo is near the words of neither category.
-        """
-        similarity = word_similarity(photos.tokens, self.words, self.centre) / self.recipe.temperature  # [b, C]
-        naming = F.cross_entropy(similarity, photos.targets)
-        if photos.mixed:
-            return {"mixed_naming": naming}
-        distance = (photos.tokens.float() - self.words[photos.categories]).pow(2).sum(-1).mean()
-        return {"naming": naming, "distance": distance / self.words.pow(2).sum(-1).mean()}
-
     def _anchored(self, photos: EncodedPhotos) -> dict[str, Tensor]:
         """Return the warm-up's losses in stage I or II, against forgetting in the connector, if the recipe has them."""
         weight = float(self.recipe.anchor) if self.stage == "align" else self.recipe.instruct_anchor
         if not weight:
             return {}
-        return {name: weight * loss for name, loss in self._anchor(photos).items()}
+        return {name: weight * loss for name, loss in self.words.losses(photos).items()}
 
     # Answers ------------------------------------------------------------------------------------------------------
 
@@ -215,7 +173,7 @@ class StageModel(nn.Module):
                 [letter if q.kind == "closed" else 1.0 for q in questions],
             )
 
-        sums = by_length(batch.questions, losses, growth=self.mllm.max_growth)
+        sums = by_length(batch.questions, losses, growth=min(self.mllm.max_growth, QUESTION_GROWTH))
         means = {}
         for kind in dict.fromkeys(question.kind for question in batch.questions):
             rows = [row for row, question in enumerate(batch.questions) if question.kind == kind]

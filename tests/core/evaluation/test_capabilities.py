@@ -4,7 +4,9 @@ import copy
 import csv
 import io
 import json
+import re
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,6 +237,23 @@ def test_without_descriptions_knowledge_is_not_read():
     assert "Category knowledge was not measured: fewer than two" in reading(diagnosis)
     assert [strength.capability for strength in diagnosis.strengths()] == [OBJECT, ALIGNMENT]
     assert "The bottleneck is object-category alignment" in reading(diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("ways", "told"),
+    [
+        (
+            (0.5, 0.4, 0.1),
+            "50% of the questions with options correctly by ranking .chance 25%., and 40% of .* by letter",
+        ),
+        ((0.5, None, None), r"answers 50% of the questions with options correctly by ranking \(chance 25%\)\. "),
+        ((None, None, 0.1), "answers 10% of the free ones"),
+    ],
+)
+def test_ways_that_a_model_does_not_answer_in_are_not_told(ways, told):
+    diagnosis = replace(made_up(), questions=Questions(200, None, *ways, 0.25))
+    assert re.search(told, reading(diagnosis))
+    assert "none: the model does not answer in this way" in as_csv(diagnosis)
 
 
 def test_published_numbers_are_those_of_the_paper():

@@ -12,18 +12,9 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.errors import UserError
-from core.evaluation.side_by_side import (
-    CORES,
-    Local,
-    ModelOutput,
-    Remote,
-    SharedVisionEncoder,
-    empty_output,
-    look_alikes,
-    read_options,
-    side_by_side,
-    verdict,
-)
+from core.evaluation.outcomes import SharedVisionEncoder
+from core.evaluation.side_by_side import CORES, look_alikes, read_options, side_by_side, verdict
+from core.evaluation.sides import Local, ModelOutput, Remote, empty_output
 from core.models.openai_endpoint import Reply
 from core.recognition.results import Identification, Species
 from core.taxonomy.categories import find_category, same_category, super_categories
@@ -219,11 +210,11 @@ def test_an_endpoint_is_asked_the_same_questions():
     oracle = Oracle("Bengal.", "B", "It is asleep.", "Bengal or Abyssinian")
     side = Remote(oracle, Image.new("RGB", (8, 8)), super_categories()["cat"])
     *_, named = side.identify(empty_output("oracle"))
-    assert named.named == "Bengal"
+    assert named.result.named == "Bengal"
     assert named.tokens_per_second > 0
     options = ["Abyssinian", "Bengal"]
     *_, chose = side.choose(named, options)
-    assert (chose.choice, chose.named) == ("Bengal", "Bengal")
+    assert (chose.choice, chose.result.named) == ("Bengal", "Bengal")
     *_, replied = side.reply(chose, "What does it do?")
     assert replied.reply == "It is asleep."
     assert "breed of the cat" in oracle.asked[0]
@@ -268,7 +259,7 @@ def test_two_models_on_one_base_say_what_each_says_alone(recogniser, baseline, c
     growing = [(len(left.result.description), len(right.result.description)) for left, right in states]
     assert any(0 < left < growing[-1][0] and 0 < right < growing[-1][1] for left, right in growing)
 
-    options = look_alikes(ours.named)
+    options = look_alikes(ours.result.named)
     *_, chosen = side_by_side(sides, states[-1], lambda side, said: side.choose(said, options))
     for said in chosen:
         assert list(said.probabilities) == options

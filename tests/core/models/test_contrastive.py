@@ -29,6 +29,20 @@ def test_name_scores_are_the_models_own_logits(family, opened, reduced_folder, t
     torch.testing.assert_close(scores, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
 
 
+def test_captions_are_read_once(opened, two_photos, monkeypatch):
+    model, read = opened("siglip"), []
+    text_features = model.text_features
+    monkeypatch.setattr(model, "text_features", lambda texts: read.append(len(texts)) or text_features(texts))
+    monkeypatch.setattr("core.models.contrastive.MAX_CAPTIONS", 4)
+    monkeypatch.setattr(model, "_captions", {})
+    scores = model.name_scores(two_photos[0], QUESTION, NAMES)
+    torch.testing.assert_close(model.name_scores(two_photos[0], QUESTION, NAMES[::-1]), scores.flip(0))
+    model.name_scores(two_photos[1], QUESTION, [*NAMES, "Siamese"])
+    assert read == [3, 1]
+    model.name_scores(two_photos[0], QUESTION, ["a crow", NAMES[0]])  # more than are kept
+    assert read == [3, 1, 2]
+
+
 @both_families
 def test_letters_are_those_of_the_options_in_the_question(family, opened, two_photos):
     model = opened(family)

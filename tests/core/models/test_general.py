@@ -1,4 +1,5 @@
 import re
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from tokenizers.models import BPE
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast, SmolVLMProcessor
 
 from core.errors import UserError
+from core.models import streaming
 from core.models.general import GeneralModel
 from core.models.photo_prompts import Prompt, Prompter
 
@@ -216,3 +218,22 @@ def test_photos_of_any_shape_are_seen(opened):
     for family in ("llava-next", "qwen2.5-vl", "smolvlm2", "internvl"):
         for size in ((16, 200), (200, 16), (1, 1)):
             assert opened(family).letter_scores(Image.new("RGB", size), QUESTION, 2).isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["llava", "blip2-t5", "instructblip-vicuna", "idefics1", "qwen3.5"])
+def test_a_reply_grows_to_what_is_answered_at_once(family, opened, two_photos):
+    model = opened(family)
+    *_, last = states = list(model.stream(two_photos[0], "What is it?", 6))
+    assert last == model.ask(two_photos[0], "What is it?", 6)
+    assert len(states) <= 6
+
+
+def test_a_reply_is_stopped_within_a_token(opened, two_photos, monkeypatch):
+    model, steps = opened("llava"), []
+    stop = streaming._StopOnEvent.__call__
+    monkeypatch.setattr(streaming._StopOnEvent, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
+    states = model.stream(two_photos[0], "What is it?", 2000)
+    next(states)
+    states.close()
+    assert len(steps) < 1000
+    assert not [thread for thread in threading.enumerate() if thread.name == "generation"]

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from core.errors import UserError
-from core.recognition import generation
+from core.models import streaming
 from core.taxonomy.categories import super_categories
 from core.taxonomy.prompts import closed_question
 
@@ -57,8 +57,8 @@ def test_the_same_photo_gives_the_same_answer(recogniser, identified, cat):
 
 def test_closing_the_stream_stops_the_work(recogniser, cat, monkeypatch):
     steps = []
-    stop = generation._StopOnEvent.__call__
-    monkeypatch.setattr(generation._StopOnEvent, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
+    stop = streaming._StopOnEvent.__call__
+    monkeypatch.setattr(streaming._StopOnEvent, "__call__", lambda *a, **k: steps.append(1) or stop(*a, **k))
     tokens = recogniser.mllm.image_tokens(recogniser.mllm.vision_features([cat]))
     pieces = recogniser.writer.stream("Count to a thousand.", tokens, 1000, "one two three four")
     next(pieces)

@@ -18,7 +18,7 @@ def test_the_command_downloads_by_name_or_repository_and_says_what_the_model_can
     with caplog.at_level("INFO"):
         assert main(["download", "owner/reduced"]) == 0
     assert "0.1 GB, licence: MIT (not verified) (https://huggingface.co/owner/reduced)" in caplog.text
-    assert f"reduced is here, at commit {COMMIT}: ready for evaluation" in capsys.readouterr().out
+    assert f"reduced is here, at commit {COMMIT}: ready" in capsys.readouterr().out
     asked = len(local_hub.requests)
     assert main(["download", "reduced"]) == 0
     assert len(local_hub.requests) == asked  # nobody asks for what is here

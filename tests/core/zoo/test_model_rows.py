@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 
 from core.errors import UserError
 from core.storage.tables import check_table, read_table
-from core.zoo.model_rows import NOT_VERIFIED, PAGE_FAMILIES, ModelRow
+from core.zoo.model_rows import METHOD_FAMILIES, NOT_VERIFIED, ModelRow
 from core.zoo.registry import ASSETS
 
 FORM = TypeAdapter(dict[str, ModelRow])
@@ -110,7 +110,7 @@ def test_no_row_stands_for_another_model():
 
 def test_only_the_released_weights_of_the_method_embed_without_bos():
     assert {name for name, row in OF_THE_HUB.items() if not row.hub.object_bos} == {"idefics2-8b", "finedefics-8b"}
-    assert {name for name, row in TABLE.items() if row.family in PAGE_FAMILIES} == {
+    assert {name for name, row in TABLE.items() if row.family in METHOD_FAMILIES} == {
         "finedefics-tiny",
         "idefics2-tiny",
         "object-category-tiny",

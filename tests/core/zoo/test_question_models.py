@@ -43,6 +43,8 @@ def test_a_folder_of_any_family_answers(family, writes, tmp_path):
 
 
 def test_a_row_with_a_server_of_its_own_is_not_opened_here():
-    name = next(name for name, entry in registry.zoo().items() if entry.row.server)
-    with pytest.raises(UserError, match=f"{name}: It needs a server of its own"):
-        open_model(name)
+    name, entry = next((name, entry) for name, entry in registry.zoo().items() if entry.row.server)
+    for given in (name, f"hf:{entry.hub.repository}"):
+        for ask in (describe, open_model):
+            with pytest.raises(UserError, match=f"{given}: It needs a server of its own: start "):
+                ask(given)

@@ -1,10 +1,19 @@
-"""Models by name: of the table, of the hub, of a folder; what the tabs are offered, and what is evaluated only."""
+"""Models by name: of the table, of the hub, of a folder; and what the tabs are offered."""
 
 import pytest
 
 from core.errors import UserError
 from core.zoo import hub, registry
-from core.zoo.registry import EVALUATION_ONLY, availability, available_models, find_entry, find_source, load, zoo
+from core.zoo.registry import (
+    availability,
+    available_models,
+    find_entry,
+    find_source,
+    load,
+    load_listed,
+    load_recogniser,
+    zoo,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -72,14 +81,46 @@ def test_a_row_is_a_source_at_its_commit_or_at_that_of_the_copy_here(cache):
     assert find_source("smolvlm2-256m").row.hub.revision == "not verified"  # the table stays as it was read
 
 
-def test_a_model_that_is_evaluated_only_is_not_offered_by_the_tabs(cache):
+def test_a_model_that_is_only_asked_is_offered_by_the_tabs_once_it_is_here(cache):
     name = "llava-1.5-7b"
-    assert f"It needs a download of 14.1 GB: run `{find_entry(name).hub.command}`." == availability(find_entry(name))
-    put_in_cache(cache, name, "config.json", "model.safetensors")
-    assert availability(find_entry(name)) == EVALUATION_ONLY
-    assert name not in available_models()
-    with pytest.raises(UserError, match=f"{name} is for evaluation alone"):
+    needed = f"It needs a download of 14.1 GB: run `{find_entry(name).hub.command}`."
+    assert availability(find_entry(name)) == needed
+    with pytest.raises(UserError, match=f"{name} cannot be loaded: It needs a download"):
         load(name)
+    put_in_cache(cache, name, "config.json", "model.safetensors")
+    assert availability(find_entry(name)) == "ready"
+    assert name in available_models()
+    with pytest.raises(UserError, match=f"{name} is only asked questions, and has not the method's architecture"):
+        load_recogniser(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "state"),
+    [
+        ("mobilevlm-v2-7b", "pytorch_model.bin", "core convert mtgv/MobileVLM_V2-7B FOLDER`, and name that folder"),
+        ("bioclip-2", "open_clip_model.safetensors", "core convert imageomics/bioclip-2 FOLDER`, and name that folder"),
+    ],
+)
+def test_weights_in_another_format_are_told_to_be_converted(cache, monkeypatch, name, file, state):
+    monkeypatch.setattr(registry, "_is_installed", lambda package: True)
+    put_in_cache(cache, name, find_entry(name).hub.config, file)
+    assert state in availability(find_entry(name))
+    with pytest.raises(UserError, match=f"{name} cannot be loaded: It needs a conversion"):
+        load(name)
+
+
+def test_a_page_opens_no_folder_and_no_repository(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for name in (str(tmp_path), "hf:owner/name"):
+        with pytest.raises(UserError, match="There is no model"):
+            load_listed(name)
+
+
+@pytest.mark.parametrize("name", ["phi-3-vision", "hf:microsoft/Phi-3-vision-128k-instruct"])
+def test_a_model_with_a_server_of_its_own_says_so_by_every_name(name):
+    for ask in (find_source, load, load_listed) if ":" not in name else (find_source, load):
+        with pytest.raises(UserError, match=f"^{name}: It needs a server of its own: start vLLM 0.23.0 or older"):
+            ask(name)
 
 
 def test_packages_that_are_missing_are_named(cache, monkeypatch):

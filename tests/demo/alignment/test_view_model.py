@@ -10,7 +10,7 @@ from PIL import Image
 from core.errors import UserError
 from demo.alignment.figure import NEAREST_IS_RIGHT
 from demo.alignment.point_card import numbers_table, photo_rows, point_card
-from demo.alignment.view_model import MapView, place_photo
+from demo.alignment.view_model import MapView, caption, place_photo
 
 
 def test_maps_are_laid_over_the_first_and_other_photos_refused():
@@ -59,3 +59,16 @@ def test_the_legend_says_that_nearest_names_are_of_the_other_space():
     assert json.loads(shown.map_json())["about"]["note"] == ""
     shown.colour_by = NEAREST_IS_RIGHT
     assert "the model's own space" in json.loads(shown.map_json())["about"]["note"]
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("siglip-so400m", "siglip-so400m: VLM"),
+        ("idefics2-8b", "idefics2-8b: MLLM"),
+        ("finedefics-tiny", "finedefics-tiny: + all losses"),
+        ("my-birds", "my-birds"),
+    ],
+)
+def test_a_map_says_what_its_model_is(model, shown):
+    assert caption(model) == shown

@@ -27,7 +27,7 @@ def served(local_hub, monkeypatch):
         def label_space(self, *_):
             return None
 
-    monkeypatch.setattr(components, "load", lambda *_: Loaded())
+    monkeypatch.setattr(components, "load_listed", lambda *_: Loaded())
     pool = ModelPool()
     pool.prepare("finedefics-tiny", None, None)
 
@@ -144,7 +144,7 @@ def test_loading_a_model_that_fails_leaves_the_others(served, monkeypatch):
     def fail(*_):
         raise UserError("The memory was not enough.")
 
-    monkeypatch.setattr(components, "load", fail)
+    monkeypatch.setattr(components, "load_listed", fail)
     status, _ = served.submit(served.tab.load, {served.tab.name: "idefics2-8b"}).result(timeout=60)
     assert status == "The memory was not enough."
     assert "finedefics-tiny" in served.pool

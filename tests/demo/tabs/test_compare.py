@@ -9,14 +9,19 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
+from reduced_models import save_reduced
 from served_tab import data_of, event_of
 from stand_ins import reduced_recogniser
 
+from core.evaluation.side_by_side import side_by_side
+from core.models import open_question_model
+from core.recognition.asked_model import BY_SIMILARITY, AskedModel
 from core.taxonomy.categories import super_categories
 from core.zoo.registry import load
-from demo.components.models import example_photos
+from demo.components.models import ModelPool, example_photos
 from demo.page import build, launch
-from demo.tabs.compare import ENDPOINT, NO_ENDPOINT
+from demo.tabs.compare import ENDPOINT, NO_ENDPOINT, CompareTab, status_of
 
 KEY = "sk-very-secret-key-0123456789"
 CAT = next(path for path in example_photos() if "chelsea" in path)
@@ -32,7 +37,7 @@ def no_environment(monkeypatch):
 @pytest.fixture(scope="module")
 def page(reduced_idefics2):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        patch.setattr("demo.components.models.load_listed", lambda name, _: reduced_recogniser(reduced_idefics2, name))
         page = build()
         asking = event(page, "ask-both")
         assert asking.api_visibility == "private"
@@ -42,7 +47,7 @@ def page(reduced_idefics2):
 
 @pytest.fixture
 def real_address(monkeypatch):
-    monkeypatch.setattr("demo.components.models.load", load)
+    monkeypatch.setattr("demo.components.models.load_listed", load)
     page = build()
     _, url, _ = launch(page, "127.0.0.1", None, block=False)
     yield url
@@ -92,6 +97,24 @@ def test_two_models_are_compared(real_address):
         assert [row[0] for row in attributes["data"]] == list(super_categories()["cat"].attributes)
         assert sorted(entry["label"] for entry in choice["confidences"]) == list(options)
     assert "Egyptian Mau" in options
+
+
+def test_a_model_that_is_only_asked_stands_beside_a_checkpoint(reduced_idefics2, tmp_path, monkeypatch):
+    asked = AskedModel("siglip-so400m", open_question_model(str(save_reduced("siglip", tmp_path / "siglip"))))
+
+    def load_one(name, _):
+        return asked if name == asked.name else reduced_recogniser(reduced_idefics2, name)
+
+    monkeypatch.setattr("demo.components.models.load_listed", load_one)
+    with gr.Blocks() as page:
+        tab = CompareTab(ModelPool(), page)
+    photo = Image.new("RGB", (80, 60), (200, 100, 0))
+    sides, columns = tab._sides((asked.name, "finedefics-tiny"), "cat", photo, None)
+    *_, columns = side_by_side(sides, columns, lambda side, shown: side.identify(shown))
+    *_, (left, right) = side_by_side(sides, columns, lambda side, shown: side.choose(shown, ["Siamese", "Birman"]))
+    assert BY_SIMILARITY in status_of(left)
+    assert (len(left.result.species), left.result.answer, left.error) == (5, "", "")
+    assert left.probabilities.keys() == right.probabilities.keys() == {"Siamese", "Birman"}
 
 
 def test_typed_options_are_kept_and_inert(address):

@@ -17,7 +17,7 @@ from stand_ins import reduced_recogniser
 
 from demo.components.models import example_photos
 from demo.history_store import History, is_key, new_key
-from demo.tabs.history import HistoryTab, browser_key
+from demo.tabs.history import HistoryTab, _name_of, browser_key
 
 CAT = next(path for path in example_photos() if "chelsea" in path)
 MODEL = "finedefics-tiny"
@@ -43,7 +43,7 @@ def site(history, reduced_idefics2):
             shown = HistoryTab(history, key, tab)
     _, url, _ = launch(page.queue(), "127.0.0.1", None, block=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("demo.components.models.load", lambda name, _: reduced_recogniser(reduced_idefics2, name))
+        patch.setattr("demo.components.models.load_listed", lambda name, _: reduced_recogniser(reduced_idefics2, name))
         yield SimpleNamespace(page=page, url=url, identify=identify, history=shown, tab=tab)
     page.close()
 
@@ -196,3 +196,8 @@ def test_opening_the_tab_creates_no_file(tmp_path):
         shown = HistoryTab(unused, key, gr.Tab())
     assert shown.refresh(new_key())[shown.table] == []
     assert not unused.path.exists()
+
+
+def test_a_model_that_ranks_no_names_is_listed_by_its_answer():
+    rows = [SimpleNamespace(result={"known": True, "species": [], "answer": answer}) for answer in ("Birman", "")]
+    assert [_name_of(row) for row in rows] == ["Birman (its answer)", "nothing (its answer)"]

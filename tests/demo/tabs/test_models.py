@@ -34,7 +34,7 @@ def models(monkeypatch):
 
         return Loaded()
 
-    monkeypatch.setattr(components, "load", load)
+    monkeypatch.setattr(components, "load_listed", load)
     monkeypatch.setattr(models_tab, "POLL_SECONDS", 0.01)
     return models
 
@@ -79,6 +79,6 @@ def test_the_table_says_of_every_model_whether_it_can_run_and_how_to_get_it(mode
     assert rows["gemma-3n-e2b"]["licence"] == "gemma (not verified)"
     assert rows["gemma-3n-e2b"]["needs"] == "timm"
     assert rows["phi-3-vision"]["how to get it"].startswith("pip install vllm==0.23.0 && vllm serve microsoft/")
-    assert rows["llava-1.5-7b"]["route"] == "evaluated here"
+    assert rows["llava-1.5-7b"]["route"] == "asked questions, in every tab"
     assert [name for _, name in tab.name.choices] == [name for name, entry in zoo().items() if entry.on_pages]
     assert rows["idefics2-8b"]["how to get it"].startswith(".venv/bin/python -m core download HuggingFaceM4/")

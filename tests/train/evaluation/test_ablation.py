@@ -219,3 +219,4 @@ def test_the_budget_counts_photos_and_texts_of_every_stage():
     assert (tuned["open"], longer["open"]) == (3_072, (96 + 200) * 32)
     assert tuned["instruct_descriptions"] == 0
     assert budget(recipe.changed(aligned_share=0.1), 100)["instruct_aligned"] == 96 * 3
+    assert budget(recipe.changed(aligned_share=0.1, aligned_every=10), 100)["instruct_aligned"] == 10 * 3

@@ -160,7 +160,8 @@ def test_weights_of_stage_ii_are_those_of_the_recipe(fresh, data, recipe):
 
 def test_some_photos_of_stage_ii_keep_the_losses_of_stage_i(fresh, data, recipe):
     mllm = fresh()
-    kept = recipe.changed(aligned_share=0.5)
+    kept = recipe.changed(aligned_share=0.5, aligned_every=2)
+    assert batch_of("instruct", mllm, data, kept, step=1).descriptions is None
     model, batch = StageModel("instruct", mllm, data, kept), batch_of("instruct", mllm, data, kept)
     losses = model(batch)
     expected = {"object_attribute", "attribute_category", "category_category", "object_category"}
