@@ -31,7 +31,7 @@ train-tiny: $(VENV)/runtime data ## train the embedded checkpoints (resumes): ma
 	$(BIN)/python -m train run --data $(DATA) --name idefics2-tiny --variant finetune
 	$(BIN)/python -m train run --data $(DATA) --name object-category-tiny --variant object-category --preset tiny-cpu-short
 
-ablation: $(VENV)/runtime data ## train and measure the variants with two seeds each (resumes, hours): make ablation DATA=folder
+ablation: $(VENV)/runtime data ## train and measure the variants with two seeds each (resumes, hours; more arms: README): make ablation DATA=folder
 	$(BIN)/python -m train ablation --data $(DATA)
 
 bench: $(VENV)/dev ## measure speed, memory, and what becomes of pictures of other things

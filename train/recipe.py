@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
+from core.models.calibration import WordSource
 from core.models.embedded import EMBEDDED
 from train.choices import NegativesBy, Variant
 from train.setting_errors import sentence
@@ -18,6 +19,7 @@ STAGES: dict[Variant, tuple[str, ...]] = {  # the stages that each variant of th
     "full": ("warmup", "align", "instruct"),
     "object-category": ("warmup", "align", "instruct"),  # of stage I's losses only L_OC, and no descriptions
     "finetune": ("warmup", "instruct"),
+    "finetune-longer": ("warmup", "instruct"),  # as many further steps of stage II as stage I takes
 }
 
 Count = Annotated[int, Field(ge=0)]
@@ -143,7 +145,8 @@ class Recipe(Settings):
     anchor: bool = False  # keep the warm-up's losses in stage I
     instruct_anchor: Weight = 0.0  # weight of the warm-up's losses in stage II
     image_tokens: Count = 0  # per photo, where the connector is trained from the start; 0: the base's number
-    words: Literal["attributes", "name"] = "attributes"  # what the image tokens are drawn to
+    # What the image tokens are drawn to; codes: random words, drawn by the seed and the category's name.
+    words: WordSource = "attributes"
     encoder: EncoderStage | None = None
     encoder_file: str = ""  # a vision encoder that is fine-tuned already, in place of the stage
     start_file: str = ""  # connector and adapter of a finished stage, to go on from in place of the warm-up
@@ -193,6 +196,12 @@ class Recipe(Settings):
         """Return the stages of this variant, in order."""
         named = {name: getattr(self, name) for name in STAGES[self.variant]}
         return {name: stage for name, stage in named.items() if stage is not None}
+
+    def stage(self, name: str, photos: int) -> Stage:
+        """Return the settings of one of the stages, with the number of its steps on that many photos."""
+        own: Stage = getattr(self, name)
+        longer = (self.variant, name) == ("finetune-longer", "instruct")
+        return own.changed(steps=own.steps_for(photos) + (self.align.steps_for(photos) if longer else 0))
 
 
 def presets() -> list[str]:

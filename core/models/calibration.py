@@ -1,11 +1,13 @@
 """The parts of a checkpoint beside its weights: the embeddings of its categories, and the calibration of scores."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor
+
+WordSource = Literal["attributes", "name", "codes"]  # codes: random words of the vocabulary
 
 
 @dataclass(frozen=True)
@@ -42,4 +44,4 @@ class LabelBank:
     descriptions: Tensor  # [C, H] float32
     feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
     words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
-    name_alone: bool = False  # these words are the name, without its attributes (see `words_of`)
+    words_from: WordSource = "attributes"  # name and attributes, the name alone (see `words_of`), or random words

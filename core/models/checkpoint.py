@@ -241,7 +241,7 @@ def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointM
 def _load_labels(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> LabelBank:
     """Load the label bank in float32. Raises `ValueError` for shapes that do not fit the model."""
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / LABELS).items()}
-    labels = LabelBank(manifest.categories, **tensors, name_alone=manifest.training.get("words") == "name")
+    labels = LabelBank(manifest.categories, **tensors, words_from=manifest.training.get("words", "attributes"))
     n = len(labels.categories)
     width, features = mllm.model.config.text_config.hidden_size, mllm.model.config.vision_config.hidden_size
     if not labels.names.shape == labels.descriptions.shape == (n, width):

@@ -42,7 +42,7 @@ class LabelSpace(Names):
 
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
-    words: Tensor  # [N, L, H] input embeddings of the first words of name and attributes
+    words: Tensor  # [N, L, H] input embeddings of the words that image tokens are compared with; zeros: of none
     known: bool  # every label is a category that the checkpoint was trained on
 
 
@@ -90,11 +90,17 @@ class LabelSpaceBuilder:
         return rows(self._bank.names), rows(self._bank.descriptions)
 
     def _word_embeddings(self, categories: list[str]) -> Tensor:
-        """Return the input embeddings [N, L, H] of each category's words."""
-        ids = self._mllm.word_ids([words_of(category, self._bank.name_alone) for category in categories])
+        """Return the input embeddings [N, L, H] of each category's words.
+
+        Random words were drawn for the trained categories alone: with another name among them, nobody has any (zeros).
+        """
+        bank = self._bank
+        if bank.words_from == "codes" and not all(category in self._rows for category in categories):
+            return self._mllm.word_embeddings(bank.words.new_full((len(categories), bank.words.shape[1]), -1))
+        ids = self._mllm.word_ids([words_of(category, bank.words_from == "name") for category in categories])
         for row, category in zip(ids, categories, strict=True):
             if category in self._rows:  # the words of the training, even if the attribute tables have changed since
-                row.copy_(self._bank.words[self._rows[category]])
+                row.copy_(bank.words[self._rows[category]])
         return self._mllm.word_embeddings(ids)
 
 

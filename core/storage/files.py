@@ -1,9 +1,11 @@
 """Write files atomically, and text that spreadsheets do not evaluate."""
 
+import csv
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,3 +88,12 @@ def check_writable_folder(path: Path) -> None:
 def inert(text: str) -> str:
     """Return the text of a CSV cell, with an apostrophe before it if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a CSV whose text cells are `inert`."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    for row in (header, *rows):
+        writer.writerow([inert(value) if isinstance(value, str) else value for value in row])
+    return buffer.getvalue()

@@ -143,6 +143,7 @@ def test_wrong_options_are_one_sentence(options, message, data, tmp_path, capsys
         ["run", "--variant", "half"],
         ["run", "--seed", "-1"],
         ["ablation", "--variants", "full", "half"],
+        ["ablation", "--arms", "few-shot-5"],
         ["negatives", "--by", "colour"],
         ["negatives", "--top", "-1"],
         ["evaluate", "--seed", "one"],
@@ -163,6 +164,8 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["run", "--name", "x", "--base", "/nowhere"], "/nowhere is neither"),
         (["run", "--name", "x", "--set", "views=many"], "views is 'many'"),
         (["ablation", "--preset", "huge"], "no preset 'huge'"),
+        (["ablation", "--arms", "unseen", "--set", "start_file=x", "--set", "warmup=null"], "leave start_file out"),
+        (["ablation", "--out", f"{__file__}/out"], "is not a folder"),
         (["negatives", "--set", "views=many"], "views is 'many'"),
         (["negatives", "--by", "photos", "--set", "base=/nowhere"], "/nowhere is neither"),
         (["run", "--name", "x", "--out", f"{__file__}/out"], "is not a folder"),
@@ -198,8 +201,10 @@ def test_look_alikes_are_printed(data, capsys):
 
 def test_an_ablation_holds_out_the_share_of_its_recipe(data, monkeypatch, capsys):
     held_out = []
-    monkeypatch.setattr("train.evaluation.ablation.ablate", lambda split, *_: held_out.append(len(split.held_out)))
-    monkeypatch.setattr("train.evaluation.ablation.table", lambda _: "")
+    monkeypatch.setattr(
+        "train.evaluation.ablation.ablate", lambda arm, *_: held_out.append(len(arm.split.held_out)) or []
+    )
+    monkeypatch.setattr("train.evaluation.ablation_report.write_report", lambda *_: "")
     for share in ("0.1", "0.5"):
         assert main(["ablation", "--data", str(data), "--seeds", "0", "--set", f"held_out_share={share}"]) == 0
     assert held_out[-1] > 3 * held_out[0]

@@ -17,7 +17,8 @@ from core.recognition.recogniser import Recogniser
 from core.zoo.registry import load
 from train.data.source import read_folder
 from train.data.training_split import TrainingSplit
-from train.evaluation.ablation import ablate, table
+from train.evaluation.ablation import ablate
+from train.evaluation.arms import arm_of
 from train.loop.pipeline import train
 from train.publish.export import export
 from train.recipe import read_preset
@@ -97,14 +98,14 @@ def test_categories_without_attributes_are_tuned_on_or_described_first(mushrooms
 def test_the_ablation_measures_once_and_knows_its_recipe(birds, reduced_idefics2, tmp_path, monkeypatch):
     photos, test = TrainingSplit.of("birds", read_folder(birds, "none.csv")), read_folder(birds, "none.csv")[:10]
     recipe = recipe_for("idefics2-8b-qlora", reduced_idefics2, 1).changed(variant="finetune")
-    results = ablate(photos, test, "few.csv", recipe, tmp_path)
-    assert results["csv"] == "few.csv"
-    assert "| finetune | 1 |" in table([results])
-    assert "| **mean** | 10 |" in (tmp_path / "checkpoints/finetune-0/README.md").read_text()
+    arm = arm_of("all", photos, test, seed=0)
+    results = ablate(arm, recipe, tmp_path)
+    assert [(run["condition"], len(run["photos"]["birds"])) for run in results] == [("all", 10)]
+    assert "Not measured yet" in (tmp_path / "checkpoints/finetune-0/README.md").read_text()
     monkeypatch.setattr("train.evaluation.ablation.train_variant", lambda *_: pytest.fail("trained again"))
-    assert ablate(photos, test, "few.csv", recipe, tmp_path) == results
+    assert ablate(arm, recipe, tmp_path) == results
     with pytest.raises(UserError, match="or another recipe"):
-        ablate(photos, test, "few.csv", recipe.changed(temperature=0.1), tmp_path)
+        ablate(arm, recipe.changed(temperature=0.1), tmp_path)
 
 
 def test_models_of_the_architecture_of_8b_are_compared(birds, reduced_idefics2, tmp_path, monkeypatch):

@@ -189,7 +189,12 @@ class Collator:
 
 def _every(position: int, share: float) -> bool:
     """Return True for an evenly spaced fraction `share` of all positions."""
-    return int((position + 1) * share + 1e-9) > int(position * share + 1e-9)
+    return evenly(position + 1, share) > evenly(position, share)
+
+
+def evenly(positions: int, share: float) -> int:
+    """Return how many of the first positions are among an evenly spaced fraction `share` of all."""
+    return int(positions * share + 1e-9)
 
 
 def _random(rng: random.Random, count: int) -> Tensor:

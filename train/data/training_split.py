@@ -1,6 +1,6 @@
 """Split the labelled photos of a run into a training part and a held-out part for calibration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from core.errors import UserError
 from core.models.vision_encoder import Encoder
@@ -20,6 +20,7 @@ class TrainingSplit:
     training: list[Record]
     held_out: list[Record]
     descriptions: dict[str, str]  # by content hash; empty: the categories' own
+    left_out: list[Record] = field(default_factory=list)  # others that are kept in one file with those to train on
 
     @classmethod
     def of(
@@ -39,6 +40,12 @@ class TrainingSplit:
         """All photos of both parts."""
         return [*self.training, *self.held_out]
 
+    def only(self, training: list[Record], held_out: list[Record]) -> "TrainingSplit":
+        """Return a part of the split; all parts of one split read their photos or features from the same file."""
+        kept = set(training)
+        left_out = [record for record in self.training if record not in kept]
+        return replace(self, training=training, held_out=held_out, left_out=left_out)
+
     def training_set(self, mllm: VisionLanguageModel, recipe: Recipe, encoder: Encoder | None = None) -> TrainingSet:
         """Return the photos to train on, with their vision features if the recipe caches them.
 
@@ -46,6 +53,7 @@ class TrainingSplit:
 
         The held-out part has no cached features: calibration encodes it with the recogniser's views, not training's.
         """
-        features = cache_features(mllm, self.training, recipe.views, recipe.seed) if recipe.views else None
-        photos = decoded_photos(self.training) if recipe.augmented else None
+        kept = [*self.training, *([] if encoder else self.left_out)]  # row i is photo i of the training part
+        features = cache_features(mllm, kept, recipe.views, recipe.seed) if recipe.views else None
+        photos = decoded_photos(kept) if recipe.augmented else None
         return TrainingSet.build(self.training, features, self.descriptions, recipe.negatives_by, mllm, photos, encoder)

@@ -33,6 +33,20 @@ class Detail:
     auto_confidence: float  # its probability
 
 
+@dataclass(frozen=True)
+class MeasuredSet:
+    """The photos of a data set, measured among the names of a label space."""
+
+    space: LabelSpace
+    outcomes: list[Outcome[Detail]]  # in the order of the photos
+
+    @property
+    def gap(self) -> float:
+        """Return the modality gap between the photos and the names."""
+        objects = F.normalize(torch.stack([outcome.detail.embedding for outcome in self.outcomes]), dim=-1)
+        return modality_gap(objects.numpy(), self.space.names.numpy())
+
+
 def evaluate(
     recogniser: Recogniser,
     records: list[Record],
@@ -47,18 +61,14 @@ def evaluate(
     `descriptions` per data set are written and compared with the tables (see `clause_summary`).
     """
     known = recogniser.label_space() if among_all else None
-    sets, everything, clauses = {}, [], {}
+    measured, clauses = {}, {}
     for name, group in by_data_set(records).items():
         space = recogniser.label_space(sorted({record.category for record in group}))
-        photos = [EvaluationPhoto(partial(_open, record), record.category) for record in group]
-        steps = measure(recogniser, photos, space, _inspector(recogniser, known), seed)
-        outcomes = run(steps, log_progress(log, f"{name}: "))
-        objects = F.normalize(torch.stack([outcome.detail.embedding for outcome in outcomes]), dim=-1)
-        gap = modality_gap(objects.numpy(), space.names.numpy())
-        sets[name] = {**summary(outcomes), "gap": gap}
-        everything += outcomes
+        measured[name] = measure_set(recogniser, name, group, space, known, seed)
         if descriptions and (written := written_clauses(recogniser, group, descriptions, seed)):
             clauses[name] = clause_summary(written)
+    sets = {name: {**summary(one.outcomes), "gap": one.gap} for name, one in measured.items()}
+    everything = [outcome for one in measured.values() for outcome in one.outcomes]
     mean = {key: sum(result[key] for result in sets.values()) / len(sets) for key in next(iter(sets.values()))}
     mean["n"] = len(everything)
     if clauses:
@@ -71,6 +81,20 @@ def evaluate(
         "mean": _rounded(mean),
         "pooled": _rounded(calibration_errors(everything)),
     }
+
+
+def measure_set(
+    recogniser: Recogniser,
+    data_set: str,
+    records: list[Record],
+    space: LabelSpace,
+    known: LabelSpace | None = None,
+    seed: int = 0,
+) -> MeasuredSet:
+    """Measure the photos of one data set among the names of `space`, and if given also among those of `known`."""
+    photos = [EvaluationPhoto(partial(_open, record), record.category) for record in records]
+    steps = measure(recogniser, photos, space, _inspector(recogniser, known), seed)
+    return MeasuredSet(space, run(steps, log_progress(log, f"{data_set}: ")))
 
 
 def _open(record: Record) -> Image.Image:

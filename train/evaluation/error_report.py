@@ -1,9 +1,7 @@
 """Write the errors of a model to files: CSV tables, and one self-contained HTML page with photos."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 
 from core.data.images import read_photo, to_jpeg
 from core.evaluation.html_report import html_report, report_templates
-from core.storage.files import inert, write_atomically
+from core.storage.files import csv_text, write_atomically
 from train.evaluation.error_analysis import MATRIX_NAMES, NamedPhoto, SetErrors, shown_order
 from train.evaluation.label_issues import FOLDS, LabelIssue
 
@@ -73,7 +71,7 @@ def matrix_file(number: int, errors: SetErrors) -> str:
 def confusions_csv(errors: Sequence[SetErrors]) -> str:
     """Return one line per true name and wrong name given, with the number and share of its photos."""
     header = ("data_set", "true_name", "predicted_name", "count", "share")
-    return _csv(
+    return csv_text(
         header,
         [
             (one.data_set, confusion.truth, confusion.predicted, confusion.count, f"{confusion.share:.4f}")
@@ -86,13 +84,13 @@ def confusions_csv(errors: Sequence[SetErrors]) -> str:
 def matrix_csv(errors: SetErrors) -> str:
     """Return the whole confusion matrix: one line per true name, one column per name that the model gave."""
     rows = zip(errors.names, errors.matrix.tolist(), strict=True)
-    return _csv(("true_name", *errors.names), [(name, *counts) for name, counts in rows])
+    return csv_text(("true_name", *errors.names), [(name, *counts) for name, counts in rows])
 
 
 def label_issues_csv(errors: Sequence[SetErrors]) -> str:
     """Return one line per photo whose label looks wrong, the surest of each data set first."""
     header = ("data_set", "photo", "given_name", "other_name", "given_probability", "other_probability")
-    return _csv(
+    return csv_text(
         header,
         [
             (
@@ -107,15 +105,6 @@ def label_issues_csv(errors: Sequence[SetErrors]) -> str:
             for issue in one.issues.found
         ],
     )
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a CSV; an apostrophe is put before text that a spreadsheet would evaluate as a formula."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    for row in (header, *rows):
-        writer.writerow([inert(value) if isinstance(value, str) else value for value in row])
-    return buffer.getvalue()
 
 
 def left_out(errors: SetErrors) -> str:

@@ -20,11 +20,13 @@ from core.recognition.multiple_choice import Options
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import SCORES, Recogniser, Scores
 from core.taxonomy.categories import find_category
-from core.taxonomy.descriptions import WORDINGS, describe, words_of
+from core.taxonomy.descriptions import WORDINGS, describe
 from core.taxonomy.prompts import closed_question
+from train.data.category_words import category_words
 from train.data.feature_cache import mean_features
 from train.data.records import Record
 from train.data.training_set import TrainingSet
+from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +34,28 @@ START = [10.0, 10.0, 10.0, 0.5]  # initial weights of the fit
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
-def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, name_alone: bool = False) -> LabelBank:
-    """Return the embeddings, words (see `words_of`) and mean vision feature of every category of the training photos.
+def description_embeddings(mllm: VisionLanguageModel, names: list[str]) -> Tensor:
+    """Return the normalised mean [N, H] of the embeddings of a category's description in all wordings.
 
     A category whose attributes are not known has its name in place of a description.
     """
-    names = [category.name for category in data.categories]
-    means = data.means if data.means is not None else mean_features(mllm, data.records, data.features, names)
     known = [(name, find_category(name)) for name in names]
     descriptions = [[describe(c, w) if c else name for name, c in known] for w in range(WORDINGS)]
     wordings = torch.stack([mllm.embed_texts(texts) for texts in descriptions])
+    return F.normalize(wordings.mean(0), dim=-1).cpu()
+
+
+def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe) -> LabelBank:
+    """Return the embeddings, words and mean vision feature of every category of the training photos."""
+    names = [category.name for category in data.categories]
+    means = data.means if data.means is not None else mean_features(mllm, data.records, data.features, names)
     return LabelBank(
         names,
         mllm.embed_texts(names).cpu(),
-        F.normalize(wordings.mean(0), dim=-1).cpu(),
+        description_embeddings(mllm, names),
         means.cpu(),
-        mllm.word_ids([words_of(name, name_alone) for name in names]),
-        name_alone,
+        category_words(mllm, names, recipe),
+        recipe.words,
     )
 
 

@@ -148,7 +148,7 @@ def finish(
     name: str, mllm: VisionLanguageModel, data: TrainingSet, held_out: list[Record], recipe: Recipe
 ) -> tuple[LabelBank, Calibration]:
     """Return the label embeddings and, fitted on the held-out photos, the calibration of a trained model."""
-    labels = label_embeddings(mllm, data, recipe.words == "name")
+    labels = label_embeddings(mllm, data, recipe)
     return labels, calibrate(name, mllm, labels, held_out)
 
 

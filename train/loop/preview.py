@@ -28,7 +28,7 @@ def preview(split: TrainingSplit, recipe: Recipe) -> str:
         steps = encoder.steps_for(len(split.training))
         lines += ["", f"encoder: {steps} steps of {encoder.photos} photos at {sides} pixels"]
     for name, stage in recipe.stages().items():
-        steps = stage.steps_for(len(split.training))
+        steps = recipe.stage(name, len(split.training)).steps
         at_once = stage.photos_at_once or stage.photos
         collator = Collator(name, mllm, data, recipe)
         batch = collator([(0, position) for position in range(at_once)])["batch"]

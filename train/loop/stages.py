@@ -125,7 +125,7 @@ def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: 
         mllm.text_model.activation_checkpointing_enable({"use_reentrant": False})
     scratch = folder / stage
     model, collator = StageModel(stage, mllm, data, recipe), Collator(stage, mllm, data, recipe)
-    trainer = StageTrainer(model, collator, getattr(recipe, stage), scratch)
+    trainer = StageTrainer(model, collator, recipe.stage(stage, len(data.records)), scratch)
     run_trainer(trainer)
     if trainer.is_world_process_zero():
         save_parameters(parameters, finished)

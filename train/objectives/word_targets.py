@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from core.errors import UserError
 from core.models.scoring import word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
-from core.taxonomy.descriptions import words_of
 from train.data.batch import Batch
+from train.data.category_words import category_words
 from train.data.training_set import TrainingSet
 from train.recipe import Recipe
 
@@ -30,8 +30,8 @@ class WordTargets:
     """The input embeddings of every category's words, and the losses of image tokens that should be near them."""
 
     def __init__(self, mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe) -> None:
-        words = [words_of(category.name, recipe.words == "name") for category in data.categories]
-        self._words = mllm.word_embeddings(mllm.word_ids(words))  # [C, L, H]
+        names = [category.name for category in data.categories]
+        self._words = mllm.word_embeddings(category_words(mllm, names, recipe))  # [C, L, H]
         self._centre = self._words.mean(dim=(0, 1))
         self._temperature, self._answered = recipe.temperature, recipe.encoder_answers
         if recipe.encoder_answers:

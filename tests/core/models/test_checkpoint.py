@@ -64,7 +64,7 @@ def test_a_checkpoint_keeps_whether_photos_are_embedded_with_bos(trained, folder
 
 def test_names_are_compared_by_the_words_that_training_drew_photos_to(trained, folder):
     words = {}
-    for kept in ("attributes", "name"):
+    for kept in ("attributes", "name", "codes"):
         _, labels, calibration = open_checkpoint(folder)
         save_checkpoint(folder, trained, labels, calibration, TrainingRecord(training={"words": kept}))
         mllm, labels, _ = open_checkpoint(folder, dtype=torch.float32)
@@ -72,6 +72,7 @@ def test_names_are_compared_by_the_words_that_training_drew_photos_to(trained, f
     alone = mllm.word_embeddings(mllm.word_ids(["Cedar Waxwing", "Laysan Albatross"]))
     assert torch.equal(words["name"], alone)
     assert not torch.equal(words["attributes"], alone)
+    assert not words["codes"].any()  # of an albatross there is none
 
 
 def test_a_missing_checkpoint_is_a_message(tmp_path):

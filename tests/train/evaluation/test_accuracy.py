@@ -3,7 +3,6 @@ import torch
 
 from core.evaluation.outcomes import Outcome
 from core.recognition.multiple_choice import Correct
-from train.evaluation.ablation import ABLATION_COLUMNS, table
 from train.evaluation.accuracy import Detail, expected_calibration_error, summary
 from train.loop.calibration import fit_weights
 
@@ -46,12 +45,3 @@ def test_weights_find_the_informative_score():
     weights = fit_weights(scored, [1.0, 1.0])
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
-
-
-def test_the_ablation_table_has_means_and_spreads():
-    run = dict.fromkeys(ABLATION_COLUMNS, 0.5)
-    runs = [{"variant": "full", "mean": {**run, "top1": 0.7 + s / 50}} for s in (0, 1)]
-    rows = table([{"variant": "finetune", "mean": {**run, "gap": 1.25}}, *runs]).splitlines()
-    assert rows[2].startswith("| finetune | 1 | 50.0 |")
-    assert rows[2].endswith("| 1.25 |")
-    assert rows[3].startswith("| full | 2 | 71.0 ± 1.0 | 50.0 ± 0.0 |")
