@@ -51,6 +51,9 @@ class ContrastiveModel:
         bias = self._model.logit_bias.float().cpu() if self._siglip else 0.0
         return (photos @ captions.T * self._model.logit_scale.exp().float().cpu() + bias)[0]
 
+    def reply_scores(self, photo: Image.Image, question: str, options: Sequence[str]) -> None:
+        """Return None: the model cannot write."""
+
     @torch.no_grad()
     def photo_features(self, photos: Sequence[Image.Image]) -> ContrastiveFeatures:
         """Return the features of RGB photos."""

@@ -62,10 +62,17 @@ def open_model(name: str) -> "QuestionModel":
 
         recogniser = load(name)
         merge_adapter(recogniser.mllm)  # half as long to answer
-        return RecogniserQuestions(recogniser)
+        return RecogniserQuestions(recogniser, answers_with_names=_answers_with_names(Path(found.source)))
     from core.models import open_question_model
 
     return open_question_model(found.source, found.revision or None)
+
+
+def _answers_with_names(folder: Path) -> bool:
+    """Return whether a checkpoint was trained to answer closed questions with letter and name."""
+    from core.models.checkpoint import MANIFEST, read_manifest
+
+    return (folder / MANIFEST).is_file() and read_manifest(folder).training.get("closed_answer") == "letter and name"
 
 
 def _endpoint_settings(name: str) -> "EndpointSettings":
