@@ -161,10 +161,10 @@ def results_text(result: FociResult) -> str:
     lines = [f"{result.model}, {result.data_set}: {result.n}{part} questions, seed {result.seed}"]
     width = max(map(len, (*(COLUMNS[column] for column in result.correct), *(f"  {c}" for c in CONTROLS.values()))))
     for column in result.correct:
-        lines.append(f"{COLUMNS[column]:{width}} {result.text(column):>14}")
+        lines.append(f"{COLUMNS[column]:{width}}  {result.text(column)}")
         for name, meaning in CONTROLS.items():
             if text := result.control(name, column):
-                lines.append(f"{f'  {meaning}':{width}} {text:>14}")
+                lines.append(f"{f'  {meaning}':{width}}  {text}")
     if GENERATED in result.correct:
         replies = f"replies (at most {result.reply_tokens} tokens)"
         lines.append(f"{result.failures} of the {replies} choose no option: they are wrong.")
