@@ -121,7 +121,8 @@ class Recogniser:
         """
         last, head = self.mllm.hidden_states([self.mllm.question_ids(question)], tokens)[0, -1], self.mllm.model.lm_head
         letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[:count]]
-        return (head.weight[letters].float() @ last.float() - head(last).float().logsumexp(dim=0)).cpu()
+        scores: Tensor = head.weight[letters].float() @ last.float() - head(last).float().logsumexp(dim=0)
+        return scores.cpu()
 
     def knows(self, scores: Scores) -> bool:
         """Return whether the photo is within `Calibration.unknown_distance` of some trained category.
