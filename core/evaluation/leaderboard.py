@@ -226,7 +226,9 @@ def _run(cells: list[Cell]) -> str:
     cell = cells[0]
     number = f"{cell.n} questions"
     if cell.partial:
-        number = f"{cell.n} of the {cell.official} questions about the official test set"
+        number = f"{cell.n} of the {cell.official} questions"
+        if cell.data_set in SETS:
+            number += " about the official test set"
     written = ""
     if cell.reply_tokens is not None:
         written = f", replies of at most {cell.reply_tokens} tokens, {cell.failures} of which choose no option (wrong)"

@@ -16,7 +16,7 @@ RUN_HEAD = [
     "accuracy",
     "standard error",
     "questions",
-    "of the official test set",
+    "of all questions",
     "seen in training",
     "replies without an option",
     *CONTROLS.values(),

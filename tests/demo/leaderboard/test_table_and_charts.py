@@ -52,11 +52,11 @@ def test_every_measured_number_has_its_run():
     (row,) = run_rows(Selection(WRITTEN).of(leaderboard([result(n=592, seen=7)])))
     run = dict(zip(RUN_HEAD, row, strict=True))
     assert (run["accuracy"], run["standard error"], run["questions"]) == ("50.00", "2.05", "592")
-    assert (run["of the official test set"], run["seen in training"], run["seed"]) == ("part of 8580", "7", "0")
+    assert (run["of all questions"], run["seen in training"], run["seed"]) == ("part of 8580", "7", "0")
     assert (run["date"], run["command"]) == ("2026-01-02", "python -m train evaluate --x a_b")
     assert (run["with a grey photo"], run["with another category's photo"]) == ("", "")
     (whole,) = run_rows(Selection(RANKED).of(leaderboard([result()])))
-    assert dict(zip(RUN_HEAD, whole, strict=True))["of the official test set"] == "all 8580"
+    assert dict(zip(RUN_HEAD, whole, strict=True))["of all questions"] == "all 8580"
 
 
 def test_controls_stand_beside_the_letter_that_they_are_of():
