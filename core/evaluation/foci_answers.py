@@ -30,13 +30,15 @@ class FociAnswer(BaseModel):
     foci_letter: Letter | None
     letter_scores: list[float] | None
     ranking: list[float] | None
+    rotated: list[float] | None = None
+    likelihood: list[float] | None = None
     error: str = ""
 
     @model_validator(mode="after")
     def _can_be_shown(self) -> Self:
         letters = LETTERS[: len(self.options)]
-        scores = [scores for scores in (self.letter_scores, self.ranking) if scores is not None]
-        if self.truth not in letters or any(len(one) != len(letters) for one in scores):
+        scores = (self.letter_scores, self.rotated, self.likelihood, self.ranking)
+        if self.truth not in letters or any(len(one) != len(letters) for one in scores if one is not None):
             raise ValueError("a letter, or the scores, are of other options")
         "".join((self.question, self.photo, *self.options, self.reply or "", self.error)).encode()  # half a character
         return self
@@ -75,7 +77,7 @@ FILTERS: dict[str, Callable[[Disagreement], bool]] = {
 
 
 def read_answers(path: Path) -> dict[str, FociAnswer]:
-    """Return the answers in a file of `train evaluate --foci` by question.
+    """Return the answers in a file of `train evaluate --foci` by question; those of the controls are left out.
 
     Raises `UserError` if it cannot be read or a line holds no answer.
     """
@@ -85,6 +87,8 @@ def read_answers(path: Path) -> dict[str, FociAnswer]:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     answers = {}
     for number, entry in enumerate(entries, start=1):
+        if entry.get("control"):
+            continue
         try:
             answer = FociAnswer(**entry)
         except (TypeError, ValidationError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import sqrt
 from statistics import mean
 
-from core.evaluation.foci_results import COLUMNS, GENERATED, FociResult
+from core.evaluation.foci_results import COLUMNS, CONTROLS, GENERATED, GREY, OTHER, FociResult
 from core.storage.files import inert
 from core.taxonomy.data_sets import ASSETS
 from core.taxonomy.names import normalise
@@ -47,6 +47,8 @@ class Cell:
     command: str = ""
     weights: str = ""  # which weights answered
     seen: int | None = None  # questions about photos that the model was trained on; None: not known
+    grey: str = ""  # the same letter with grey photos, its standard error and (number of questions); "": not asked
+    other: str = ""  # the same with photos of another category
 
     @property
     def partial(self) -> bool:
@@ -130,6 +132,8 @@ def _cells(result: FociResult) -> Iterator[Cell]:
             result.command,
             result.weights,
             result.seen,
+            result.control(GREY, column),
+            result.control(OTHER, column),
         )
 
 
@@ -145,7 +149,7 @@ def _mean(cells: list[Cell]) -> Cell:
     error = sqrt(sum((cell.standard_error or 0) ** 2 for cell in cells)) / len(cells)
     n, official = sum(cell.n or 0 for cell in cells), sum(cell.official or 0 for cell in cells)
     accuracy = mean(cell.accuracy for cell in cells)
-    first = replace(cells[0], failures=None, seen=None, date="", command="")
+    first = replace(cells[0], failures=None, seen=None, date="", command="", grey="", other="")
     return replace(first, data_set=MEAN, accuracy=accuracy, standard_error=error, n=n, official=official)
 
 
@@ -199,34 +203,44 @@ FORMATS: dict[str, Callable[[Sequence[Line]], str]] = {
 def _table(lines: Sequence[Line]) -> tuple[list[list[str]], list[str]]:
     """Return header and rows of the table, and one sentence for each run that its cells refer to."""
     columns = columns_of(lines)
-    runs: dict[tuple, str] = {}
+    runs: dict[tuple, list[Cell]] = {}
     rows = [["model", "size", "option chosen by", "source", *columns]]
     for line in lines:
         rows.append([line.model, line.size, line.column, line.origin])
         rows[-1] += [_shown(line.cells.get(name), runs) for name in columns]
-    return rows, [f"[{number}] {run}" for number, run in enumerate(runs.values(), start=1)]
+    return rows, [f"[{number}] {_run(cells)}" for number, cells in enumerate(runs.values(), start=1)]
 
 
-def _shown(cell: Cell | None, runs: dict[tuple, str]) -> str:
+def _shown(cell: Cell | None, runs: dict[tuple, list[Cell]]) -> str:
     if cell is None:
         return ""
     if not cell.command:
         return cell.text
     key = (cell.model, cell.data_set, cell.seed, cell.weights)
-    runs.setdefault(key, _run(cell))
+    runs.setdefault(key, []).append(cell)
     return f"{cell.text} [{list(runs).index(key) + 1}]"
 
 
-def _run(cell: Cell) -> str:
+def _run(cells: list[Cell]) -> str:
+    """Return the sentence of one run, whose columns the cells are."""
+    cell = cells[0]
     number = f"{cell.n} questions"
     if cell.partial:
-        number = f"{cell.n} of the {cell.official} questions about the official test set"
+        number = f"{cell.n} of the {cell.official} questions"
+        if cell.data_set in SETS:
+            number += " about the official test set"
     written = ""
     if cell.reply_tokens is not None:
         written = f", replies of at most {cell.reply_tokens} tokens, {cell.failures} of which choose no option (wrong)"
     if cell.seen:
         number += f" ({cell.seen} about photos of its training)"
-    return f"{cell.model}, {cell.data_set}: {number}, seed {cell.seed}, {cell.date}{written}: {cell.command}"
+    run = f"{cell.model}, {cell.data_set}: {number}, seed {cell.seed}, {cell.date}{written}: {cell.command}"
+    return "; ".join([run, *(f"{one.column} {controls}" for one in cells if (controls := _controls(one)))])
+
+
+def _controls(cell: Cell) -> str:
+    texts = {GREY: cell.grey, OTHER: cell.other}
+    return ", ".join(f"{meaning} {texts[name]}" for name, meaning in CONTROLS.items() if texts[name])
 
 
 def _escaped(text: str) -> str:

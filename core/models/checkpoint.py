@@ -253,6 +253,16 @@ def _load_labels(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointMa
     return labels
 
 
+def read_feature_means(folder: Path) -> dict[str, Tensor]:
+    """Return the mean vision feature [D] float32 of each category a checkpoint knows, without opening its model."""
+    manifest = read_manifest(folder)
+    try:
+        means = load_file(folder / LABELS)["feature_means"].float()
+        return dict(zip(manifest.categories, means, strict=True))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"The checkpoint {folder.name} does not fit: {first_line(error)}.") from error
+
+
 def merge_adapter(mllm: VisionLanguageModel) -> None:
     """Merge the adapter, if there is one, into the weights that it adapts. Weights shared with others are copied.
 

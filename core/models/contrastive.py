@@ -53,6 +53,9 @@ class ContrastiveModel:
         bias = self._model.logit_bias.float().cpu() if self._siglip else 0.0
         return (photos @ captions.T * self._model.logit_scale.exp().float().cpu() + bias)[0]
 
+    def reply_scores(self, photo: Image.Image, question: str, options: Sequence[str]) -> None:
+        """Return None: the model cannot write."""
+
     def _caption_features(self, names: Sequence[str]) -> Tensor:
         """Return the features [N, D] of captions of the names, which are kept."""
         if new := [name for name in dict.fromkeys(names) if name not in self._captions]:

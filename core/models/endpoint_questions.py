@@ -35,3 +35,6 @@ class EndpointQuestions:
 
     def name_scores(self, photo: Image.Image, question: str, names: Sequence[str]) -> None:
         """Return None: an endpoint ranks no names."""
+
+    def reply_scores(self, photo: Image.Image, question: str, options: Sequence[str]) -> None:
+        """Return None: the protocol has no log-probabilities of replies that are not generated."""

@@ -123,6 +123,10 @@ class GeneralModel:
                 scores.append(score)
         return torch.stack(scores).cpu()
 
+    def reply_scores(self, photo: Image.Image, question: str, options: Sequence[str]) -> Tensor | None:
+        """Return `name_scores`: names are ranked by their likelihood as replies to the question."""
+        return self.name_scores(photo, question, options)
+
     @torch.no_grad()
     def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor | None:
         """Return the last hidden states [N, H] float32, L2-normalised, at an EOS behind prompts without a question.

@@ -20,3 +20,9 @@ class QuestionModel(Protocol):
 
     def name_scores(self, photo: Image.Image, question: str, names: Sequence[str]) -> Tensor | None:
         """Return the scores [N] by which the model itself ranks names; None: not to be had."""
+
+    def reply_scores(self, photo: Image.Image, question: str, options: Sequence[str]) -> Tensor | None:
+        """Return log p(reply, its end | photo, closed question) [N] of the options as replies; None: not to be had.
+
+        The reply is the option's name, or what the model was trained to answer with, as "B. Name".
+        """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.data.images import load_photo
 from core.models.calibration import Calibration, LabelBank
-from core.models.scoring import answer_log_likelihoods, log_probabilities, word_similarity
+from core.models.scoring import answer_log_likelihoods, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.generation import TextWriter
 from core.recognition.label_space import LabelSpace, LabelSpaceBuilder
@@ -115,10 +115,14 @@ class Recogniser:
 
     @torch.no_grad()
     def letter_scores(self, question: str, count: int, tokens: Tensor) -> Tensor:
-        """Return log p(letter | photo, question) [count] of A, B, ... as the first token of the answer."""
-        last = self.mllm.hidden_states([self.mllm.question_ids(question)], tokens)[0, -1]
+        """Return log p(letter | photo, question) [count] of A, B, ... as the first token of the answer.
+
+        The letters' logits are computed in float32: in bfloat16 some would be equal, and the first of them chosen.
+        """
+        last, head = self.mllm.hidden_states([self.mllm.question_ids(question)], tokens)[0, -1], self.mllm.model.lm_head
         letters = [self.mllm.answer_ids(letter)[0] for letter in LETTERS[:count]]
-        return log_probabilities(self.mllm, last)[letters].cpu()
+        scores: Tensor = head.weight[letters].float() @ last.float() - head(last).float().logsumexp(dim=0)
+        return scores.cpu()
 
     def knows(self, scores: Scores) -> bool:
         """Return whether the photo is within `Calibration.unknown_distance` of some trained category.

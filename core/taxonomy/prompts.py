@@ -52,10 +52,15 @@ def closed_question(subject: SuperCategory | None, options: Sequence[str]) -> st
 
     Raises `ValueError` for more options: there is no letter for a fifth.
     """
+    return with_options(closed_words(subject), options)
+
+
+def closed_words(subject: SuperCategory | None) -> str:
+    """Return the words of a closed-set question about an object of a kind, without its options."""
     noun = subject.noun if subject else ""
     texts = [data_set.closed_question for data_set in data_sets().values() if data_set.noun == noun]
     plural = f"{noun}s" if noun else CHOICES
-    return with_options(texts[0] if texts else f"Which of these {plural} is shown in the image?", options)
+    return texts[0] if texts else f"Which of these {plural} is shown in the image?"
 
 
 def data_set_question(data_set: DataSet | None, options: Sequence[str]) -> str:

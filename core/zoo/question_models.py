@@ -61,8 +61,15 @@ def open_model(name: str) -> "QuestionModel":
 
         recogniser = load_recogniser(name)
         merge_adapter(recogniser.mllm)  # half as long to answer
-        return RecogniserQuestions(recogniser)
+        return RecogniserQuestions(recogniser, answers_with_names=_answers_with_names(Path(found.source)))
     return open_asked(found)
+
+
+def _answers_with_names(folder: Path) -> bool:
+    """Return whether a checkpoint was trained to answer closed questions with letter and name."""
+    from core.models.checkpoint import MANIFEST, read_manifest
+
+    return (folder / MANIFEST).is_file() and read_manifest(folder).training.get("closed_answer") == "letter and name"
 
 
 def endpoint_settings(name: str) -> "EndpointSettings":

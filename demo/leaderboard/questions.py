@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.evaluation.foci_answers import Disagreement, disagreements, read_answers, same_questions
 from core.evaluation.foci_results import COLUMNS, FociResult, answers_file
 from core.taxonomy.data_sets import data_sets
-from core.taxonomy.prompts import data_set_question
+from core.taxonomy.prompts import data_set_question, with_options
 from demo.components.photo_folder import Folder
 from demo.components.templates import render
 
@@ -108,7 +108,7 @@ def question_card(comparison: Comparison, question: str, folder: Folder | None) 
         "foci_question.html",
         picture=_picture(one, folder),
         no_picture=NO_PHOTO if folder else NO_FOLDER,
-        question=data_set_question(data_sets().get(comparison.results[0].data_set), answer.options),
+        question=_question(comparison.results[0], answer.options),
         truth=answer.named(answer.truth),
         column=COLUMNS[comparison.column],
         rows=[
@@ -116,6 +116,13 @@ def question_card(comparison: Comparison, question: str, folder: Folder | None) 
             for result, told, letter, right in results
         ],
     )
+
+
+def _question(result: FociResult, options: list[str]) -> str:
+    """Return a question as it was asked."""
+    if result.question:
+        return with_options(result.question, options)
+    return data_set_question(data_sets().get(result.data_set), options)
 
 
 def _picture(one: Disagreement, folder: Folder | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.evaluation.foci_results import CONTROLS
 from core.evaluation.leaderboard import MEASURED, Line, columns_of
 
 ALL, PUBLISHED_ALONE, MEASURED_ALONE = "published and measured", "published", "measured here"
@@ -15,9 +16,10 @@ RUN_HEAD = [
     "accuracy",
     "standard error",
     "questions",
-    "of the official test set",
+    "of all questions",
     "seen in training",
     "replies without an option",
+    *CONTROLS.values(),
     "seed",
     "date",
     "weights",
@@ -76,7 +78,10 @@ def run_rows(lines: Sequence[Line]) -> list[list[str]]:
             f"{cell.standard_error or 0:.2f}",
             str(cell.n),
             f"{'part of' if cell.partial else 'all'} {cell.official}",
-            *("" if value is None else str(value) for value in (cell.seen, cell.failures, cell.seed)),
+            *("" if value is None else str(value) for value in (cell.seen, cell.failures)),
+            cell.grey,
+            cell.other,
+            str(cell.seed),
             cell.date,
             cell.weights,
             cell.command,

@@ -8,7 +8,17 @@ import gradio as gr
 
 from core.errors import UserError
 from core.evaluation.foci_answers import FILTERS
-from core.evaluation.foci_results import COLUMNS, FOCI_RULE, GENERATED, LOGPROB, RANKING, FociResult, result_files
+from core.evaluation.foci_results import (
+    COLUMNS,
+    FOCI_RULE,
+    GENERATED,
+    LIKELIHOOD,
+    LOGPROB,
+    RANKING,
+    ROTATED,
+    FociResult,
+    result_files,
+)
 from core.evaluation.leaderboard import FORMATS, MEAN, Line, columns_of, leaderboard
 from core.storage.files import write_atomically
 from demo.components.downloads import new_download_folder
@@ -30,6 +40,11 @@ CHOSEN_BY = {  # what the visitor reads of the column that is shown
     FOCI_RULE: "**Generated letter, FOCI's rule**: the first letter of what the model writes counts, whatever it says.",
     LOGPROB: "**Letter by log-probability**: the most probable of A, B, C and D counts. No published number is of this "
     "kind.",
+    ROTATED: "**Letter by log-probability, averaged over the four rotations**: every option has every letter once, so "
+    "that a preference for a letter cancels out. It costs three more questions a photo; no published number is of this "
+    "kind.",
+    LIKELIHOOD: "**Likelihood of the names**: the option counts whose name (letter and name where the model was trained "
+    "to answer so) is the most probable reply to the question. No published number is of this kind.",
     RANKING: "**Ranking**: the option counts that the model's own ranking of names prefers. These numbers do not "
     "compare with generated letters.",
 }

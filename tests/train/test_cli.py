@@ -283,7 +283,8 @@ def test_foci_questions_are_asked_of_the_photos_that_are_there(trained, data, tm
     assert main([*command, str(tmp_path / "photos"), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert (results["n"], results["official"], results["seen"], results["seed"]) == (4, 5794, 1, 0)
-    assert set(results["correct"]) == {"generated_letter", "generated_letter_foci_rule", "letter_logprob", "ranking"}
+    columns = {"generated_letter", "generated_letter_foci_rule", "letter_logprob", "names_likelihood", "ranking"}
+    assert set(results["correct"]) == columns
     (answers,) = (tmp_path / "results" / "finedefics-tiny").glob("bird-200-seed0.jsonl")
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert all(len(row["letter_scores"]) == len(row["ranking"]) == 4 for row in rows)

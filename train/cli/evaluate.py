@@ -48,6 +48,16 @@ def add_command(commands: "Commands") -> None:
     command.add_argument(
         "--concurrency", type=at_least_one, default=8, metavar="N", help="questions of --foci at once, for an endpoint"
     )
+    command.add_argument(
+        "--controls",
+        action="store_true",
+        help="ask --foci's questions again with a grey photo and with another category's: letters should be at chance",
+    )
+    command.add_argument(
+        "--rotations",
+        action="store_true",
+        help="with --foci, also average the letter's log-probabilities over the four rotations of the options",
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.add_argument("--card", action="store_true", help="write the results into the checkpoint's model card")
     command.set_defaults(run=run)
@@ -69,6 +79,8 @@ def run(options: argparse.Namespace) -> None:
     if options.foci:
         _answer_foci(options)
         return
+    if options.controls or options.rotations:
+        raise UserError("--controls and --rotations are of the letters: name the questions with --foci.")
     folder = find_entry(options.model).checkpoint
     read_manifest(folder)  # fails before a photo is read if the checkpoint is damaged
     _measure(options, folder, options.csv or "test.csv")
@@ -91,7 +103,16 @@ def _answer_foci(options: argparse.Namespace) -> None:
     tokens = options.reply_tokens or about.reply_tokens
     asking = Asking(options.model, about.weights, options.seed, tokens, about.seen)
     concurrency = options.concurrency if about.remote else 1
-    result = measure_foci(foci, photos, asking, options.results, concurrency, _command(options))
+    result = measure_foci(
+        foci,
+        photos,
+        asking,
+        options.results,
+        concurrency,
+        _command(options),
+        controls=options.controls,
+        rotations=options.rotations,
+    )
     print(result.model_dump_json() if options.json else results_text(result))
 
 
@@ -100,6 +121,7 @@ def _command(options: argparse.Namespace) -> str:
     parts = ["--foci", str(options.foci), "--data", options.data, "--model", options.model, "--seed", str(options.seed)]
     if options.reply_tokens:
         parts += ["--reply-tokens", str(options.reply_tokens)]
+    parts += [f"--{name}" for name in ("controls", "rotations") if getattr(options, name)]
     return f"python -m train evaluate {shlex.join(parts)}"
 
 

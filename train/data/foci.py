@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.names import is_left_out
+from core.data.names import clean_path, is_left_out
 from core.data.photo_sets import csv_files
 from core.errors import UserError
 from core.taxonomy.categories import name_key, same_category
 from core.taxonomy.data_sets import DataSet, data_sets
 from core.taxonomy.names import normalise
-from core.taxonomy.prompts import LETTERS, data_set_question
+from core.taxonomy.prompts import LETTERS, closed_words, question_subject, with_options
 
 log = logging.getLogger(__name__)
 
+OPTIONS_BY = "options_by"  # of a question about look-alikes: what they are nearest by
 LAST_TEST_CAR = 8041  # Stanford Cars: the photos of both splits are numbered from 1, those of the training part to 8144
 
 
@@ -40,25 +41,32 @@ class FociQuestion:
 
 @dataclass(frozen=True)
 class FociFile:
-    """The questions about one data set; `data_set` is None for one that is not in `assets/datasets.yaml`."""
+    """The questions about one data set; `data_set` is None for one that is not in `assets/datasets.yaml`.
+
+    It is None, too, for questions about look-alikes (`train questions`), which are no questions of the benchmark.
+    """
 
     name: str
     sha256: str
     questions: list[FociQuestion]
     data_set: DataSet | None
+    question: str  # FOCI's words, without the options
+    look_alikes: bool = False
 
     def prompt(self, options: list[str]) -> str:
         """Return the question over options in the order of their letters, in FOCI's words."""
-        return data_set_question(self.data_set, options)
+        return with_options(self.question, options)
 
 
 def read_foci(file: Path) -> FociFile:
     """Return the questions of a FOCI file: `{class: [{"image", "options", "groundtruth"}, ...], ...}`.
 
-    Raises `UserError` for a file in another form, or a question without four distinct options, its answer among them.
+    Questions about look-alikes also have `OPTIONS_BY`. Raises `UserError` for a file in another form, for a question
+    without four distinct options, its answer among them, and for look-alikes in a file with the name of a benchmark's.
     """
     questions: list[FociQuestion] = []
     seen: Counter[str] = Counter()
+    look_alikes = False
     try:
         data = file.read_bytes()
         table = json.loads(data)
@@ -70,14 +78,19 @@ def read_foci(file: Path) -> FociFile:
                     raise UserError(f"{file}: {entry['image']} needs four distinct options, {name!r} among them.")
                 if entry["groundtruth"] != name:
                     raise UserError(f"{file}: {entry['image']} is filed under {name!r} and answered otherwise.")
+                look_alikes = look_alikes or OPTIONS_BY in entry
                 stem = Path(entry["image"]).stem
                 seen[stem] += 1
                 number = f"#{seen[stem]}" if seen[stem] > 1 else ""
                 questions.append(FociQuestion(f"{stem}{number}", entry["image"], options, name))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} does not hold FOCI questions ({error!r}).") from error
-    data_set = _data_set_of(file.stem, set(table))
-    return FociFile(data_set.id if data_set else file.stem, hashlib.sha256(data).hexdigest(), questions, data_set)
+    if look_alikes and file.stem in data_sets():
+        raise UserError(f"{file} asks about look-alikes and is named as FOCI's own questions are: rename it.")
+    data_set = None if look_alikes else _data_set_of(file.stem, set(table))
+    name = data_set.id if data_set else file.stem
+    words = data_set.closed_question if data_set else closed_words(question_subject(list(table)))
+    return FociFile(name, hashlib.sha256(data).hexdigest(), questions, data_set, words, look_alikes)
 
 
 def _data_set_of(stem: str, names: set[str]) -> DataSet | None:
@@ -93,9 +106,25 @@ def find_photos(folder: Path, foci: FociFile) -> dict[str, Path]:
     """Return question id -> photo in a folder, without the questions whose photo is not there.
 
     Photos are found by the column `original` of the folder's CSV files, which names the official file's stem, or by the
-    official file name. Raises `UserError` if none is found, if two share the name, and for training photos of Stanford
-    Cars, which have the names of the test photos.
+    official file name; those of questions about look-alikes where the questions say. Raises `UserError` if none is
+    found, if two share the name, and for training photos of Stanford Cars, which have the names of the test photos.
     """
+    photos = _stated(folder, foci) if foci.look_alikes else _found(folder, foci)
+    if not photos:
+        raise UserError(f"None of the {len(foci.questions)} photos that are asked about is in {folder}.")
+    if foci.data_set and foci.data_set.id == "car-196":
+        _check_cars({path.parent for path in photos.values()})
+    return photos
+
+
+def _stated(folder: Path, foci: FociFile) -> dict[str, Path]:
+    """Return question id -> photo of the questions whose photo is at its path below the folder."""
+    paths = {question.id: folder / clean_path(question.image) for question in foci.questions}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _found(folder: Path, foci: FociFile) -> dict[str, Path]:
+    """Return question id -> photo by official names. Raises `UserError` if two photos share one."""
     listed, named = _listed(folder), _named(folder, {Path(question.image).name for question in foci.questions})
     official_names = foci.data_set.foci_names if foci.data_set else {}
     photos: dict[str, Path] = {}
@@ -108,10 +137,6 @@ def find_photos(folder: Path, foci: FociFile) -> dict[str, Path]:
             raise UserError(f"{found[0]} and {found[1]} share a name: name the folder of one split.")
         if found:
             photos[question.id] = found[0]
-    if not photos:
-        raise UserError(f"None of the {len(foci.questions)} photos that are asked about is in {folder}.")
-    if foci.data_set and foci.data_set.id == "car-196":
-        _check_cars({path.parent for path in photos.values()})
     return photos
 
 

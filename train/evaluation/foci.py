@@ -1,82 +1,50 @@
 """Ask a model the questions of the FOCI benchmark, and keep every answer in a file that a killed run continues."""
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from PIL import Image
 from torch import Tensor
 
 from core.data.images import read_photo
 from core.errors import UserError
-from core.evaluation.foci_results import FociResult, count_correct, result_file, save_result
+from core.evaluation.foci_results import (
+    CONTROLS,
+    GREY,
+    Control,
+    Counted,
+    FociResult,
+    count_correct,
+    result_file,
+    save_result,
+)
 from core.models.openai_endpoint import EndpointError, ReplyError
 from core.models.question_model import QuestionModel
 from core.progress import Progress, log_progress, run, time_left
 from core.storage.cache import sha256_of
 from core.storage.journal import Journal
-from core.taxonomy.prompts import LETTERS
 from core.taxonomy.replies import foci_letter, read_letter
 from core.zoo.question_models import open_model
 from train.data.foci import FociFile
+from train.evaluation.foci_tasks import Asking, Task, control_tasks, tasks_of
 
 log = logging.getLogger(__name__)
 
+GREY_LEVEL = (127, 127, 127)
 MAX_UNANSWERED = 10  # questions in a row that an endpoint fails on: it is down
 Row = dict[str, Any]
 
 
 class UnreadablePhotoError(UserError):
     """The photo that is asked about cannot be read."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """What the answers of one file depend on, but for the photos."""
-
-    model: str
-    weights: str
-    seed: int
-    reply_tokens: int
-    seen: frozenset[str] | None = None  # first digits of the hashes of the model's training photos, if known
-
-    def key(self, question: str, prompt: str) -> str:
-        """Return a hash of everything that the answer to a question depends on."""
-        parts = [self.model, self.weights, self.reply_tokens, question, prompt]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One question to ask about a photo; `options` are in the order of their letters."""
-
-    key: str
-    id: str
-    photo: Path
-    options: list[str]
-    truth: str  # a letter
-    prompt: str
-
-
-def tasks_of(foci: FociFile, photos: dict[str, Path], asking: Asking) -> list[Task]:
-    """Return the questions whose photo is there, with the options shuffled by the seed, alike for all models."""
-    tasks = []
-    for question in foci.questions:
-        if question.id in photos:
-            options = question.shuffled(asking.seed)
-            prompt = foci.prompt(options)
-            truth = LETTERS[options.index(question.truth)]
-            key = asking.key(question.id, prompt)
-            tasks.append(Task(key, question.id, photos[question.id], options, truth, prompt))
-    return tasks
 
 
 class AnswerFile:
@@ -101,15 +69,21 @@ class AnswerFile:
             raise
 
     def _check(self, path: Path, foci: FociFile, asking: Asking) -> None:
-        prompts = ((question.id, foci.prompt(question.shuffled(asking.seed))) for question in foci.questions)
-        if self.rows.keys() - {asking.key(*parts) for parts in prompts}:
+        prompts = [(question.id, foci.prompt(question.shuffled(asking.seed))) for question in foci.questions]
+        known = {asking.key(*parts) for parts in prompts}
+        known |= {asking.key(*parts, control) for parts in prompts for control in CONTROLS}
+        if self.rows.keys() - known:
             raise UserError(
                 f"{path} holds answers of other weights, questions or reply tokens: move it away, or name another "
                 "folder by --results."
             )
 
+    def lacks(self, task: Task) -> bool:
+        """Return whether something that a question asks for is not answered yet."""
+        return not task.fields <= self.rows.get(task.key, {}).keys()
+
     def add(self, row: Row) -> None:
-        """Write one answer to disk. Raises `UserError` if it cannot be written."""
+        """Write one answer to disk, in place of an earlier one. Raises `UserError` if it cannot be written."""
         self._journal.append(row)
         self.rows[row["key"]] = row
 
@@ -127,12 +101,17 @@ def ask_all(
     the next run, and a photo that cannot be read is left out. Raises `UserError` at the end if there are questions
     without a reply, or at once if the endpoint is down.
     """
-    pending = [task for task in tasks if task.key not in answers.rows]
+    pending = [task for task in tasks if answers.lacks(task)]
     done, failures, started = len(tasks) - len(pending), 0, time.monotonic()
     unanswered: list[EndpointError] = []
     waiting = iter(pending)
     with ThreadPoolExecutor(concurrency, thread_name_prefix="questions") as pool:
-        running = {pool.submit(answer, model, task, reply_tokens): task for task in islice(waiting, concurrency)}
+
+        def ask(number: int) -> dict[Future[Row], Task]:
+            next_ones = islice(waiting, number)
+            return {pool.submit(answer, model, t, reply_tokens, answers.rows.get(t.key)): t for t in next_ones}
+
+        running = ask(concurrency)
         while running:
             future = next(as_completed(running))
             task = running.pop(future)
@@ -151,33 +130,67 @@ def ask_all(
             done += 1
             left = time_left(done - len(tasks) + len(pending), len(pending), started)
             yield Progress(done / len(tasks), f"{done} of {len(tasks)} questions, {left}.")
-            running |= {pool.submit(answer, model, task, reply_tokens): task for task in islice(waiting, 1)}
+            running |= ask(1)
     if unanswered:
         raise UserError(f"{len(unanswered)} questions have no reply yet ({unanswered[-1]}) Run the command again.")
 
 
-def answer(model: QuestionModel, task: Task, reply_tokens: int) -> Row:
+def answer(model: QuestionModel, task: Task, reply_tokens: int, known: Row | None = None) -> Row:
     """Return the line of one question: the reply, what is read in it, and the scores that the model gives.
 
-    A model that does not write has the reply None. Raises `EndpointError` if an endpoint gives no reply, and
-    `UnreadablePhotoError`.
+    What an earlier line of the question holds is not asked again. A model that does not write has the reply None.
+    Raises `EndpointError` if an endpoint gives no reply, and `UnreadablePhotoError`.
     """
     started = time.perf_counter()
     try:
         photo = read_photo(task.photo).image
     except UserError as error:
         raise UnreadablePhotoError(str(error)) from error
-    row: Row = {"key": task.key, "question": task.id, "photo": str(task.photo), "options": task.options}
-    row |= {"truth": task.truth, "reply": ""}
+    if task.control == GREY:
+        photo = Image.new("RGB", photo.size, GREY_LEVEL)
+    row: Row = {"key": task.key, "question": task.id, "control": task.control, "photo": str(task.photo)}
+    row |= {"options": task.options, "truth": task.truth, "seconds": 0.0} | (known or {})
+    missing = task.fields - row.keys()
+    if "reply" in missing:
+        row |= _reply(model, photo, task, reply_tokens)
+    if "letter_scores" in missing:
+        row["letter_scores"] = _numbers(model.letter_scores(photo, task.prompt, len(task.options)))
+    if "rotated" in missing:
+        row["rotated"] = _rotated_scores(model, photo, task, row["letter_scores"])
+    if "likelihood" in missing:
+        row["likelihood"] = _numbers(model.reply_scores(photo, task.prompt, task.options))
+    if "ranking" in missing:
+        row["ranking"] = _numbers(model.name_scores(photo, task.prompt, task.options))
+    return row | {"seconds": round(row["seconds"] + time.perf_counter() - started, 3)}
+
+
+def _reply(model: QuestionModel, photo: Image.Image, task: Task, reply_tokens: int) -> Row:
+    row: Row = {"reply": ""}
     try:
         row["reply"] = model.ask(photo, task.prompt, reply_tokens)
     except ReplyError as error:  # it refuses, or writes nothing
         row["error"] = str(error)
     text = row["reply"] or ""
-    row |= {"letter": read_letter(text, task.options), "foci_letter": foci_letter(text)}
-    row["letter_scores"] = _numbers(model.letter_scores(photo, task.prompt, len(task.options)))
-    row["ranking"] = _numbers(model.name_scores(photo, task.prompt, task.options))
-    return row | {"seconds": round(time.perf_counter() - started, 3)}
+    return row | {"letter": read_letter(text, task.options), "foci_letter": foci_letter(text)}
+
+
+def _rotated_scores(
+    model: QuestionModel, photo: Image.Image, task: Task, first: list[float] | None
+) -> list[float] | None:
+    """Return the mean over the rotations of log p(letter of an option), in the order of the options.
+
+    In the four rotations every option has every letter once, so that a preference for a letter cancels out. None if
+    the model gives no scores of letters; `first` are those of the options as they stand.
+    """
+    if first is None:
+        return None
+    scores = [torch.tensor(first)]
+    for by, prompt in enumerate(task.rotations, start=1):
+        moved = model.letter_scores(photo, prompt, len(task.options))
+        if moved is None:
+            return None
+        scores.append(moved.float().roll(by))  # option i had the letter i - by
+    return _numbers(torch.stack(scores).mean(dim=0))
 
 
 def _numbers(scores: Tensor | None) -> list[float] | None:
@@ -185,22 +198,33 @@ def _numbers(scores: Tensor | None) -> list[float] | None:
 
 
 def measure_foci(
-    foci: FociFile, photos: dict[str, Path], asking: Asking, folder: Path, concurrency: int, command: str
+    foci: FociFile,
+    photos: dict[str, Path],
+    asking: Asking,
+    folder: Path,
+    concurrency: int,
+    command: str,
+    *,
+    controls: bool = False,
+    rotations: bool = False,
 ) -> FociResult:
     """Ask a model the questions whose photo is there; keep every answer and the results in a folder.
 
-    A run that was stopped continues; one that is complete does not load the model. Raises `UserError` if the model
-    cannot be opened, or has not answered all questions.
+    With `controls` and `rotations` these are asked, too; those that the folder has are counted in any case. A run that
+    was stopped continues; one that is complete does not load the model. Raises `UserError` if the model cannot be
+    opened, or has not answered all questions.
     """
+    tasks = tasks_of(foci, photos, asking, rotations=rotations)
+    others = control_tasks(foci, photos, asking, rotations=rotations) if controls else {}
     answers = AnswerFile(result_file(folder, asking.model, foci.name, asking.seed, ".jsonl"), foci, asking)
     try:
-        tasks = tasks_of(foci, photos, asking)
-        if any(task.key not in answers.rows for task in tasks):
-            steps = ask_all(open_model(asking.model), tasks, answers, asking.reply_tokens, concurrency)
+        asked = [*tasks, *(task for control in others.values() for task in control)]
+        if any(map(answers.lacks, asked)):
+            steps = ask_all(open_model(asking.model), asked, answers, asking.reply_tokens, concurrency)
             run(steps, log_progress(log, f"{foci.name}: "))
-        rows = [answers.rows[task.key] for task in tasks if task.key in answers.rows]
     finally:
         answers.close()
+    rows = [answers.rows[task.key] for task in tasks if task.key in answers.rows]
     if not rows:
         raise UserError("None of the photos that are asked about can be read.")
     result = FociResult(
@@ -214,6 +238,8 @@ def measure_foci(
         official=foci.data_set.test if foci.data_set else len(foci.questions),
         failures=sum(row["letter"] is None and row["reply"] is not None for row in rows),
         correct=count_correct(rows),
+        controls=_count_controls(tasks, answers, asking),
+        question=foci.question,
         seen=_seen(rows, asking),
         seconds=round(sum(row["seconds"] for row in rows) / len(rows), 3),
         date=datetime.now(UTC).date().isoformat(),
@@ -221,6 +247,16 @@ def measure_foci(
     )
     save_result(result_file(folder, asking.model, foci.name, asking.seed, ".json"), result)
     return result
+
+
+def _count_controls(tasks: Sequence[Task], answers: AnswerFile, asking: Asking) -> dict[Control, Counted]:
+    """Return what is counted of the controls that are answered."""
+    counted: dict[Control, Counted] = {}
+    for control in CONTROLS:
+        keys = (asking.key(task.id, task.prompt, control) for task in tasks)
+        if rows := [answers.rows[key] for key in keys if key in answers.rows]:
+            counted[control] = Counted(n=len(rows), correct=count_correct(rows))
+    return counted
 
 
 def _seen(rows: Sequence[Row], asking: Asking) -> int | None:

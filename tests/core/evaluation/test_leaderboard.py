@@ -4,6 +4,7 @@ import io
 import pytest
 from measured_results import result
 
+from core.evaluation.foci_results import Counted
 from core.evaluation.leaderboard import SETS, as_csv, as_latex, as_markdown, as_text, leaderboard
 
 
@@ -52,6 +53,23 @@ def test_the_csv_has_everything_of_every_number():
     assert (row["seed"], row["date"], row["failures"], row["reply_tokens"]) == ("0", "2026-01-02", "3", "10")
     assert row["command"] == "python -m train evaluate --x a_b"
     assert rows[0]["source"] == "published, arXiv 2501.15140"
+
+
+def test_controls_are_told_with_their_run():
+    counted = {
+        "grey": Counted(n=16, correct={"generated_letter": 4, "letter_logprob": 8}),
+        "other": Counted(n=9, correct={"generated_letter": 3}),
+    }
+    lines = leaderboard([result(controls=counted)])
+    assert as_text(lines).endswith(
+        ": python -m train evaluate --x a_b; generated letter with a grey photo 25.00 ± 10.83 (16), with another "
+        "category's photo 33.33 ± 15.71 (9); letter by log-probability with a grey photo 50.00 ± 12.50 (16)"
+    )
+    rows = [row for row in csv.DictReader(io.StringIO(as_csv(lines))) if row["source"] == "measured here"]
+    assert [(row["column"], row["grey"]) for row in rows][2:] == [
+        ("letter by log-probability", "50.00 ± 12.50 (16)"),
+        ("ranking", ""),
+    ]
 
 
 def test_markdown_and_latex_are_well_formed():

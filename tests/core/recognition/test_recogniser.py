@@ -10,6 +10,7 @@ from skimage import data as pictures
 
 from core.errors import UserError
 from core.models import streaming
+from core.models.scoring import log_probabilities
 from core.taxonomy.categories import super_categories
 from core.taxonomy.prompts import closed_question
 
@@ -133,7 +134,11 @@ def test_a_closed_set_answer_is_among_its_options(recogniser, cat):
     encoding = recogniser.encode(cat)
     scores = recogniser.score(encoding, space)
     options = [space.labels[i] for i in (0, 3, 5, 7)]
-    letters = recogniser.letter_scores(closed_question(space.group, options), len(options), encoding.tokens)
+    question = closed_question(space.group, options)
+    letters = recogniser.letter_scores(question, len(options), encoding.tokens)
+    state = recogniser.mllm.hidden_states([recogniser.mllm.question_ids(question)], encoding.tokens)[0, -1]
+    ids = [recogniser.mllm.answer_ids(letter)[0] for letter in "ABCD"]
+    torch.testing.assert_close(letters, log_probabilities(recogniser.mllm, state)[ids], rtol=1e-4, atol=1e-4)
     chosen = recogniser.choose(scores, space, options, letters)
     assert chosen.shape == (4,)
     assert chosen.sum().item() == pytest.approx(1, abs=1e-5)

@@ -1,10 +1,16 @@
+from types import SimpleNamespace
+
 import pytest
+import torch
 from PIL import Image
 from reduced_models import save_reduced
 
 from core.errors import UserError
+from core.models.scoring import answer_log_likelihoods
 from core.zoo import registry
 from core.zoo.question_models import describe, open_model
+
+WITH_NAMES = {"closed_answer": "letter and name"}
 
 
 def test_a_model_that_thinks_first_has_its_own_limit():
@@ -39,7 +45,22 @@ def test_a_folder_of_any_family_answers(family, writes, tmp_path):
     assert (len(about.weights), about.reply_tokens, about.seen) == (16, 10, None)
     model, photo = open_model(name), Image.effect_noise((80, 60), 90).convert("RGB")
     assert isinstance(model.ask(photo, "What is it?", 3), str) == writes
-    assert model.name_scores(photo, "What is it?", ["a crow", "a wren"]).shape == (2,)
+    names = model.name_scores(photo, "What is it?", ["a crow", "a wren"])
+    assert names.shape == (2,)
+    replies = model.reply_scores(photo, "What is it?", ["a crow", "a wren"])
+    assert replies is None if family == "siglip" else torch.equal(replies, names)
+
+
+@pytest.mark.parametrize(("training", "replies"), [({}, ["a crow", "a wren"]), (WITH_NAMES, ["A. a crow", "B. a wren"])])
+def test_a_checkpoint_scores_options_as_it_was_trained_to_answer(training, replies, recogniser, monkeypatch):
+    manifest = SimpleNamespace(training=training)
+    monkeypatch.setattr("core.models.checkpoint.read_manifest", lambda folder: manifest)
+    monkeypatch.setattr("core.zoo.question_models.load", lambda name: recogniser)
+    monkeypatch.setattr("core.models.checkpoint.merge_adapter", lambda mllm: None)
+    model, photo = open_model(registry.DEFAULT), Image.effect_noise((80, 60), 90).convert("RGB")
+    tokens, prompt = recogniser.encode(photo).tokens, recogniser.mllm.question_ids("Which?")
+    direct = answer_log_likelihoods(recogniser.mllm, prompt, tokens, replies)
+    torch.testing.assert_close(model.reply_scores(photo, "Which?", ["a crow", "a wren"]), direct)
 
 
 def test_a_row_with_a_server_of_its_own_is_not_opened_here():

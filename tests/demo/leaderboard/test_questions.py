@@ -106,6 +106,16 @@ def test_a_question_has_its_photo_words_options_and_both_replies(runs, photos):
         question_card(comparison, "q2", None)
 
 
+def test_a_question_is_shown_in_the_words_it_was_asked_in(tmp_path):
+    folder = tmp_path / "asked"
+    for model, letter in (("one", "A"), ("two", "B")):
+        save_run(folder, model, [answer(letter=letter)], question="Which of these cats is shown in the image?")
+    comparison = compare(runs_of(folder, result_files(folder)), FIRST, SECOND, GENERATED)
+    assert "Which of these cats is shown in the image?\nChoices:\nA. Abyssinian\n" in question_card(
+        comparison, "q1", None
+    )
+
+
 @pytest.mark.parametrize("photo", ["{}/../b.png", "/etc/passwd", "a.png", "{}", "{}/missing.png", "{}/link", "a\0b"])
 def test_only_photos_in_the_owners_folder_are_shown(runs, photos, photo):
     (photos / "link").symlink_to(photos.parent / "b.png")

@@ -1,5 +1,6 @@
 from measured_results import result
 
+from core.evaluation.foci_results import Counted
 from core.evaluation.leaderboard import SETS, leaderboard
 from demo.leaderboard.charts import bar_chart, heat_map
 from demo.leaderboard.table import HEAD, MEASURED_ALONE, PUBLISHED_ALONE, RUN_HEAD, Selection, run_rows, table
@@ -51,10 +52,27 @@ def test_every_measured_number_has_its_run():
     (row,) = run_rows(Selection(WRITTEN).of(leaderboard([result(n=592, seen=7)])))
     run = dict(zip(RUN_HEAD, row, strict=True))
     assert (run["accuracy"], run["standard error"], run["questions"]) == ("50.00", "2.05", "592")
-    assert (run["of the official test set"], run["seen in training"], run["seed"]) == ("part of 8580", "7", "0")
+    assert (run["of all questions"], run["seen in training"], run["seed"]) == ("part of 8580", "7", "0")
     assert (run["date"], run["command"]) == ("2026-01-02", "python -m train evaluate --x a_b")
+    assert (run["with a grey photo"], run["with another category's photo"]) == ("", "")
     (whole,) = run_rows(Selection(RANKED).of(leaderboard([result()])))
-    assert dict(zip(RUN_HEAD, whole, strict=True))["of the official test set"] == "all 8580"
+    assert dict(zip(RUN_HEAD, whole, strict=True))["of all questions"] == "all 8580"
+
+
+def test_controls_stand_beside_the_letter_that_they_are_of():
+    counted = {
+        "grey": Counted(n=16, correct={"generated_letter": 4}),
+        "other": Counted(n=9, correct={"letter_logprob": 3}),
+    }
+    lines = leaderboard([result(controls=counted)])
+    for column, shown in (
+        (WRITTEN, ("25.00 ± 10.83 (16)", "")),
+        ("letter by log-probability", ("", "33.33 ± 15.71 (9)")),
+        (RANKED, ("", "")),
+    ):
+        (row,) = run_rows(Selection(column, MEASURED_ALONE).of(lines))
+        run = dict(zip(RUN_HEAD, row, strict=True))
+        assert (run["with a grey photo"], run["with another category's photo"]) == shown
 
 
 def test_charts_have_every_line_in_order_and_no_markup():

@@ -15,7 +15,8 @@ from core.models.openai_endpoint import EndpointError, EndpointSettings, ReplyEr
 from core.progress import run
 from train.cli import main
 from train.data.foci import find_photos, read_foci
-from train.evaluation.foci import AnswerFile, Asking, ask_all, measure_foci, tasks_of
+from train.evaluation.foci import AnswerFile, ask_all, measure_foci
+from train.evaluation.foci_tasks import Asking, tasks_of
 
 OPTIONS = ["rose", "sunflower", "lotus", "azalea"]
 ASKING = Asking("scripted", "v1", 0, 10)
@@ -51,6 +52,9 @@ class Scripted:
 
     def letter_scores(self, photo, question, count):
         return torch.tensor([-1.0, -2, -3, -4])[:count] if self.scores else None
+
+    def reply_scores(self, photo, question, options):
+        return self.name_scores(photo, question, options)
 
     def name_scores(self, photo, question, names):
         return torch.tensor([float(name == "rose") for name in names]) if self.scores else None
@@ -108,7 +112,7 @@ def test_a_model_that_does_not_write_has_no_failures(measured):
     model = Scripted("A")
     model.ask = lambda *_: None
     result, _ = measured(model)
-    assert set(result.correct) == {"letter_logprob", "ranking"}
+    assert set(result.correct) == {"letter_logprob", "names_likelihood", "ranking"}
     assert result.failures == 0
     assert "replies" not in results_text(result)
 
