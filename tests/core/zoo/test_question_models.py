@@ -55,7 +55,7 @@ def test_a_folder_of_any_family_answers(family, writes, tmp_path):
 def test_a_checkpoint_scores_options_as_it_was_trained_to_answer(training, replies, recogniser, monkeypatch):
     manifest = SimpleNamespace(training=training)
     monkeypatch.setattr("core.models.checkpoint.read_manifest", lambda folder: manifest)
-    monkeypatch.setattr("core.zoo.question_models.load", lambda name: recogniser)
+    monkeypatch.setattr("core.zoo.question_models.load_recogniser", lambda name: recogniser)
     monkeypatch.setattr("core.models.checkpoint.merge_adapter", lambda mllm: None)
     model, photo = open_model(registry.DEFAULT), Image.effect_noise((80, 60), 90).convert("RGB")
     tokens, prompt = recogniser.encode(photo).tokens, recogniser.mllm.question_ids("Which?")
