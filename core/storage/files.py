@@ -65,7 +65,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def check_writable_file(path: Path) -> None:
-    """Raise `UserError` if no file can be written at `path`, without writing one: a check before long work."""
+    """Raise `UserError` if no file can be written at `path`, and leave none there: a check before long work."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file.")
     check_writable_folder(path.absolute().parent)
@@ -79,8 +79,11 @@ def check_writable_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
     if not nearest.is_dir():
         raise UserError(f"{path} cannot be made: {nearest} is not a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written: there is no permission to write in {nearest}.")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # permissions say nothing of what the file system allows
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: no file can be made in {nearest} ({error.strerror}).") from error
 
 
 def inert(text: str) -> str:
