@@ -27,8 +27,8 @@ NO_KEY = "no-key-given"  # sent to an endpoint that needs none: the library dema
 PHOTO_SIDE = 768  # pixels
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.1  # between two chances to stop
-TOKEN_LIMIT = "max_completion_tokens"
-OLDER_TOKEN_LIMIT = "max_tokens"  # the only one that many other servers know
+LENGTH_PARAMETER = "max_completion_tokens"
+OLDER_LENGTH_PARAMETER = "max_tokens"  # the only one that many other servers know
 REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)
 PRINTABLE = set(string.ascii_letters + string.digits + string.punctuation)
 
@@ -145,7 +145,7 @@ class Endpoint:
         self._settings = settings
         self._limits = limits or Limits()
         self._takes_schemas = True
-        self._token_limit = TOKEN_LIMIT
+        self._length_parameter = LENGTH_PARAMETER
 
     def stream_reply(self, question: str, photo: Image.Image) -> Iterator[Reply]:
         """Yield the reply to a question about an RGB photo as it grows.
@@ -208,14 +208,14 @@ class Endpoint:
                 return completion
 
     def _request(self, messages: list[Any]) -> dict[str, Any]:
-        return {"model": self._settings.model, "messages": messages, self._token_limit: self._limits.tokens}
+        return {"model": self._settings.model, "messages": messages, self._length_parameter: self._limits.tokens}
 
     def _simpler(self, request: dict[str, Any], error: openai.APIStatusError) -> dict[str, Any] | None:
         """Return a refused request in a form that older servers know, None if there is no other form."""
         request = dict(request)
-        if TOKEN_LIMIT in request and TOKEN_LIMIT in error.response.text:
-            self._token_limit = OLDER_TOKEN_LIMIT
-            return request | {OLDER_TOKEN_LIMIT: request.pop(TOKEN_LIMIT)}
+        if LENGTH_PARAMETER in request and LENGTH_PARAMETER in error.response.text:
+            self._length_parameter = OLDER_LENGTH_PARAMETER
+            return request | {OLDER_LENGTH_PARAMETER: request.pop(LENGTH_PARAMETER)}
         return request if request.pop("response_format", None) else None
 
     @cached_property

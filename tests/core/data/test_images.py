@@ -56,12 +56,17 @@ def test_formats_outside_the_list_are_never_parsed(encode, file_format):
         open_photo(encode(picture(), file_format))
 
 
+def test_a_heic_photo_is_called_so():
+    with pytest.raises(UserError, match="HEIC photo, which cannot be read here: use one of JPEG"):
+        open_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+
 def test_svg_is_refused():
     with pytest.raises(UserError, match="not a readable image"):
         open_photo(b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_formats_of_the_list_are_read(encode, file_format):
     assert open_photo(encode(picture(), file_format)).image.size == (40, 30)
 
