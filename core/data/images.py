@@ -35,6 +35,11 @@ class Photo:
 
 def read_photo(path: Path) -> Photo:
     """`open_photo` of a file, never reading more of it than the limit; its messages begin with the path."""
+    if path.parts[:1] in (("http:",), ("https:",)):
+        address = str(path).replace(":/", "://", 1)
+        raise UserError(f"{address}: web addresses are not opened: save the photo, and name its file.")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder: name the photos in it.")
     try:
         with path.open("rb") as file:
             return open_photo(file.read(MAX_BYTES + 1))

@@ -58,7 +58,8 @@ def without_thoughts(reply: str) -> str:
     They stand in `<think>...</think>`, or in other tags of that kind. A thought that only ends was opened by the prompt:
     everything before is part of it. One that does not end was cut off, or is still growing.
     """
-    parts, thinking, end = [], False, 0
+    parts: list[str] = []
+    thinking, end = False, 0
     for tag in _THOUGHT_TAG.finditer(reply):
         if tag["end"] and not thinking:
             parts.clear()

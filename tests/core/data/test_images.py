@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +109,13 @@ def test_a_file_is_read_no_further_than_the_limit(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.jpg: cannot be read"):
         photos.read_photo(tmp_path / "gone.jpg")
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    with pytest.raises(UserError, match="is a folder: name the photos in it"):
+        photos.read_photo(tmp_path)
+    with pytest.raises(UserError, match="https://example.org/a.jpg: web addresses are not opened: save the photo"):
+        photos.read_photo(Path("https://example.org/a.jpg"))
 
 
 def test_transparency_is_laid_over_white(encode):
