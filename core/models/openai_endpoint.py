@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.data.images import data_url, to_jpeg
 from core.errors import UserError
+from core.models.endpoint_clients import open_async_client, open_client
 from core.models.endpoint_errors import REPLY_ERRORS, error_sentence, redact
 from core.taxonomy.replies import without_thoughts
 
@@ -220,7 +221,7 @@ class Endpoint:
 
     @cached_property
     def _client(self) -> openai.OpenAI:
-        return openai.OpenAI(**self._connection())
+        return open_client(**self._connection())
 
     def _connection(self) -> dict[str, Any]:
         seconds = self._limits.silence_seconds
@@ -233,7 +234,7 @@ class Endpoint:
 
     async def _replies(self, messages: list[Any]) -> AsyncIterator[Reply]:
         reply, text = Reply(), ""
-        async with openai.AsyncOpenAI(**self._connection()) as client:
+        async with open_async_client(**self._connection()) as client:
             request = self._request(messages) | {"stream": True}
             if self._limits.greedy:
                 request["temperature"] = 0

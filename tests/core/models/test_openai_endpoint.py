@@ -188,6 +188,29 @@ def test_nobody_there_is_one_sentence(monkeypatch):
         last(Endpoint(settings(f"http://{address}/v1")).stream_reply("?", PHOTO))
 
 
+PROXIES = {"http_proxy": "http://127.0.0.1:9", "all_proxy": "socks5://127.0.0.1:9"}
+
+
+def test_a_server_of_this_machine_is_asked_without_the_proxies(chat_server, waiting, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name, address in PROXIES.items():
+        monkeypatch.setenv(name, address)
+    assert last(Endpoint(settings(chat_server.url)).stream_reply("?", PHOTO)).text == "Egyptian Mau"
+    server, endpoint = waiting
+    server.script = [said("{}")]
+    assert endpoint.complete([user_message("?")]).text == "{}"
+
+
+def test_a_proxy_that_cannot_be_used_is_one_sentence(monkeypatch):
+    for name, address in PROXIES.items():
+        monkeypatch.setenv(name, address)
+    endpoint = Endpoint(settings("http://models.example/v1"))
+    with pytest.raises(UserError, match="all_proxy.* cannot be used: name one of the form http"):
+        last(endpoint.stream_reply("?", PHOTO))
+    with pytest.raises(UserError, match="all_proxy.* cannot be used"):
+        endpoint.complete([user_message("?")])
+
+
 @pytest.mark.parametrize("answer", [[10.0], [chunk("Egyp"), 10.0]], ids=["before the first token", "between tokens"])
 def test_closing_hangs_up_at_once(chat_server, endpoint, answer):
     chat_server.answer = answer
