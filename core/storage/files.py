@@ -1,5 +1,6 @@
-"""Write files atomically, and text that spreadsheets do not evaluate."""
+"""Write files atomically, text that spreadsheets do not evaluate, and read what people write."""
 
+import codecs
 import os
 import shutil
 import tempfile
@@ -62,6 +63,23 @@ def write_atomically(path: Path, data: bytes) -> None:
             scratch.write_bytes(data)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a text that people write: UTF-8, or UTF-16 with its mark, as Windows saves "Unicode".
+
+    Raises `UserError` with the reason and the remedy if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}, is not in UTF-8: save the file in UTF-8.") from error
 
 
 def check_writable_file(path: Path) -> None:

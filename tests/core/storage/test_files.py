@@ -7,7 +7,26 @@ import tempfile
 import pytest
 
 from core.errors import UserError
-from core.storage.files import check_writable_file, check_writable_folder
+from core.storage.files import check_writable_file, check_writable_folder, read_text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_of_every_unicode_form_are_read(tmp_path, encoding):
+    (tmp_path / "names.txt").write_text("Épagneul breton\nCardigan", encoding=encoding)
+    assert read_text(tmp_path / "names.txt") == "Épagneul breton\nCardigan"
+
+
+def test_a_text_that_cannot_be_read_has_its_reason(tmp_path):
+    (tmp_path / "names.txt").write_text("Cardigan\nÉpagneul", encoding="cp1252")
+    (tmp_path / "half.txt").write_bytes("Cardigan".encode("utf-16")[:-1])
+    for name, reason in (
+        ("names.txt", r"names\.txt, line 2, is not in UTF-8: save the file in UTF-8"),
+        ("half.txt", r"half\.txt, line 1, is not in UTF-8"),
+        ("none.txt", "cannot be read \\(No such file"),
+        ("", "cannot be read \\(Is a directory"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            read_text(tmp_path / name)
 
 
 def test_a_folder_that_permissions_allow_and_the_file_system_refuses(tmp_path, monkeypatch):
