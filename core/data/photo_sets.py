@@ -94,6 +94,11 @@ def open_photo_set(
         yield _labelled(files, any_size)
 
 
+def has_report(folder: Path) -> bool:
+    """Return True for a folder with the report of a study."""
+    return (folder / REPORT_FILES[-1]).is_file()
+
+
 def csv_files(folder: Path, name: str) -> list[Path]:
     """Return the CSV files of that name in a folder or, where it has none, in its sub-folders."""
     found = sorted(folder.glob(name)) or sorted(folder.glob(f"*/{name}"))
