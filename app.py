@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.console import exits_quietly
 from core.errors import UserError
-from demo.components.loopback import is_loopback
+from core.loopback import is_loopback
 
 
 @exits_quietly

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def chunk(text: str = "", finish: str | None = None, **more) -> str:
+def chunk(text: str | list | None = "", finish: str | None = None, **more) -> str:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
     data = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice], **more}
     return f"data: {json.dumps(data)}\n\n"
@@ -23,9 +23,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.server.keys.append(self.headers["Authorization"])
-        answer = self.server.answer
+        answer, refused = self.server.answer, self.server.refused
+        if refused in self.server.requests[-1]:
+            answer = 422
         if isinstance(answer, int):
-            body = json.dumps({"error": {"message": f"wrong key {self.headers['Authorization']}"}}).encode()
+            message = f"extra input: {refused}" if answer == 422 else f"wrong key {self.headers['Authorization']}"
+            body = json.dumps({"error": {"message": message}}).encode()
             self.send_response(answer)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -68,6 +71,7 @@ class Server(ThreadingHTTPServer):
         self.keys: list[str] = []
         self.hung_up = threading.Event()
         self.answer: int | list = GOOD
+        self.refused = ""  # a parameter of requests
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, *_: object) -> None:

@@ -40,10 +40,11 @@ def add_command(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
     from core.recognition.label_space import check_labels
+    from core.storage.files import read_text
     from core.taxonomy.categories import distinct_names, in_super_category
     from core.zoo.registry import find_source
 
-    labels = _read_labels(options.labels) if options.labels is not None else None
+    labels = read_text(Path(options.labels)).splitlines() if options.labels is not None else None
     if labels is not None:
         check_labels(distinct_names(labels)[0])
     if options.super_category:
@@ -90,15 +91,6 @@ def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
     result = name(photo.image)
     print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return True
-
-
-def _read_labels(path: str) -> list[str]:
-    from core.errors import UserError
-
-    try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The file of candidate names {path} cannot be read.") from error
 
 
 def _text(path: str, result: "Identification") -> str:

@@ -3,15 +3,22 @@
 import base64
 import io
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from core.data.colours import to_rgb
+from core.data.repair import with_end_marker, without_metadata
 from core.errors import UserError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # nothing else is ever parsed
-ANIMATED = ("GIF", "PNG", "WEBP")  # several frames in the others are pages or previews
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # nothing else is ever parsed
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several frames in the others are pages or previews
+HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
+SHRUNK_FIRST = ("RGB", "CMYK", "LAB")  # modes in which colours can be mixed as they are
+NO_END = "The end of this file is missing, but no pixel: the whole picture was used."
+DAMAGED_METADATA = "The texts or the colour profile in this file cannot be read: the picture was used without them."
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 1600  # larger photos are shrunk: no model of the zoo looks at more
@@ -28,6 +35,11 @@ class Photo:
 
 def read_photo(path: Path) -> Photo:
     """`open_photo` of a file, never reading more of it than the limit; its messages begin with the path."""
+    if path.parts[:1] in (("http:",), ("https:",)):
+        address = str(path).replace(":/", "://", 1)
+        raise UserError(f"{address}: web addresses are not opened: save the photo, and name its file.")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder: name the photos in it.")
     try:
         with path.open("rb") as file:
             return open_photo(file.read(MAX_BYTES + 1))
@@ -40,32 +52,65 @@ def read_photo(path: Path) -> Photo:
 def open_photo(data: bytes) -> Photo:
     """Decode a photo. Raises `UserError` for anything that is not a complete, reasonable picture.
 
-    The size limits are checked on the header, before a pixel is decoded. Truncated files are refused. Any colour
-    mode becomes RGB (transparency over white, 16 bit scaled to 8), the EXIF orientation is applied.
+    The size limits are checked on the header, before a pixel is decoded. Files that lack pixels are refused; where only
+    what stands beside them is missing or damaged, a note says so. Any colours become those of a screen (see
+    `core.data.colours`), the EXIF orientation is applied.
     """
     if not data:
         raise UserError("The file is empty: choose another photo.")
     if len(data) > MAX_BYTES:
         raise UserError(f"The file is too large: the limit is {MAX_BYTES // 2**20} MB.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_size(image.width, image.height)
-            animated = image.format in ANIMATED and getattr(image, "is_animated", False)
-            image.load()
-            image = _to_rgb(_upright(image))
+        image = _decode(data)
+        animated = image.format in ANIMATED and getattr(image, "is_animated", False)
+        note = "This picture is animated: only its first frame was used." if animated else ""
+        return Photo(_finish(image), note)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(_too_many_pixels()) from None
-    except UnidentifiedImageError:
-        raise UserError(f"This is not a readable image: use one of {', '.join(FORMATS)}.") from None
     except UserError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
+        if photo := _repaired(data):
+            return photo
+        if isinstance(error, UnidentifiedImageError):
+            kind = "a HEIC photo, which cannot be read here" if data[4:12] in HEIC else "not a readable image"
+            raise UserError(f"This is {kind}: use one of {', '.join(FORMATS)}.") from None
         raise UserError("The image file is damaged or incomplete.") from error
+
+
+def _decode(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(image.width, image.height)
+        image.load()
+    return image
+
+
+def _finish(image: Image.Image) -> Image.Image:
+    """Return a decoded picture upright, in RGB and at most `MAX_SIDE` pixels a side."""
+    image = _upright(image)
+    if image.mode in SHRUNK_FIRST:
+        image = _shrunk(image)
+    return _shrunk(to_rgb(image))
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return Photo(image, "This picture is animated: only its first frame was used." if animated else "")
+    return image
+
+
+def _repaired(data: bytes) -> Photo | None:
+    """Return the photo in a damaged file if all of its pixels are there, else None."""
+    if closed := with_end_marker(data):
+        with suppress(Exception):  # whatever decoders raise: then pixels are missing
+            image, other = map(_decode, closed)
+            return Photo(_finish(image), NO_END) if image.tobytes() == other.tobytes() else None
+    for version in without_metadata(data):
+        with suppress(Exception):
+            return Photo(_finish(_decode(version)), DAMAGED_METADATA)
+    return None
 
 
 def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
@@ -79,10 +124,9 @@ def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
         return read_photo(Path(source))
     _check_size(source.width, source.height)
     try:
-        image = _to_rgb(_upright(source.copy()))
+        return Photo(_finish(source.copy()))
     except OSError as error:  # of a file that PIL reads only now
         raise UserError("The image file is damaged or incomplete.") from error
-    return Photo(image if max(image.size) <= MAX_SIDE else ImageOps.contain(image, (MAX_SIDE, MAX_SIDE)))
 
 
 def to_jpeg(photo: Image.Image, side: int, quality: int) -> bytes:
@@ -123,16 +167,3 @@ def _upright(image: Image.Image) -> Image.Image:
     turned = image.copy()
     turned.info["exif"] = exif.tobytes()
     return ImageOps.exif_transpose(turned)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F"):
-        raise UserError("The picture holds measurements, not colours: use an ordinary photo.")
-    if image.mode.startswith("I;16"):
-        image.info.pop("transparency", None)  # a 16 bit key says nothing about 8 bit values
-        image = image.convert("F").point(lambda value: value / 257 + 0).convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")

@@ -13,7 +13,25 @@ from core.errors import UserError
 from core.taxonomy.categories import same_category
 
 COLUMNS = ("image_path", "label")
+RESULTS = (  # how the first lines of the CSVs begin that this project writes: they may lie among the photos
+    "photo,label,data_set,sha256,error",
+    "model,kind,category,data_set,photo,sha256",
+    "data_set,true_name,predicted_name",
+    "data_set,photo,given_name",
+    "true_name,",
+)
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def is_result(data: bytes) -> bool:
+    """Return True for a CSV with results of this project, which are no labels."""
+    return data.decode("utf-8-sig", errors="replace").startswith(RESULTS)
+
+
+def names_columns(data: bytes) -> bool:
+    """Return True for a CSV whose first line names the columns of a table of labels."""
+    first, *_ = data.decode("utf-8-sig", errors="replace").splitlines() or [""]
+    return all(column in first.lower() for column in COLUMNS)
 
 
 @dataclass(frozen=True)

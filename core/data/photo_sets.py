@@ -17,7 +17,7 @@ from pathlib import Path
 from core.data.archive import Read, open_archive
 from core.data.class_folders import labels_of_folders
 from core.data.images import MAX_BYTES
-from core.data.label_table import LabelTable, check_same_label
+from core.data.label_table import LabelTable, check_same_label, is_result, names_columns
 from core.data.names import clean_path, is_left_out, shorten
 from core.errors import UserError
 from core.taxonomy.categories import canonical_name
@@ -92,6 +92,11 @@ def open_photo_set(
         _check_number(files, any_size)
         _check_no_archives(files)
         yield _labelled(files, any_size)
+
+
+def has_report(folder: Path) -> bool:
+    """Return True for a folder with the report of a study."""
+    return (folder / REPORT_FILES[-1]).is_file()
 
 
 def csv_files(folder: Path, name: str) -> list[Path]:
@@ -172,11 +177,13 @@ def _labelled(files: list[_File], any_size: bool, folder: Path | None = None) ->
         for file in files
         if posixpath.basename(file.name) not in REPORT_FILES or posixpath.dirname(file.name) not in reports
     ]
-    tables = [file for file in files if file.name.lower().endswith(".csv")]
+    tables = [file for file in files if _is_csv(file) and not is_result(file.read())]
+    if len(tables) > 1:
+        tables = [file for file in tables if names_columns(file.read())] or tables
     if len(tables) > 1:
         both = f"{tables[0].name} and {tables[1].name}"
         raise UserError(f"There is more than one CSV ({both}): give one with all labels.")
-    photos = [file for file in files if not file.name.lower().endswith(".csv")]
+    photos = [file for file in files if not _is_csv(file)]
     if not photos:
         raise UserError("There are no photos: choose some, or one ZIP of photos.")
     names = {file.name for file in photos}
@@ -191,6 +198,10 @@ def _labelled(files: list[_File], any_size: bool, folder: Path | None = None) ->
         found.append(LabelledPhoto(shorten(file.name), read, *labels.get(file.name, ("", "")), path=file.path))
         taken.add(file.name)
     return found
+
+
+def _is_csv(file: _File) -> bool:
+    return file.name.lower().endswith(".csv")
 
 
 def _refuse_twin() -> bytes:

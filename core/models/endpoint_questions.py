@@ -18,6 +18,7 @@ class EndpointQuestions:
         self.name = name
         self._settings = settings
         self._limits = limits or Limits(retries=4, reply_seconds=3600.0)  # a busy server is slow
+        self._endpoints: dict[int, Endpoint] = {}  # by the limit of tokens; each remembers how its server wants requests
 
     def ask(self, photo: Image.Image, question: str, max_tokens: int) -> str:
         """Return the greedy reply to a question, however it ended.
@@ -25,8 +26,9 @@ class EndpointQuestions:
         Raises `EndpointError` if the endpoint gives no reply, and `ReplyError` if the model refuses or writes nothing.
         """
         limits = replace(self._limits, tokens=max_tokens, characters=100 * max_tokens, greedy=True)
+        endpoint = self._endpoints.setdefault(max_tokens, Endpoint(self._settings, limits))
         text = ""
-        for reply in Endpoint(self._settings, limits).stream_reply(question, photo):
+        for reply in endpoint.stream_reply(question, photo):
             text = reply.text
         return text
 

@@ -19,14 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.data.images import data_url, to_jpeg
 from core.errors import UserError
+from core.models.endpoint_clients import open_async_client, open_client
+from core.models.endpoint_errors import REPLY_ERRORS, error_sentence, redact
+from core.taxonomy.replies import without_thoughts
 
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "no-key-given"  # sent to an endpoint that needs none: the library demands a key
-MIN_SECRET_LENGTH = 8  # characters; a shorter key is a placeholder, and may be part of words
 PHOTO_SIDE = 768  # pixels
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.1  # between two chances to stop
-MAX_ERROR_CHARACTERS = 200  # of what the endpoint says about an error
+LENGTH_PARAMETER = "max_completion_tokens"
+OLDER_LENGTH_PARAMETER = "max_tokens"  # the only one that many other servers know
+REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)
 PRINTABLE = set(string.ascii_letters + string.digits + string.punctuation)
 
 
@@ -116,7 +120,7 @@ class Limits:
 class Reply:
     """What a model has written so far."""
 
-    text: str = ""
+    text: str = ""  # without the thoughts of models that think first
     tokens: int = 0  # as the endpoint counts them, or else how many pieces it sent
     prompt_tokens: int = 0
     ended: bool = False
@@ -128,36 +132,6 @@ def user_message(text: str, photo: Image.Image | None = None) -> dict[str, Any]:
         return {"role": "user", "content": text}
     image = {"type": "image_url", "image_url": {"url": data_url(to_jpeg(photo, PHOTO_SIDE, 85))}}
     return {"role": "user", "content": [image, {"type": "text", "text": text}]}
-
-
-def redact(text: str, key: str) -> str:
-    """Return the text without the key."""
-    return text.replace(key, "[key]") if len(key) >= MIN_SECRET_LENGTH else text
-
-
-def error_sentence(error: Exception, settings: EndpointSettings) -> str:
-    """Return one sentence, without the key, for an error of the openai library or of a malformed reply."""
-    name = settings.name
-    if isinstance(error, openai.APITimeoutError):
-        return f"{name} did not answer in time."
-    if isinstance(error, openai.APIConnectionError):
-        return f"{name} cannot be reached, or drops the connection."
-    if isinstance(error, openai.AuthenticationError):
-        return f"{name} does not accept the API key."
-    if isinstance(error, openai.APIError):
-        reason = error.message  # which leaves out what is not in OpenAI's own form
-        if isinstance(error, openai.APIStatusError):
-            reason = f"{error.status_code}: {error.response.text}"
-        reason = " ".join(redact(reason, settings.key).split())[:MAX_ERROR_CHARACTERS]
-        denied = isinstance(error, openai.PermissionDeniedError)
-        return (
-            f"{name} {'does not accept the API key or the request' if denied else 'answers with an error'} ({reason})."
-        )
-    return f"What {name} sends is not a chat completion."
-
-
-# the last four by malformed replies, whose types the library does not check
-REPLY_ERRORS = (openai.APIError, ValueError, AttributeError, IndexError, TypeError)
 
 
 class Endpoint:
@@ -172,6 +146,7 @@ class Endpoint:
         self._settings = settings
         self._limits = limits or Limits()
         self._takes_schemas = True
+        self._length_parameter = LENGTH_PARAMETER
 
     def stream_reply(self, question: str, photo: Image.Image) -> Iterator[Reply]:
         """Yield the reply to a question about an RGB photo as it grows.
@@ -207,8 +182,8 @@ class Endpoint:
         try:
             completion = self._create(messages, response_format)
             choice, usage = completion.choices[0], completion.usage
-            text, refusal, finish = choice.message.content or "", choice.message.refusal, choice.finish_reason
-            text = redact(text, self._settings.key)
+            text, refusal, finish = choice.message.content, choice.message.refusal, choice.finish_reason
+            text = redact(without_thoughts(_joined(text)), self._settings.key)
             tokens = (usage.completion_tokens or 0, usage.prompt_tokens or 0) if usage else (0, 0)
         except REPLY_ERRORS as error:
             raise self._user_error(error) from None
@@ -220,23 +195,33 @@ class Endpoint:
         return Reply(text, *tokens, ended=True)
 
     def _create(self, messages: list[Any], response_format: dict[str, Any] | None) -> Any:
-        def create(**extra: Any) -> Any:
-            return self._client.chat.completions.create(
-                model=self._settings.model, messages=messages, max_completion_tokens=self._limits.tokens, **extra
-            )
-
-        if response_format and self._takes_schemas:
+        extra = {"response_format": response_format} if response_format and self._takes_schemas else {}
+        request: dict[str, Any] | None = self._request(messages) | extra
+        while request:
             try:
-                return create(response_format=response_format)
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
-                completion = create()  # if this fails too, it was not the schema
-                self._takes_schemas = False
+                completion = self._client.chat.completions.create(**request)
+            except REFUSALS as error:
+                request = self._simpler(request, error)
+                if not request:
+                    raise
+            else:
+                self._takes_schemas &= request.keys() >= extra.keys()
                 return completion
-        return create()
+
+    def _request(self, messages: list[Any]) -> dict[str, Any]:
+        return {"model": self._settings.model, "messages": messages, self._length_parameter: self._limits.tokens}
+
+    def _simpler(self, request: dict[str, Any], error: openai.APIStatusError) -> dict[str, Any] | None:
+        """Return a refused request in a form that older servers know, None if there is no other form."""
+        request = dict(request)
+        if LENGTH_PARAMETER in request and LENGTH_PARAMETER in error.response.text:
+            self._length_parameter = OLDER_LENGTH_PARAMETER
+            return request | {OLDER_LENGTH_PARAMETER: request.pop(LENGTH_PARAMETER)}
+        return request if request.pop("response_format", None) else None
 
     @cached_property
     def _client(self) -> openai.OpenAI:
-        return openai.OpenAI(**self._connection())
+        return open_client(**self._connection())
 
     def _connection(self) -> dict[str, Any]:
         seconds = self._limits.silence_seconds
@@ -249,23 +234,27 @@ class Endpoint:
 
     async def _replies(self, messages: list[Any]) -> AsyncIterator[Reply]:
         reply, text = Reply(), ""
-        async with openai.AsyncOpenAI(**self._connection()) as client:
-            stream = await client.chat.completions.create(
-                model=self._settings.model,
-                messages=messages,
-                max_completion_tokens=self._limits.tokens,
-                stream=True,
-                temperature=0 if self._limits.greedy else openai.omit,
-            )
+        async with open_async_client(**self._connection()) as client:
+            request = self._request(messages) | {"stream": True}
+            if self._limits.greedy:
+                request["temperature"] = 0
+            try:
+                stream = await client.chat.completions.create(**request)
+            except REFUSALS as error:
+                simpler = self._simpler(request, error)
+                if not simpler:
+                    raise
+                stream = await client.chat.completions.create(**simpler)
             finish = counted = None
             async with stream:
                 async for chunk in stream:
                     counted = chunk.usage.completion_tokens if chunk.usage else counted
                     for choice in (chunk.choices or [])[:1]:
                         finish = choice.finish_reason or finish
-                        if piece := choice.delta.content:
+                        if piece := _joined(choice.delta.content):
                             text += piece
-                            reply = Reply(redact(text, self._settings.key), reply.tokens + 1)
+                            answer = redact(without_thoughts(text), self._settings.key)
+                            reply = Reply(answer, reply.tokens + 1)
                             yield reply
                     self._check_length(text)
         if finish is None:
@@ -279,13 +268,23 @@ class Endpoint:
             raise ReplyError(f"{self.name} wrote more than {self._limits.characters} characters.")
 
     def _user_error(self, error: Exception) -> UserError:
-        sentence = error_sentence(error, self._settings)
+        sentence = error_sentence(error, self.name, self._settings.key)
         if not isinstance(error, openai.APIError):
             return ReplyError(sentence)
         final = isinstance(error, openai.AuthenticationError | openai.NotFoundError)  # no such key, model or address
         timeout = isinstance(error, openai.APITimeoutError)  # a connection error to the library
         unreachable = isinstance(error, openai.APIConnectionError) and not timeout
         return EndpointError(sentence, final=final, unreachable=unreachable)
+
+
+def _joined(content: Any) -> str:
+    """Return the text of a message: a string, nothing, or a list of parts, of which those that are no text are left out.
+
+    Raises `TypeError` or `AttributeError` for anything else.
+    """
+    if isinstance(content, list):
+        return "".join(part if isinstance(part, str) else part.get("text") or "" for part in content)
+    return "" + (content or "")
 
 
 async def _next(replies: AsyncIterator[Reply]) -> Reply:

@@ -1,5 +1,6 @@
-"""Write files atomically, and text that spreadsheets do not evaluate."""
+"""Write files atomically, text that spreadsheets do not evaluate, and read what people write."""
 
+import codecs
 import csv
 import io
 import os
@@ -66,8 +67,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
+def read_text(path: Path) -> str:
+    """Return a text that people write: UTF-8, or UTF-16 with its mark, as Windows saves "Unicode".
+
+    Raises `UserError` with the reason and the remedy if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}, is not in UTF-8: save the file in UTF-8.") from error
+
+
 def check_writable_file(path: Path) -> None:
-    """Raise `UserError` if no file can be written at `path`, without writing one: a check before long work."""
+    """Raise `UserError` if no file can be written at `path`, and leave none there: a check before long work."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file.")
     check_writable_folder(path.absolute().parent)
@@ -81,8 +99,11 @@ def check_writable_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
     if not nearest.is_dir():
         raise UserError(f"{path} cannot be made: {nearest} is not a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written: there is no permission to write in {nearest}.")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # permissions say nothing of what the file system allows
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: no file can be made in {nearest} ({error.strerror}).") from error
 
 
 def inert(text: str) -> str:

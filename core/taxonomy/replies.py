@@ -7,7 +7,7 @@ from core.taxonomy.categories import name_key
 from core.taxonomy.names import normalise
 from core.taxonomy.prompts import LETTERS
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>|^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.I)
+_THOUGHT_TAG = re.compile(r"[<\[◁](?P<end>/?)(?:think|thinking|thought|thoughts|reasoning)[>\]▷]", re.I)
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.I)
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)")
 _MARKUP = re.compile(r"[*`_$\"“”]+")  # emphasis, code, quotes; underscores are the spaces of a name
@@ -29,7 +29,7 @@ def read_letter(reply: str, options: Sequence[str]) -> str | None:
     thinking (`<think>...</think> B`) or in `<answer>B</answer>`, and the one option that is named. A reply that chooses
     two options, or a letter together with the name of another option, chooses none.
     """
-    text = _THINKING.sub("", reply)
+    text = without_thoughts(reply)
     for frame in (_ANSWER_TAG, _BOXED):
         if framed := frame.findall(text):
             text = framed[-1]
@@ -50,6 +50,23 @@ def read_letter(reply: str, options: Sequence[str]) -> str | None:
     if len(chosen) == 1 and named <= chosen <= set(letters):
         return chosen.pop()
     return named.pop() if len(named) == 1 and not chosen else None
+
+
+def without_thoughts(reply: str) -> str:
+    """Return a reply without the thoughts of models that think before they answer.
+
+    They stand in `<think>...</think>`, or in other tags of that kind. A thought that only ends was opened by the prompt:
+    everything before is part of it. One that does not end was cut off, or is still growing.
+    """
+    parts: list[str] = []
+    thinking, end = False, 0
+    for tag in _THOUGHT_TAG.finditer(reply):
+        if tag["end"] and not thinking:
+            parts.clear()
+        elif not thinking:
+            parts.append(reply[end : tag.start()])
+        thinking, end = not tag["end"], tag.end()
+    return "".join(parts if thinking else [*parts, reply[end:]])
 
 
 def foci_letter(reply: str) -> str | None:

@@ -145,7 +145,7 @@ def no_model(monkeypatch):
     [
         ("identify photo.png --super-category fish", "choose one of"),
         ("identify photo.png --labels none.txt", "cannot be read"),
-        ("identify photo.png --labels photos/Pug/1.png", "cannot be read"),
+        ("identify photo.png --labels photos/Pug/1.png", "is not in UTF-8"),
         ("identify photo.png --labels photos", "cannot be read"),
         ("identify photo.png --labels /dev/null", "two different candidate names"),
         ("identify photo.png --model gpt", "no model 'gpt'"),

@@ -169,6 +169,7 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["negatives", "--set", "views=many"], "views is 'many'"),
         (["negatives", "--by", "photos", "--set", "base=/nowhere"], "/nowhere is neither"),
         (["run", "--name", "x", "--out", f"{__file__}/out"], "is not a folder"),
+        (["run", "--name", "x", "--work", __file__], "is not a folder"),
         (["run", "--name", "my/birds", "--dry-run"], "cannot name a checkpoint"),
         (["evaluate", "--model", "nope"], "no model 'nope'"),
         (["errors", "--out", "out", "--model", "nope"], "no model 'nope'"),

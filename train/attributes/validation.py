@@ -1,5 +1,6 @@
 """Clean and check the answers of models, whose text is untrusted."""
 
+import json
 import re
 import unicodedata
 from typing import Annotated, Any
@@ -16,9 +17,6 @@ MAX_VALUE = 80
 MAX_DESCRIPTION = 1500
 FEWEST_SENTENCES, MOST_SENTENCES = 3, 8  # "about five"
 
-_THOUGHTS = re.compile(
-    r"<think>.*?</think>", re.DOTALL
-)  # the output of reasoning models whose server does not remove it
 _LIST_OR_TITLE = re.compile(r"^\s*(?:[-*#•]|\d+[.)])\s", re.MULTILINE)
 _REFUSAL = re.compile(r"(?:i'?m |i am )?(?:sorry|unable to|not able to)\b|i can(?:'?t|not)\b|as an ai\b", re.IGNORECASE)
 _NOT_VISIBLE = re.compile(r"(?:not (?:\w+ )?visible|unknown|n/a)\b")
@@ -97,16 +95,31 @@ def response_format(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def read_json(text: str, model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON object in an answer, which may be in a code block. Raises `InvalidAnswerError`."""
-    text = _THOUGHTS.sub("", text)
+    """Return the first JSON object in an answer that fits, whatever stands around it. Raises `InvalidAnswerError`."""
     first, last = text.find("{"), text.rfind("}")
     if first < 0 or last < first:
         raise InvalidAnswerError(f"it contains no JSON object ({clean(text)[:60]!r})")
-    try:
-        return model.model_validate_json(text[first : last + 1]).model_dump(by_alias=True)
-    except ValidationError as error:
-        parts = [f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors(include_url=False)[:3]]
-        raise InvalidAnswerError("; ".join(parts)) from None
+    reasons = []
+    for candidate in _json_objects(text) or [text[first : last + 1]]:
+        try:
+            return model.model_validate_json(candidate).model_dump(by_alias=True)
+        except ValidationError as error:
+            parts = [f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors(include_url=False)]
+            reasons.append("; ".join(parts[:3]))
+    raise InvalidAnswerError(reasons[0])
+
+
+def _json_objects(text: str) -> list[str]:
+    """Return the outermost JSON objects in a text, in order."""
+    found, start = [], text.find("{")
+    while start >= 0:
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, start)
+            found.append(text[start:end])
+        except (ValueError, RecursionError):  # a brace of the prose, or nested too deeply
+            end = start + 1
+        start = text.find("{", end)
+    return found
 
 
 def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> dict[str, str]:
@@ -122,7 +135,7 @@ def read_values(text: str, model: type[BaseModel], names: tuple[str, ...]) -> di
 
 def read_description(text: str, names: tuple[str, ...]) -> dict[str, str]:
     """Return the description in an answer of step 3. Raises `InvalidAnswerError`."""
-    text = _THOUGHTS.sub("", text).strip().strip('"')
+    text = text.strip().strip('"')
     description = clean(text)
     if not description:
         raise InvalidAnswerError("it is empty")

@@ -11,6 +11,8 @@ from train.cli.arguments import add_data, add_preset, check_base
 if TYPE_CHECKING:
     from train.cli.arguments import Commands
 
+RUNS = Path("runs")  # where training keeps what it needs to continue, unless another folder is given
+
 
 def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m train`."""
@@ -62,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
     elif not options.dry_run:
         raise UserError("The checkpoint needs a name: give one with --name.")
     if not options.dry_run:
-        check_writable_folder(out)
+        for folder in (out, options.work or RUNS):
+            check_writable_folder(folder)
     check_base(recipe.base)
     descriptions = load_descriptions(options.descriptions) if options.descriptions else None
     records = labelled_for_training(options.data, options.csv)
@@ -73,5 +76,5 @@ def run(options: argparse.Namespace) -> None:
         print(preview(split, recipe))
         return
     data = manifest_hash(split.records)[:8]
-    work = options.work or Path("runs") / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
+    work = options.work or RUNS / f"{Path(options.preset).stem}-{data}-{recipe.seed}"
     train(options.name, split, recipe, work, out, options.until)

@@ -17,7 +17,7 @@ from core.storage.cache import entry_path, fingerprint
 from train.data.photo_array import cached_photo_array, distinct_photos, new_array
 from train.data.records import Record
 
-VERSION = 1  # of the cached arrays: raise when decoding changes
+VERSION = 2  # of the cached arrays: raise when decoding changes
 SIDE = 256  # pixels
 PHOTOS_AT_ONCE = 256
 

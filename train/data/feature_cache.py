@@ -28,7 +28,7 @@ from train.data.records import Record
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the cached features: raise when `augmented_view` or the vision encoder's input changes
+VERSION = 3  # of the cached features: raise when `augmented_view` or the vision encoder's input changes
 PHOTOS_AT_ONCE = 16
 
 

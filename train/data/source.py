@@ -8,8 +8,9 @@ from pathlib import Path
 
 from core.data.class_folders import has_photo_suffix
 from core.data.images import read_photo
+from core.data.label_table import is_result
 from core.data.names import class_name, is_left_out
-from core.data.photo_sets import LabelledPhoto, csv_files, open_photo_set
+from core.data.photo_sets import LabelledPhoto, csv_files, has_report, open_photo_set
 from core.errors import UserError
 from train.data.official import detect, read_hub, read_official
 from train.data.records import Record, check_no_leakage, check_one_category_per_photo, unify_spellings
@@ -112,7 +113,8 @@ def _records_of(folder: Path, csv: str) -> list[Record]:
     if not folder.is_dir():
         raise UserError(f"There is no data folder {folder}.")
     tables = csv_files(folder, csv)
-    if not tables and (others := csv_files(folder, "*.csv")):
+    others = [path for path in csv_files(folder, "*.csv") if not is_result(path.read_bytes())]
+    if not tables and others:
         raise UserError(f"There is no {csv} in {folder}, but {others[0]}: which one is it?")
     with open_photo_set(folder, csv if tables else None, any_size=True) as photos:
         labelled = _listed(photos, csv) if tables else _filed(photos, folder, csv)
@@ -166,9 +168,9 @@ def _filed(photos: list[LabelledPhoto], folder: Path, csv: str) -> list[Labelled
 
 
 def _check_filled(photos: Sequence[LabelledPhoto], folder: Path) -> None:
-    filled = {photo.path.relative_to(folder).parts[0] for photo in photos if photo.path}
+    used = {photo.path.relative_to(folder).parts[0] for photo in photos if photo.path}
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in filled and not is_left_out(path.name):
+        if path.is_dir() and path.name not in used and not is_left_out(path.name) and not has_report(path):
             raise UserError(f"The class folder {path} holds no photos: remove it, or put some into it.")
 
 

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,12 +57,17 @@ def test_formats_outside_the_list_are_never_parsed(encode, file_format):
         open_photo(encode(picture(), file_format))
 
 
+def test_a_heic_photo_is_called_so():
+    with pytest.raises(UserError, match="HEIC photo, which cannot be read here: use one of JPEG"):
+        open_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+
 def test_svg_is_refused():
     with pytest.raises(UserError, match="not a readable image"):
         open_photo(b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_formats_of_the_list_are_read(encode, file_format):
     assert open_photo(encode(picture(), file_format)).image.size == (40, 30)
 
@@ -103,6 +109,13 @@ def test_a_file_is_read_no_further_than_the_limit(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.jpg: cannot be read"):
         photos.read_photo(tmp_path / "gone.jpg")
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    with pytest.raises(UserError, match="is a folder: name the photos in it"):
+        photos.read_photo(tmp_path)
+    with pytest.raises(UserError, match="https://example.org/a.jpg: web addresses are not opened: save the photo"):
+        photos.read_photo(Path("https://example.org/a.jpg"))
 
 
 def test_transparency_is_laid_over_white(encode):

@@ -68,6 +68,15 @@ def test_a_csv_that_does_not_fit_is_one_sentence(packed, table, message):
         items_of(packed([("labels.csv", table), ("1.png", b"")]))
 
 
+def test_of_several_csvs_the_one_with_the_columns_has_the_labels(packed):
+    table = b"image_path,label\n1.png,Crow\n"
+    assert labels_of(packed([("labels.csv", table), ("cameras.csv", b"photo,camera\n"), ("1.png", b"")])) == {
+        "1.png": ("Crow", "")
+    }
+    with pytest.raises(UserError, match="more than one CSV"):
+        items_of(packed([("labels.csv", table), ("more.csv", table), ("1.png", b"")]))
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

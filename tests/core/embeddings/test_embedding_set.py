@@ -6,6 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from core.cli import main
+from core.data.label_table import is_result
 from core.embeddings.embedding_set import ARRAYS, KINDS, EmbeddingSet, l2_normalise
 from core.errors import UserError
 from core.storage.cache import CACHE_VARIABLE
@@ -106,6 +107,7 @@ def test_the_command_writes_a_map_of_every_point_as_a_safe_csv(space, tmp_path, 
     assert main(["project", str(tmp_path / "s.npz"), "--method", "pca", "--dimensions", "3", "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["points"], printed["method"], printed["from_cache"]) == (9, "pca", False)
+    assert is_result(out.read_bytes())  # left out where it lies among photos
     rows = list(csv.reader(out.read_text().splitlines()))
     assert rows[0] == ["model", "kind", "category", "data_set", "photo", "sha256", "x", "y", "z"]
     assert rows[1][:6] == ["tiny", "object", "Beagle", "pet", "a.jpg", "1"]

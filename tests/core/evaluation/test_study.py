@@ -81,7 +81,7 @@ def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
     assert [row.error for row in rows] == [
         "",
         "Another file has the same name.",
-        "This is not a readable image: use one of JPEG, PNG, WEBP, GIF, BMP, TIFF.",
+        "This is not a readable image: use one of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF.",
         "The same photo as a.png: it counts once.",
         "The ZIP is damaged at this file.",
         "The file is packed in an unusual way: use an ordinary ZIP.",

@@ -10,6 +10,7 @@ import re
 import pytest
 from PIL import Image
 
+from core.data.label_table import is_result
 from core.errors import UserError
 from core.evaluation.study import Study, StudyRow, Verdict
 from core.evaluation.study_report import accuracy_table, as_csv, as_html, as_json, photo_table, save
@@ -64,6 +65,10 @@ def test_the_tables_say_who_is_right_and_how_often(study):
     assert '<span class="right">✓ crow 50%</span>' in table
     assert '<span class="wrong">✗ owl 50%</span>' in table
     assert "<td>This is not a readable image.</td><td></td>" in table
+
+
+def test_the_csv_is_left_out_where_it_lies_among_photos(study):
+    assert is_result(as_csv(study).encode("utf-8-sig"))
 
 
 def test_json_has_every_photo(study):

@@ -4,14 +4,19 @@ import base64
 import io
 import logging
 import socket
+import threading
 import time
 
+import attribute_server
 import pytest
+from attribute_server import said
 from chat_server import chunk
 from PIL import Image
 
 from core.errors import UserError
-from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, redact
+from core.models.endpoint_errors import redact
+from core.models.endpoint_questions import EndpointQuestions
+from core.models.openai_endpoint import Endpoint, EndpointSettings, Limits, user_message
 
 KEY = "sk-very-secret-key-0123456789"
 PHOTO = Image.new("RGB", (1200, 600), (200, 30, 30))
@@ -54,6 +59,86 @@ def test_tokens_are_those_that_the_endpoint_counts(chat_server, endpoint):
     usage = {"prompt_tokens": 5, "completion_tokens": 17, "total_tokens": 22}
     chat_server.answer = [chunk("Mau"), chunk("", "stop", usage=usage)]
     assert last(endpoint.stream_reply("?", PHOTO)).tokens == 17
+
+
+THINKING_PART = {"type": "thinking", "thinking": [{"type": "text", "text": "A bird?"}]}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["<think>A Sphynx has ", "no fur.</th", "ink>\n\nEgyptian Mau"],
+        ["A Sphynx has no fur.", "</think>", "Egyptian Mau"],
+        [[THINKING_PART], [{"type": "text", "text": "Egyptian"}], " Mau"],
+        [None, "Egyptian Mau"],
+    ],
+    ids=["think", "half think", "parts", "reasoning in a field of its own"],
+)
+def test_what_a_model_thinks_is_no_part_of_its_reply(chat_server, endpoint, pieces):
+    chat_server.answer = [*map(chunk, pieces), chunk("", "stop")]
+    *growing, reply = endpoint.stream_reply("?", PHOTO)
+    assert reply.text.strip() == "Egyptian Mau"
+    if pieces[0] and "<think>" in pieces[0]:
+        assert not any("fur" in state.text for state in growing)
+
+
+def test_a_thought_without_an_answer_is_no_answer(chat_server, endpoint):
+    chat_server.answer = [chunk("<think>It has"), chunk(" fur"), chunk("", "length")]
+    with pytest.raises(UserError, match="gave no answer"):
+        last(endpoint.stream_reply("?", PHOTO))
+
+
+def test_a_server_that_knows_only_the_older_token_limit_is_asked_by_that(chat_server):
+    chat_server.refused = "max_completion_tokens"
+    model = EndpointQuestions("m", settings(chat_server.url))
+    assert [model.ask(PHOTO, "?", 9), model.ask(PHOTO, "?", 9)] == ["Egyptian Mau"] * 2
+    first, *others = chat_server.requests
+    assert first["max_completion_tokens"] == 9
+    assert [request.get("max_tokens") for request in others] == [9, 9]
+    assert not any("max_completion_tokens" in request for request in others)
+
+
+@pytest.fixture
+def waiting():
+    """A server whose whole replies `complete` waits for, and its client."""
+    server = attribute_server.Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, Endpoint(settings(f"http://127.0.0.1:{server.server_port}/v1"))
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<think>No {fur}?</think>{}",
+        "No {fur}.\n</think>\n\n{}",
+        [THINKING_PART, {"type": "text", "text": "{}"}],
+    ],
+    ids=["think", "half think", "parts"],
+)
+def test_whole_replies_are_without_thoughts_as_well(waiting, content):
+    server, endpoint = waiting
+    server.script = [said(content)]
+    assert endpoint.complete([user_message("?")]).text.strip() == "{}"
+
+
+def test_the_older_token_limit_and_the_schema_are_learned_apart(waiting):
+    server, endpoint = waiting
+    newer, schema = "max_completion_tokens", "response_format"
+    server.reply = lambda request: (
+        (422, {"detail": [{"loc": ["body", newer]}]}, {})
+        if newer in request
+        else (400, {"error": "no"}, {})
+        if schema in request and server.takes_no_schema
+        else said("{}")
+    )
+    for server.takes_no_schema, requests in ((False, 2), (False, 1), (True, 2), (True, 1)):
+        server.requests.clear()
+        assert endpoint.complete([user_message("?")], {"type": "json_object"}).text == "{}"
+        assert len(server.requests) == requests
+        assert (schema in server.requests[-1]) is not server.takes_no_schema
+        assert server.requests[-1]["max_tokens"] == 512
 
 
 @pytest.mark.parametrize(
@@ -101,6 +186,29 @@ def test_nobody_there_is_one_sentence(monkeypatch):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UserError, match=f"m at {address} cannot be reached"):
         last(Endpoint(settings(f"http://{address}/v1")).stream_reply("?", PHOTO))
+
+
+PROXIES = {"http_proxy": "http://127.0.0.1:9", "all_proxy": "socks5://127.0.0.1:9"}
+
+
+def test_a_server_of_this_machine_is_asked_without_the_proxies(chat_server, waiting, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name, address in PROXIES.items():
+        monkeypatch.setenv(name, address)
+    assert last(Endpoint(settings(chat_server.url)).stream_reply("?", PHOTO)).text == "Egyptian Mau"
+    server, endpoint = waiting
+    server.script = [said("{}")]
+    assert endpoint.complete([user_message("?")]).text == "{}"
+
+
+def test_a_proxy_that_cannot_be_used_is_one_sentence(monkeypatch):
+    for name, address in PROXIES.items():
+        monkeypatch.setenv(name, address)
+    endpoint = Endpoint(settings("http://models.example/v1"))
+    with pytest.raises(UserError, match="all_proxy.* cannot be used: name one of the form http"):
+        last(endpoint.stream_reply("?", PHOTO))
+    with pytest.raises(UserError, match="all_proxy.* cannot be used"):
+        endpoint.complete([user_message("?")])
 
 
 @pytest.mark.parametrize("answer", [[10.0], [chunk("Egyp"), 10.0]], ids=["before the first token", "between tokens"])

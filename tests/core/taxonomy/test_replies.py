@@ -1,6 +1,6 @@
 import pytest
 
-from core.taxonomy.replies import foci_letter, read_letter
+from core.taxonomy.replies import foci_letter, read_letter, without_thoughts
 
 OPTIONS = ["American Crow", "Groove_billed_Ani", "Fish Crow", "Common Raven"]
 
@@ -107,3 +107,21 @@ def test_a_letter_without_an_option_is_not_read():
 )
 def test_the_rule_of_foci_takes_the_first_letter(reply, letter):
     assert foci_letter(reply) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("Fish Crow", "Fish Crow"),
+        ("<think>A or C?</think>Fish Crow", "Fish Crow"),
+        ("A or C?</think>Fish Crow", "Fish Crow"),
+        ("[THINK]A or C?[/THINK]Fish Crow", "Fish Crow"),
+        ("<reasoning>A <think>or</think> C?</reasoning>Fish Crow", "Fish Crow"),
+        ("Fish <Thinking>sure?</Thinking>Crow", "Fish Crow"),
+        ("Fish Crow<think>or", "Fish Crow"),
+        ("<think>A or C?", ""),
+        ("I think A < B", "I think A < B"),
+    ],
+)
+def test_thoughts_are_no_part_of_an_answer(reply, answer):
+    assert without_thoughts(reply) == answer

@@ -261,3 +261,31 @@ def test_a_server_that_refuses_schemas_is_asked_without(server, photos, work):
     extract(work, photos, "--concurrency", 1)
     assert len(lines(work / "values.jsonl")) == PHOTOS
     assert len(server.requests) == PHOTOS + 1
+
+
+def test_a_server_that_refuses_the_newer_token_limit_is_asked_by_the_older(server, photos, work):
+    newer = "max_completion_tokens"
+    refusal = (422, {"detail": [{"loc": ["body", newer]}]}, {})
+    server.reply = lambda request: refusal if newer in request else good(request)
+    extract(work, photos, "--concurrency", 1)
+    assert len(lines(work / "values.jsonl")) == PHOTOS
+    assert len(server.requests) == PHOTOS + 1
+    assert {request["max_tokens"] for request in server.requests[1:]} == {server.requests[0][newer]}
+    assert all("response_format" in request for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'The user wants {"cap": ...} or {colour}.\n</think>\n\n%s',
+        '<think>{"cap": "x"}?</think>```json\n%s\n```',
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "%s"}],
+    ],
+    ids=["half think", "think", "parts"],
+)
+def test_answers_of_models_that_think_are_read(server, photos, work, content):
+    values = json.dumps(VALUES)
+    parts = content.replace("%s", values) if isinstance(content, str) else [content[0], {**content[1], "text": values}]
+    server.reply = lambda request: said(parts)
+    extract(work, photos, "--limit", 1, "--tries", 1)
+    assert {json.dumps(line["attributes"]) for line in lines(work / "values.jsonl")} == {values}

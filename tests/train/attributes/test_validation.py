@@ -10,7 +10,7 @@ from attribute_server import (
 from core.errors import UserError
 from core.taxonomy.categories import SuperCategory
 from train.attributes.photo_files import load_descriptions
-from train.attributes.validation import InvalidAnswerError, clean, read_description, read_values, values_model
+from train.attributes.validation import InvalidAnswerError, clean, read_description, read_json, read_values, values_model
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,31 @@ def test_descriptions_that_are_none(text, reason):
 
 def test_text_of_a_model_is_cleaned(work):
     assert clean("a\x00\x1b[31m\u202eb\n\u200b c\u2019s") == "a [31m b c's"
-    assert read_description(f"<think>Is it the Death Cap?</think>\n{TEXT}\x07", ("Death Cap",))["description"] == TEXT
+    assert read_description(f"\n{TEXT}\x07", ("Death Cap",))["description"] == TEXT
     group = SuperCategory("m", "m", "kind", ("cap", "stem shape"))
     answer = '```json\n{"cap": "Is RED; with <b>white</b> flakes.", "stem shape": "n/a"}\n```'
     values = read_values(answer, values_model(group), ())
     assert values == {"cap": "red with b white /b flakes", "stem shape": "not visible"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure! Here it is:\n{}\nLet me know if you need {{more}}.",
+        "Something like {{colour}}, or {{}}: {}",
+        '{{"hat": "red"}}, or rather\n```json\n{}\n```',
+        "{} {}",
+    ],
+)
+def test_json_is_found_among_prose_with_braces(text):
+    answer = json.dumps({"cap": "red", "stem": "white {pale}"})
+    model = values_model(SuperCategory("m", "m", "kind", ("cap", "stem")))
+    assert read_json(text.format(answer, answer), model) == {"cap": "red", "stem": "white pale"}
+
+
+def test_nested_braces_without_end_are_one_reason():
+    with pytest.raises(InvalidAnswerError, match="JSON: Invalid JSON"):
+        read_json('{"a":' * 3000 + "}", values_model(SuperCategory("m", "m", "kind", ("cap", "stem"))))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from core.data.photo_sets import open_photo_set
+from core.data.photo_sets import REPORT_FILES, open_photo_set
 from core.errors import UserError
 from train.data.records import manifest_hash
 from train.data.source import labelled, labelled_for_training, read_folder
@@ -111,6 +111,16 @@ def test_the_core_and_training_read_a_set_alike(tmp_path):
     assert {record.data_set for record in records} == {"d"}
 
 
+def test_results_among_the_photos_are_no_part_of_them(class_folders):
+    records = read_folder(class_folders, "train.csv")
+    (class_folders / "map.csv").write_text("model,kind,category,data_set,photo,sha256,x,y\n")
+    report = class_folders / "report"
+    report.mkdir()
+    for name in REPORT_FILES:
+        (report / name).write_text("photo,label,data_set,sha256,error\n")
+    assert read_folder(class_folders, "train.csv") == records
+
+
 def test_a_csv_may_lead_beside_itself_name_data_sets_and_repeat_a_row(tmp_path):
     photo(tmp_path / "photos" / "a" / "1.png", 1)
     photo(tmp_path / "photos" / "2.png", 2)
@@ -136,7 +146,7 @@ def test_all_photos_that_cannot_be_read_are_told_at_once(class_folders, caplog):
     assert len(records) == 30
     for text in (
         "bad.jpg: The image file is damaged",
-        "IMG.HEIC: This is not a readable image",
+        "IMG.HEIC: This is a HEIC photo, which cannot be read here",
         "notes.txt: This is not",
     ):
         assert text in caplog.text

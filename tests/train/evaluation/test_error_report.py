@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from core.data.label_table import is_result
 from core.errors import UserError
 from train.data.records import record
 from train.evaluation.error_analysis import NamedPhoto, SetErrors
@@ -125,6 +126,7 @@ def test_files_are_written_and_names_of_data_sets_cannot_leave_the_folder(errors
     both = [replace(errors, data_set="../a/b"), replace(errors, data_set="..?a?b")]
     files = save(both, "m", "", tmp_path / "out")
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
+    assert all(is_result(file.read_bytes()) for file in files if file.suffix == ".csv")  # left out among photos
     assert [file.name for file in files] == [
         "confusions.csv",
         "confusion_matrix_1__a_b.csv",
