@@ -128,7 +128,7 @@ def test_descriptions_from_the_knowledge_tables_need_no_endpoint(waxwings, tmp_p
 
 
 def test_a_model_of_the_zoo_reads_the_values_in_process(waxwings, tmp_path, recogniser, monkeypatch):
-    monkeypatch.setattr("train.attributes.answerers.load", lambda name: recogniser)
+    monkeypatch.setattr("train.attributes.answerers.load_recogniser", lambda name: recogniser)
     monkeypatch.setattr("core.recognition.generation.VALUE_TOKENS", 2)
     work = tmp_path / "work" / "bird"
     step("extract", work, "--vlm-model", "zoo:finedefics-tiny", "--data", waxwings)
@@ -139,7 +139,7 @@ def test_a_model_of_the_zoo_reads_the_values_in_process(waxwings, tmp_path, reco
     def unwanted(name: str) -> None:
         raise AssertionError("everything is known")
 
-    monkeypatch.setattr("train.attributes.answerers.load", unwanted)
+    monkeypatch.setattr("train.attributes.answerers.load_recogniser", unwanted)
     step("extract", work, "--vlm-model", "zoo:finedefics-tiny", "--data", waxwings)
     with pytest.raises(UserError, match="There is no model 'none'"):
         step("extract", work, "--vlm-model", "zoo:none", "--data", waxwings)
