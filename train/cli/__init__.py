@@ -1,4 +1,4 @@
-"""`python -m train run|evaluate|errors|leaderboard|ablation|negatives|export|attributes|bench`: make and measure models.
+"""`python -m train COMMAND`: make and measure models.
 
 Every module of this package defines one command: its arguments, and the function `run`. At import the modules load
 only argparse, so that --help is quick; other imports are inside the functions. Options are checked before a photo is
@@ -10,7 +10,7 @@ import logging
 import sys
 
 from core.console import exits_quietly
-from train.cli import ablation, attributes, bench, errors, evaluate, export, leaderboard, negatives, run
+from train.cli import ablation, attributes, bench, errors, evaluate, export, find_object, leaderboard, negatives, run
 
 
 @exits_quietly
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m train", description="Make checkpoints, measure models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (run, evaluate, errors, leaderboard, ablation, negatives, export, attributes, bench):
+    for command in (run, evaluate, errors, find_object, leaderboard, ablation, negatives, export, attributes, bench):
         command.add_command(commands)
     options = parser.parse_args(arguments)
     run_command = vars(options).pop("run")
