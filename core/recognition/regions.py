@@ -34,8 +34,9 @@ CONTRAST_WEIGHT = 0.5  # of the cosine between a window and the rest of the phot
 SALIENCY_WEIGHT = 0.05  # of how much nearer than average the window's patches are to known categories
 MAX_OVERLAP = 0.35  # intersection over union of two proposals
 MAX_SHARED = 0.5  # intersection of two regions over the smaller one: with more they show one object
-SEARCHED = 0.65  # of the distance of unknown photos: a photo that is nearer as a whole is not searched
-GAIN = 0.02  # of the score, by which the best region must be nearer than the whole photo
+SEARCHED = 0.6  # of the distance of unknown photos: a photo that is nearer as a whole is not searched
+GAIN = 0.05  # of the score, by which the best region is nearer than the whole photo
+SURER, LOSS = 0.1, 0.03  # or of the first name's probability, by which it is surer; then the score may be lower by this
 UNFITTED = "{} is not calibrated, so it does not look for the object: give the part as left,top,width,height, or none."
 
 
@@ -93,7 +94,7 @@ def check_searchable(recogniser: "Recogniser") -> None:
 def _search(recogniser: "Recogniser", photo: Image.Image, space: "LabelSpace") -> tuple[PhotoEncoding, list[Region]]:
     """Return the encoding of the best region, and the regions, or of the whole photo and none.
 
-    The best region must be nearer than the whole photo by `GAIN`.
+    The best region must be nearer than the whole photo by `GAIN`, or surer by `SURER`.
     """
     check_searchable(recogniser)
     vision, grid = _encode_patches(recogniser, tta_views(photo))
@@ -102,9 +103,12 @@ def _search(recogniser: "Recogniser", photo: Image.Image, space: "LabelSpace") -
     if 1 - score < SEARCHED * recogniser.calibration.unknown_distance:
         return whole, []
     regions = _regions(recogniser, photo, space, grid)
-    if not regions or regions[0].score < score + GAIN:
-        return whole, []
-    return recogniser.encode(regions[0].crop(photo)), regions
+    if regions:
+        share = recogniser.logits(recogniser.compare(whole, space)).softmax(dim=0).max().item()
+        nearer, surer = regions[0].score - score, regions[0].probability - share
+        if nearer >= GAIN or (surer >= SURER and nearer >= -LOSS):
+            return recogniser.encode(regions[0].crop(photo)), regions
+    return whole, []
 
 
 def _encode_patches(recogniser: "Recogniser", views: list[Image.Image]) -> tuple[VisionFeatures, Tensor]:

@@ -16,7 +16,7 @@ def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m train`."""
     command = commands.add_parser("find-object", help="accuracy where the object is a small part of the photo")
     command.add_argument("--model", default="finedefics-tiny", help="a checkpoint that `python -m core models` lists")
-    add_data(command, "test.csv")
+    add_data(command, "test.csv", required=False)
     command.add_argument(
         "--boxes", type=Path, metavar="CSV", help="whole photos and boxes: columns image_path, label and box"
     )
@@ -29,22 +29,27 @@ def add_command(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the accuracy by kind of picture and by crop. Raises `UserError` for a model that cannot look for objects."""
+    """Print the accuracy by kind of picture and by crop. Raises `UserError` without photos."""
     import logging
 
     from core import progress
+    from core.errors import UserError
     from core.models.checkpoint import read_manifest
     from core.recognition.regions import check_searchable
     from core.zoo.registry import find_entry
-    from train.cli.evaluate import load_merged, measurable
+    from train.cli.evaluate import load_merged
     from train.data.records import split_known
     from train.data.source import labelled
     from train.evaluation.find_object import measure, read_boxes, summary
 
+    if not (options.data or options.boxes):
+        raise UserError("There are no photos to measure on: give --data, --boxes, or both.")
     manifest = read_manifest(find_entry(options.model).checkpoint)
     boxes = read_boxes(options.boxes) if options.boxes else {}
-    records, _ = measurable(options.model, labelled(options.data, options.csv, "test"), manifest.categories)
+    records, _ = split_known(labelled(options.data, options.csv, "test") if options.data else [], manifest.categories)
     boxed, _ = split_known(list(boxes), manifest.categories)
+    if not (records or boxed):
+        raise UserError(f"{options.model} was trained on none of these names: measure it on photos that it can name.")
     recogniser = load_merged(options.model)
     check_searchable(recogniser)
     steps = measure(recogniser, records, {one: boxes[one] for one in boxed}, options.photos, options.seed)

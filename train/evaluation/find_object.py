@@ -28,6 +28,7 @@ from train.evaluation.bench import package_pictures
 from train.evaluation.composites import blurred, composite, texture
 
 TIGHT, PASTED, TWO, BOXED = "tight crops", "pasted into a scene", "two in a scene", "whole photos with boxes"
+TWO_EVERY = 3  # records, of which one is pasted beside a second one
 SCENE_SIDE = 200  # pixels of a picture's shorter side: smaller ones are no scenes
 
 
@@ -91,15 +92,16 @@ def measure(
     chance, started = random.Random(seed), time.monotonic()
     space, named = recogniser.label_space(), []
     chosen, whole = sample(records, photos, chance), sample(list(boxes), photos, chance)
+    pictures = 2 * len(chosen) + -(-len(chosen) // TWO_EVERY) + len(whole)
     made = chain(cases(chosen, records, chance), (_boxed(one, boxes[one]) for one in whole))
     for case in made:
         named.append(name_case(recogniser, case, space))
-        yield count_progress(len(named), 3 * len(chosen) + len(whole), started, "pictures")
+        yield count_progress(len(named), pictures, started, "pictures")
     return named
 
 
 def cases(records: Sequence[Record], others: Sequence[Record], chance: random.Random) -> Iterator[Case]:
-    """Yield three cases of every record: the photo, in a scene, and in a scene with another kind of photo.
+    """Yield the cases of the records: the photo, in a scene, and of some in a scene with another kind of photo.
 
     Scenes are textures, pictures of installed packages and blurred photos in turn; those and the second objects come
     from `others` of another data set.
@@ -114,8 +116,11 @@ def cases(records: Sequence[Record], others: Sequence[Record], chance: random.Ra
         yield Case(TIGHT, photo, [one.category], [])
         pasted = composite([photo], scene, chance)
         yield Case(PASTED, pasted.scene, [one.category], pasted.boxes)
-        two = composite([photo, second], scene, chance)
-        yield Case(TWO, two.scene, [one.category, drawn[0].category], two.boxes)
+        if number % TWO_EVERY == 0:
+            two = composite(
+                [photo, second], chance.choice((texture(chance), chance.choice(pictures), blurred(behind))), chance
+            )
+            yield Case(TWO, two.scene, [one.category, drawn[0].category], two.boxes)
 
 
 def _boxed(one: Record, box: Box) -> Case:
