@@ -9,8 +9,9 @@
 ['coat', 'pattern']
 
 `identify` takes a path, the bytes of a file or a PIL image. It returns an `Identification`, whose `as_dict` is the JSON
-of the command line. Whatever a user can mend raises `UserError`, one sentence. Nothing heavy is imported before a name
-of this package is used.
+of the command line. `crop` is the part that is identified: `(left, top, width, height)` as shares of the photo, or
+"auto" to look for the object. Whatever a user can mend raises `UserError`, one sentence. Nothing heavy is imported
+before a name of this package is used.
 """
 
 import os

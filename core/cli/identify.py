@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from core.cli.arguments import Commands
+    from core.recognition.crops import Box, Crop
     from core.recognition.results import Explanation, Identification
 
     Name = Callable[[Image.Image], Identification]
@@ -32,6 +33,13 @@ def add_command(commands: "Commands") -> None:
     choice.add_argument("--labels", metavar="FILE", help="candidate names, one per line")
     choice.add_argument("--super-category", metavar="S", help="bird, dog, cat, flower, car or aircraft")
     command.add_argument("--top", type=at_least_one, default=5, metavar="K", help="how many names to show")
+    command.add_argument(
+        "--crop",
+        default="none",
+        metavar="x,y,w,h|auto|none",
+        help="the part of each photo: left, top, width and height as shares of the photo between 0 and 1, auto to look "
+        "for the object, none for the whole photo (the default)",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object per photo and line")
     command.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
     command.set_defaults(run=run)
@@ -39,6 +47,7 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
+    from core.recognition.crops import parse_crop
     from core.recognition.label_space import check_labels
     from core.storage.files import read_text
     from core.taxonomy.categories import distinct_names, in_super_category
@@ -49,13 +58,14 @@ def run(options: argparse.Namespace) -> int:
         check_labels(distinct_names(labels)[0])
     if options.super_category:
         in_super_category(options.super_category)  # an unknown one is refused
+    crop = parse_crop(options.crop)
     find_source(options.model)
-    name = _load(options, labels)
+    name = _load(options, labels, crop)
     failures = sum(not _identify(path, name, options) for path in options.photos)
     return int(failures > 0)
 
 
-def _load(options: argparse.Namespace, labels: list[str] | None) -> "Name":
+def _load(options: argparse.Namespace, labels: list[str] | None, crop: "Crop") -> "Name":
     """Return what identifies a photo with the model and names of the options; print what it does not do."""
     from core.recognition.asked_model import UNEXPLAINED
     from core.recognition.explanation import Explainer
@@ -67,11 +77,13 @@ def _load(options: argparse.Namespace, labels: list[str] | None) -> "Name":
     if not isinstance(model, Recogniser):
         if options.explain:
             print(f"{options.model}: {UNEXPLAINED}", file=sys.stderr)
-        return partial(model.identify, space=model.label_space(labels, options.super_category), top=options.top)
+        space = model.label_space(labels, options.super_category)
+        return partial(model.identify, space=space, top=options.top, crop=crop)
     if not model.calibration.fitted:
         print(f"{options.model}: {UNCALIBRATED}", file=sys.stderr)
     namer = Explainer(model) if options.explain else model
-    return partial(namer.identify, space=model.label_space(labels, options.super_category), top=options.top)
+    space = model.label_space(labels, options.super_category)
+    return partial(namer.identify, space=space, top=options.top, crop=crop)
 
 
 def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
@@ -82,15 +94,23 @@ def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
     try:
         photo = read_photo(Path(path))
     except UserError as error:
-        print(error, file=sys.stderr)
-        if options.json:
-            print(json.dumps({"photo": path, "error": str(error)}), flush=True)
-        return False
+        return _failed(path, str(error), options)
     if photo.note:
         print(f"{path}: {photo.note}", file=sys.stderr)
-    result = name(photo.image)
+    try:
+        result = name(photo.image)
+    except UserError as error:
+        return _failed(path, f"{path}: {error}", options)
     print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
     return True
+
+
+def _failed(path: str, error: str, options: argparse.Namespace) -> bool:
+    """Print why a photo cannot be used, and return False."""
+    print(error, file=sys.stderr)
+    if options.json:
+        print(json.dumps({"photo": path, "error": error}), flush=True)
+    return False
 
 
 def _text(path: str, result: "Identification") -> str:
@@ -100,6 +120,10 @@ def _text(path: str, result: "Identification") -> str:
     if not result.known:
         lines.append(f"  {UNKNOWN}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
+    if result.box:
+        lines.append(f"  Named from the part {_box(result.box)}; --crop none uses the whole photo.")
+    if len(result.objects) > 1:
+        lines += [f"  Also found: {o.name} ({o.probability:.0%}) in {_box(o.box)}" for o in result.objects[1:]]
     if result.answer:
         lines.append(f"  Free answer: {result.answer}")
     lines += [f"  {attribute}: {value}" for attribute, value in result.attributes.items()]
@@ -111,6 +135,10 @@ def _text(path: str, result: "Identification") -> str:
         lines += _reasons(result.explanation)
     lines.append("  " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
     return "\n".join(lines)
+
+
+def _box(box: "Box") -> str:
+    return ",".join(f"{share:.3f}" for share in box)
 
 
 def _reasons(explanation: "Explanation") -> list[str]:

@@ -17,6 +17,7 @@ from core.data.images import load_photo
 from core.errors import UserError
 from core.models.contrastive import CAPTION, ContrastiveModel
 from core.models.general import GeneralModel
+from core.recognition.crops import Crop, checked_box, cut
 from core.recognition.generation import ANSWER_TOKENS
 from core.recognition.label_space import Names, check_labels, distinct_labels
 from core.recognition.results import Identification, Species
@@ -46,6 +47,8 @@ NO_ANSWER = "Its answer is empty: it wrote nothing, or did not finish its though
 TOO_MANY = "It ranks at most {} names, and there are {}: give candidate names, or a kind of thing with fewer."
 UNEXPLAINED = "No explanation: the model is only asked questions, and its space is not compared with attributes."
 NO_SPACE = "{} gives no hidden states of photos, or none of texts alone: its space is not measured."
+
+NO_SEARCH = "{} does not look for the object by itself: give the part as left,top,width,height, or none."
 
 
 class AskedModel:
@@ -82,10 +85,15 @@ class AskedModel:
         *,
         labels: list[str] | None = None,
         super_category: str | None = None,
+        crop: Crop = "none",
     ) -> Identification:
-        """Identify a photo; see `Recogniser.identify`."""
-        *_, last = self.stream(load_photo(photo).image, space or self.label_space(labels, super_category), top)
-        return last
+        """Identify a photo or the part in a box; see `Recogniser.identify`. Raises `UserError` for "auto"."""
+        if crop == "auto":
+            raise UserError(NO_SEARCH.format(self.name))
+        image, box = load_photo(photo).image, None if crop == "none" else checked_box(crop)
+        part = cut(image, box) if box else image
+        *_, last = self.stream(part, space or self.label_space(labels, super_category), top)
+        return replace(last, box=box)
 
     def stream(self, photo: Image.Image, space: Names, top: int = 5, describe: bool = True) -> Generator[Identification]:
         """Yield growing identifications: first the species if it ranks them, then the answer and the description.

@@ -20,9 +20,11 @@ from transformers import DynamicCache
 from core.errors import UserError
 from core.models.scoring import expand_kv_cache
 from core.models.vlm import VisionLanguageModel, by_length, eos_states
+from core.recognition.crops import Crop
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
+from core.recognition.regions import choose_part
 from core.recognition.results import (
     AttributeEvidence,
     Difference,
@@ -46,12 +48,11 @@ class Explainer:
         self.aligned = aligned_share(recogniser)
         self._phrases: dict[str, Tensor] = {}
 
-    def identify(self, photo: Image.Image, space: LabelSpace, top: int = NAMES) -> Identification:
+    def identify(self, photo: Image.Image, space: LabelSpace, top: int = NAMES, crop: Crop = "none") -> Identification:
         """Return the identification of a photo with its explanation; see `Recogniser.identify`."""
-        started = time.perf_counter()
-        encoding = self.recogniser.encode(photo)
-        *_, last = self.stream(encoding, space, top, time.perf_counter() - started)
-        return last
+        part = choose_part(self.recogniser, photo, space, crop)
+        *_, last = self.stream(part.encoding, space, top)
+        return part.placed(last)
 
     def stream(
         self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES, looked: float = 0.0

@@ -44,6 +44,7 @@ class LabelSpace(Names):
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the words that image tokens are compared with; zeros: of none
     known: bool  # every label is a category that the checkpoint was trained on
+    means: Tensor  # [M, D] mean vision features of the labels; where one is not known, of all known categories
 
 
 class LabelSpaceBuilder:
@@ -73,7 +74,12 @@ class LabelSpaceBuilder:
         names, descriptions = self._embeddings(categories)
         known = all(category in self._rows for category in categories)
         group = question_subject(categories)
-        return LabelSpace(chosen, categories, group, names, descriptions, self._word_embeddings(categories), known)
+        means = self._bank.feature_means
+        if known:
+            means = means[[self._rows[category] for category in categories]]
+        return LabelSpace(
+            chosen, categories, group, names, descriptions, self._word_embeddings(categories), known, means
+        )
 
     def _category(self, label: str) -> str:
         """Return the checkpoint's name for a label, or the canonical name of a label that it does not know."""

@@ -13,9 +13,11 @@ from core.data.images import load_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.recognition.crops import Crop
 from core.recognition.generation import TextWriter
 from core.recognition.label_space import LabelSpace, LabelSpaceBuilder
 from core.recognition.photo_encoding import PhotoEncoding, encode_views, tta_views
+from core.recognition.regions import choose_part
 from core.recognition.results import Identification, Species
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import parse_description
@@ -144,16 +146,22 @@ class Recogniser:
         *,
         labels: list[str] | None = None,
         super_category: str | None = None,
+        crop: Crop = "none",
     ) -> Identification:
         """Identify a photo: a path, the bytes of a file, a PIL image, or an encoding.
 
         The names to choose from are those of `space`, or of `label_space(labels, super_category)`. The result has the
-        `top` most probable ones. Raises `UserError` for a photo or for names that cannot be used.
+        `top` most probable ones. `crop` is the part of a photo that is identified: a box, "auto" for the one that
+        `choose_part` finds, "none" for the whole photo; an encoding is identified as it is. Raises `UserError` for a
+        photo, names or a box that cannot be used.
         """
-        if not isinstance(photo, PhotoEncoding):
-            photo = self.encode(load_photo(photo).image)
-        *_, last = self.stream(photo, space or self.label_space(labels, super_category), top)
-        return last
+        space = space or self.label_space(labels, super_category)
+        if isinstance(photo, PhotoEncoding):
+            *_, last = self.stream(photo, space, top)
+            return last
+        part = choose_part(self, load_photo(photo).image, space, crop)
+        *_, last = self.stream(part.encoding, space, top)
+        return part.placed(last)
 
     def stream(
         self, photo: Image.Image | PhotoEncoding, space: LabelSpace | None = None, top: int = 5

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from core.recognition.crops import Box, Region, rounded_box
+
 MIN_DIFFERENCE = 0.04  # a smaller difference of similarities is right about as often as a coin
 MAX_LISTED = 3  # attributes that a sentence lists for, and at most for the other, name
 
@@ -147,6 +149,8 @@ class Identification:
     calibrated: bool = True  # else the probabilities rank the names, and tell no more
     explained: bool = False  # the explanation is complete: growing results have a preliminary one before
     note: str = ""  # what to know of this model's ranking, and what it does not give
+    box: Box | None = None  # the part of the photo that it was named from; None: the whole photo
+    objects: list[Region] = field(default_factory=list)  # all that were looked for and found, the named one first
 
     @property
     def named(self) -> str:
@@ -162,6 +166,8 @@ class Identification:
             "model": self.model,
             "known": self.known,
             "calibrated": self.calibrated,
+            **({"box": rounded_box(self.box)} if self.box else {}),
+            **({"objects": [found.as_dict() for found in self.objects]} if self.objects else {}),
             **({"note": self.note} if self.note else {}),
             "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
             "answer": self.answer,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sklearn
 from PIL import Image
+from skimage import data as pictures
 
 from core.cli import main
 
@@ -215,3 +216,36 @@ def test_a_closed_pipe_ends_a_command_quietly(argument, status):
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() in status
+
+
+def test_the_part_of_a_photo_is_given_or_found(capsys, tmp_path):
+    picture = Image.fromarray(pictures.gravel()).convert("RGB").resize((640, 480))
+    picture.paste(Image.fromarray(pictures.chelsea()).resize((270, 180)), (300, 200))
+    photo, names = tmp_path / "photo.png", tmp_path / "names.txt"
+    picture.save(photo)
+    names.write_text("garden gnome\ntabby house cat")
+    command = ["identify", str(photo), "--labels", str(names), "--json", "--crop"]
+    assert main([*command, "0.4688,0.4167,0.4219,0.375"]) == 0
+    given = json.loads(capsys.readouterr().out)
+    assert given["box"] == [0.4688, 0.4167, 0.4219, 0.375]
+    assert "objects" not in given
+    assert main([*command, "auto"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["box"] == found["objects"][0]["box"]
+    assert set(found["objects"][0]) == {"box", "name", "probability"}
+    assert main([*command[:-2], "--crop", "auto"]) == 0
+    assert "Named from the part " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("crop", ["middle", "10,20,300,200", "0.5,0.5,0.6,0.6"])
+def test_a_part_that_is_none_is_refused_before_a_model_is_loaded(crop, capsys, monkeypatch):
+    monkeypatch.setattr("core.zoo.registry.load", lambda *_: pytest.fail("a model was loaded"))
+    assert main(["identify", FLOWER, "--crop", crop]) == 1
+    assert "give auto, none, or left,top,width,height as shares" in capsys.readouterr().err
+
+
+def test_a_part_of_a_few_pixels_is_said_and_the_next_photo_is_taken(capsys):
+    assert main(["identify", FLOWER, FLOWER, "--json", "--crop", "0.5,0.5,0.01,0.01"]) == 1
+    errors = [json.loads(line)["error"] for line in capsys.readouterr().out.splitlines()]
+    assert len(errors) == 2
+    assert errors[0].endswith("choose one of at least 16 x 16.")

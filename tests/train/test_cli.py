@@ -174,6 +174,8 @@ def test_values_that_no_option_takes_are_refused_by_the_parser(command, capsys):
         (["evaluate", "--model", "nope"], "no model 'nope'"),
         (["errors", "--out", "out", "--model", "nope"], "no model 'nope'"),
         (["errors", "--out", f"{__file__}/out"], "is not a folder"),
+        (["find-object", "--model", "nope"], "no model 'nope'"),
+        (["find-object", "--boxes", "none.csv"], "none.csv is no CSV"),
         (["evaluate", "--foci", "f.json", "--card"], "leave out --csv and --card"),
         (["evaluate", "--foci", "f.json", "--csv", "test.csv"], "leave out --csv and --card"),
         (["evaluate", "--foci", "f.json", "--descriptions", "2"], "not for descriptions"),
@@ -329,3 +331,8 @@ def test_a_test_photo_among_the_training_photos_stops_the_run(data, tmp_path, ca
         (data / "bird" / "leaky.csv").unlink()
     assert "6 test photos are also training photos" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+def test_an_object_cannot_be_looked_for_without_photos(capsys):
+    assert main(["find-object"]) == 1
+    assert "give --data, --boxes, or both" in capsys.readouterr().err

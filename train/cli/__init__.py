@@ -10,7 +10,19 @@ import logging
 import sys
 
 from core.console import exits_quietly
-from train.cli import ablation, attributes, bench, errors, evaluate, export, leaderboard, negatives, questions, run
+from train.cli import (
+    ablation,
+    attributes,
+    bench,
+    errors,
+    evaluate,
+    export,
+    find_object,
+    leaderboard,
+    negatives,
+    questions,
+    run,
+)
 
 
 @exits_quietly
@@ -21,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m train", description="Make checkpoints, measure models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (run, evaluate, questions, errors, leaderboard, ablation, negatives, export, attributes, bench):
+    listed = (run, evaluate, questions, errors, find_object, leaderboard, ablation, negatives, export, attributes, bench)
+    for command in listed:
         command.add_command(commands)
     options = parser.parse_args(arguments)
     run_command = vars(options).pop("run")

@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def add_data(command: argparse.ArgumentParser, csv: str) -> None:
+def add_data(command: argparse.ArgumentParser, csv: str, required: bool = True) -> None:
     """Add the labelled photos, and the CSV files that list them (by default those named `csv`)."""
     command.add_argument(
         "--data",
-        required=True,
+        required=required,
         help="class folders, a folder with a CSV (or of such folders), an official data set, or hf:OWNER/NAME",
     )
     command.add_argument("--csv", default=csv, help="name of the CSV files that list the photos")

@@ -69,3 +69,19 @@ def test_names_that_cannot_be_used_are_refused_as_elsewhere():
     with pytest.raises(UserError, match="choose one of"):
         model.label_space(super_category="fish")
     assert model.label_space(["egyptian mau", "Birman"]).categories == ["Egyptian Mau", "Birman"]
+
+
+def test_it_takes_a_part_by_hand_and_looks_for_none():
+    seen = []
+
+    class Looks(Scripted):
+        def stream(self, photo, question, limit):
+            seen.append(photo.size)
+            return super().stream(photo, question, limit)
+
+    photo = Image.new("RGB", (200, 100))
+    result = AskedModel("m", Looks("Birman")).identify(photo, labels=["Siamese", "Birman"], crop=(0.5, 0.0, 0.5, 0.5))
+    assert set(seen) == {(100, 50)}
+    assert result.as_dict("photo")["box"] == [0.5, 0.0, 0.5, 0.5]
+    with pytest.raises(UserError, match="m does not look for the object by itself"):
+        AskedModel("m", Scripted("Birman")).identify(photo, labels=["Siamese", "Birman"], crop="auto")
