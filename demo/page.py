@@ -102,13 +102,27 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
             ssr_mode=False,
             state_session_capacity=MAX_SESSIONS,
             app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
-            theme=gr.themes.Soft(),
+            theme=_theme(),
             head=map_view.head() + card.head(),
             css_paths=STYLE,
         )
     if block:
         page.block_thread()
     return served
+
+
+def _theme() -> gr.themes.Base:
+    """Return Gradio's soft theme with text that has WCAG AA contrast."""
+    return gr.themes.Soft().set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*primary_700",
+        block_title_text_color="*primary_700",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
 
 
 @contextmanager

@@ -2,27 +2,33 @@
 (() => {
   const PICTURE_WIDTH = 760, SCALE = 2; // pixels of the card, and of the picture for each of them
 
-  function give(selector, files) {
-    const input = document.querySelector(`${selector} input[type=file]`);
+  function give(files) {
+    const place = files.length > 1 ? "#identify-buttons" : "#photo";
+    const input = document.querySelector(`${place} input[type=file]`);
     const transfer = new DataTransfer();
     for (const file of files) transfer.items.add(file);
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
+  const isOver = (event) => event.target.closest?.("#identify-tab") && event.dataTransfer?.types.includes("Files");
+
+  document.addEventListener("dragover", (event) => {
+    if (isOver(event)) event.preventDefault(); // else the browser opens the photo in place of the page
+  });
+
   document.addEventListener("drop", (event) => {
-    const files = event.dataTransfer?.files ?? [];
-    if (files.length < 2 || !event.target.closest?.("#photo")) return;
+    if (!isOver(event) || !event.dataTransfer.files.length) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    give("#several", files);
+    give(event.dataTransfer.files);
   }, true);
 
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
     if (!files.length || !document.querySelector("#photo")?.offsetParent) return;
     event.preventDefault();
-    give(files.length > 1 ? "#several" : "#photo", files);
+    give(files);
   });
 
   const card = () => document.querySelector("#card .card");
@@ -62,5 +68,13 @@
     link.click();
   }
 
-  window.finedefics = { copy, picture };
+  // What Gradio leaves out for screen readers: changes of the status are read aloud, and examples have names.
+  function label() {
+    document.querySelector("#status").setAttribute("role", "status");
+    document.querySelectorAll("#examples button").forEach((button, index) => {
+      button.setAttribute("aria-label", `Example ${index + 1}`);
+    });
+  }
+
+  window.finedefics = { copy, label, picture };
 })();

@@ -54,6 +54,11 @@ class Card:
         return f"{word} ({percent(probability)})"
 
     @property
+    def summary(self) -> str:
+        """Return the name and how sure it is, on one line."""
+        return f"{self.name}, {self.certainty.lower()}" if self.result.known and not self.correction else self.name
+
+    @property
     def kind(self) -> SuperCategory | None:
         """Return the kind of thing that was named, if it is known."""
         category = find_category(self.result.named)
@@ -93,7 +98,7 @@ class Card:
     @property
     def text(self) -> str:
         """Return the card as plain text."""
-        lines = [self.name if self.correction else f"{self.name}: {self.certainty}"]
+        lines = [self.summary]
         lines += [self.second] if self.second else []
         for verdict, heading in (("agrees", "Agrees"), ("disagrees", "Disagrees")):
             if found := [f"{a.attribute} {a.value}" for a in self.attributes_that(verdict)]:

@@ -69,8 +69,7 @@ class Entry:
     @property
     def line(self) -> str:
         """Return the entry's line in a list of photos."""
-        outcome = self.error or (f"{self.card.name} ({self.card.certainty})" if self.card else "")
-        return f"{self.path.name}: {outcome}"
+        return f"{self.path.name}: {self.card.summary if self.card else self.error}"
 
 
 @dataclass(eq=False)

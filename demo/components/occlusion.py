@@ -54,11 +54,12 @@ class OcclusionPanel:
             self.subject = gr.Dropdown([SPECIES], value=SPECIES, label="What to look for", elem_id="subject")
             self.show = gr.Button("Show where", elem_id="show-where")
             self.status = gr.Markdown(MEANING, elem_id="where-status")
-            self.picture = gr.Image(
-                label="Where", interactive=False, format="jpeg", elem_id="where-map", buttons=["download"]
-            )
-            self.opacity = gr.Slider(0, 100, OPACITY, step=5, label="Opacity of the map (%)", elem_id="opacity")
-        outputs = [self.subject, self.status, self.picture, self.finished]
+            with gr.Column(visible=False) as self.map:
+                self.picture = gr.Image(
+                    label="Where", interactive=False, format="jpeg", elem_id="where-map", buttons=["download"]
+                )
+                self.opacity = gr.Slider(0, 100, OPACITY, step=5, label="Opacity of the map (%)", elem_id="opacity")
+        outputs = [self.subject, self.status, self.map, self.picture, self.finished]
         self.drawing = self.show.click(
             self.draw,
             {self.identified, self.subject, self.opacity},
@@ -92,6 +93,7 @@ class OcclusionPanel:
                 seconds = time.perf_counter() - started
                 yield {
                     self.status: f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {seconds:.1f} s.",
+                    self.map: gr.Column(visible=True),
                     self.picture: overlay(identified.photo, heat, values[self.opacity] / 100),
                     self.finished: FinishedMap(identified.photo, heat),
                 }
@@ -110,6 +112,7 @@ class OcclusionPanel:
             self.panel: gr.Accordion(visible=identified is not None),
             self.subject: gr.Dropdown(subjects, value=SPECIES),
             self.status: MEANING,
+            self.map: gr.Column(visible=False),
             self.picture: None,
             self.finished: None,
         }

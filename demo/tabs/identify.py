@@ -27,7 +27,6 @@ MAX_PHOTOS = 50  # in one list
 QUALITY = 85  # of a card's photo as JPEG
 UPDATE_SECONDS = 0.4  # between two updates of a growing card
 STATE_SECONDS = 3600  # after which a session's photos are deleted from memory
-ANNOUNCED = "() => document.querySelector('#status').setAttribute('role', 'status')"  # screen readers read its changes
 
 
 class IdentifyTab:
@@ -60,7 +59,7 @@ class IdentifyTab:
         self.photo = gr.Image(
             type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=300, elem_id="photo"
         )
-        with gr.Row():
+        with gr.Row(elem_id="identify-buttons"):
             self.start = gr.Button("Identify", variant="primary", size="md", min_width=90, elem_id="identify")
             self.stop = gr.Button("Stop", size="md", min_width=70, elem_id="stop")
             self.several = gr.UploadButton(
@@ -74,7 +73,7 @@ class IdentifyTab:
 
     def _lay_out_settings(self, key: gr.BrowserState) -> None:
         if photos := example_photos():
-            gr.Examples([[path] for path in photos], [self.photo], label="Examples")
+            gr.Examples([[path] for path in photos], [self.photo], label="Examples", elem_id="examples")
         ready = available_models()
         with gr.Accordion("Settings", open=False, elem_id="identify-choices"):
             self.at_once = gr.Checkbox(True, label="Identify a photo as soon as it is there", elem_id="at-once")
@@ -110,7 +109,7 @@ class IdentifyTab:
         self.photos.input(self.open, {self.run, self.photos}, self.panel.outputs, **PRIVATE)
         for corrected in self.panel.corrected:
             corrected.success(lambda run: self._listed(run), self.run, self.photos, **PRIVATE)
-        page.load(None, js=ANNOUNCED, api_visibility="private")
+        page.load(None, js="() => finedefics.label()", api_visibility="private")
         page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
 
     def identify(self, values: dict) -> Iterator[dict]:
@@ -141,7 +140,7 @@ class IdentifyTab:
             for path in paths:
                 entry = Entry(path, chosen)
                 yield from self._looked_at(run, entry, values[self.keep.keep])
-            yield {self.status: run.progress if run.several else "Done."}
+            yield {self.status: f"Done: {run.progress}" if run.several else "Done."}
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
         """Identify one photo of a run; in a list, one that cannot be used has a line that says why."""
