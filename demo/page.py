@@ -120,6 +120,7 @@ def _theme() -> gr.themes.Base:
         block_info_text_color_dark="*neutral_300",
         block_label_text_color="*primary_700",
         block_title_text_color="*primary_700",
+        checkbox_label_background_fill_selected="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )

@@ -1,5 +1,6 @@
 // The Identify tab: several photos that are dropped, photos that are pasted, and the card as text or picture.
 (() => {
+  const NOT_XML = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g; // what a model may write and a picture must not hold
   const PICTURE_WIDTH = 760, SCALE = 2; // pixels of the card, and of the picture for each of them
 
   function give(files) {
@@ -51,7 +52,7 @@
     holder.append(card().cloneNode(true));
     const height = Math.ceil(holder.getBoundingClientRect().height);
     holder.style.cssText = "";
-    const body = new XMLSerializer().serializeToString(holder);
+    const body = new XMLSerializer().serializeToString(holder).replace(NOT_XML, "");
     holder.remove();
     const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${PICTURE_WIDTH}" height="${height}">` +
       `<foreignObject width="100%" height="100%"><div xmlns="http://www.w3.org/1999/xhtml"><style>` +

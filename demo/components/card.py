@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from core.data.images import data_url
 from core.evaluation.html_report import html_report, report_templates
+from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import AttributeEvidence, Identification, Species
 from core.taxonomy.categories import SuperCategory, find_category
 from core.zoo.hub import UNCALIBRATED
@@ -44,7 +45,7 @@ class Card:
     def certainty(self) -> str:
         """Return in plain words how sure the model is, with the probability where it is calibrated."""
         if not self.result.known:
-            return "Not like anything that this model knows"
+            return UNKNOWN.partition(".")[0]
         if not self.result.species:
             return OWN_ANSWER
         if not self.result.calibrated:
@@ -74,9 +75,8 @@ class Card:
         """Return the runner-up in a few words, or the nearest name of an unknown photo; "" if there is none."""
         if not self.others:
             return ""
-        return (
-            f"{'Or' if self.result.known else 'Nearest'}: {self.others[0].name} ({percent(self.others[0].probability)})"
-        )
+        second = self.others[0]
+        return f"Or: {second.name} ({percent(second.probability)})" if self.result.known else f"Nearest: {second.name}"
 
     def attributes_that(self, verdict: str) -> list[AttributeEvidence]:
         """Return the attributes of the first name that agree (or "disagrees") with the photo."""

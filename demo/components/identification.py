@@ -92,6 +92,14 @@ class Run:
         return count_progress(len(self.entries), self.total, self.started).message
 
     @property
+    def status(self) -> str:
+        """Return what is being done, or that it is done."""
+        done = len(self.entries) == self.total
+        if not self.several:
+            return "Done." if done else "Looking ..."
+        return f"Done: {self.progress}" if done else self.progress
+
+    @property
     def choices(self) -> list[tuple[str, int]]:
         """Return a line and the index of every photo, for a list to choose from."""
         return [(f"{index + 1}. {entry.line}", index) for index, entry in enumerate(self.entries)]

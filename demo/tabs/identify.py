@@ -77,7 +77,11 @@ class IdentifyTab:
         ready = available_models()
         with gr.Accordion("Settings", open=False, elem_id="identify-choices"):
             self.at_once = gr.Checkbox(True, label="Identify a photo as soon as it is there", elem_id="at-once")
-            self.group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
+            self.group = gr.Dropdown(
+                [("anything", AUTO), *((name, name) for name in super_categories())],
+                value=AUTO,
+                label="What kind of thing is it?",
+            )
             self.candidates = gr.Textbox(
                 "",  # a default for the HTTP API
                 label="Choose only from these names (one per line)",
@@ -89,7 +93,7 @@ class IdentifyTab:
 
     def _connect(self, page: gr.Blocks) -> None:
         settings: set[Block] = {self.at_once, self.group, self.candidates, self.model, self.keep.keep}
-        outputs = [self.status, self.run, self.photos, *self.panel.outputs]
+        outputs = [self.photo, self.status, self.run, self.photos, *self.panel.outputs]
         running = [
             trigger(function, {*settings, source}, outputs, **PRIVATE, **HEAVY)
             for trigger, function, source in (
@@ -125,6 +129,7 @@ class IdentifyTab:
 
     def identify_several(self, values: dict) -> Iterator[dict]:
         """Work through a list of photos: show a line for each of them, and the card of the first."""
+        yield {self.photo: None}
         yield from self._identified(values[self.several] or [], values)
 
     def _identified(self, uploads: list[dict | None], values: dict) -> Iterator[dict]:
@@ -136,11 +141,10 @@ class IdentifyTab:
             yield {self.status: "Loading the model ...", self.run: None, **hidden}
             chosen = prepared(self._models, values[self.candidates], values[self.group], values[self.model])
             run = Run(len(paths))
-            yield {self.run: run, self.status: run.progress if run.several else "Looking ..."}
+            yield {self.run: run, self.status: run.status}
             for path in paths:
                 entry = Entry(path, chosen)
                 yield from self._looked_at(run, entry, values[self.keep.keep])
-            yield {self.status: f"Done: {run.progress}" if run.several else "Done."}
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
         """Identify one photo of a run; in a list, one that cannot be used has a line that says why."""
@@ -159,7 +163,7 @@ class IdentifyTab:
         if opens:
             run.shown = run.entries.index(entry)
         yield {
-            self.status: run.progress if run.several else "Done.",
+            self.status: run.status,
             self.photos: self._listed(run),
             **(self.panel.opened_card(entry) if opens else {}),
         }
