@@ -112,7 +112,7 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
 
 
 def _theme() -> gr.themes.Base:
-    """Return Gradio's soft theme with text that has WCAG AA contrast."""
+    """Return Gradio's soft theme with WCAG AA contrast of text, and fields and boxes that have visible edges."""
     return gr.themes.Soft().set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
@@ -120,6 +120,12 @@ def _theme() -> gr.themes.Base:
         block_info_text_color_dark="*neutral_300",
         block_label_text_color="*primary_700",
         block_title_text_color="*primary_700",
+        input_border_width="1px",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_400",
+        checkbox_border_width="1px",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         checkbox_label_background_fill_selected="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

@@ -13,10 +13,12 @@ from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import PRIVATE
 from demo.components.identification import Entry
-from demo.components.occlusion import IdentifiedPhoto, OcclusionPanel
+from demo.components.occlusion import STATE_SECONDS, IdentifiedPhoto, OcclusionPanel
 from demo.components.uploads import opened_photo
 from demo.history_store import MAX_NAME, History, checked_name
 
+CORRECT = "Not this? Correct it"
+NAME_IT = "Do you know what it is?"  # of an unknown photo
 KEPT = "A correction is kept on this machine with a small copy of the photo. The History tab lists and deletes it."
 COPY = "() => finedefics.copy()"  # of assets/card.js
 PICTURE = "() => finedefics.picture()"
@@ -27,7 +29,7 @@ class ResultPanel:
 
     def __init__(self, history: History, key: gr.BrowserState) -> None:
         self._history, self.key = history, key
-        self.opened = gr.State(None)
+        self.opened = gr.State(None, time_to_live=STATE_SECONDS)
         with gr.Column(visible=False, elem_id="result") as self.column:
             self.card = gr.HTML(js_on_load=None, elem_id="card")
             with gr.Column(visible=False) as self.actions:
@@ -37,7 +39,7 @@ class ResultPanel:
 
     def _lay_out_actions(self) -> None:
         with gr.Group(elem_id="correct"):
-            self.others = gr.Radio([], label="Not this? Correct it", elem_id="others")
+            self.others = gr.Radio([], label=CORRECT, elem_id="others")
             self.typed = gr.Textbox(
                 "", label="Or type its name", max_length=MAX_NAME, submit_btn="Save", elem_id="typed"
             )
@@ -101,7 +103,9 @@ class ResultPanel:
             **self.growing(entry),
             self.actions: gr.Column(visible=True),
             self.opened: entry,
-            self.others: gr.Radio(names, value=None, visible=bool(names)),
+            self.others: gr.Radio(
+                names, value=None, label=CORRECT if entry.card.result.known else NAME_IT, visible=bool(names)
+            ),
             self.typed: "",
             self.keep: _keep_button(entry),
             **self._files(entry),

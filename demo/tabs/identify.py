@@ -17,6 +17,7 @@ from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.identification import Entry, Run, prepared
 from demo.components.identify_endpoint import IdentifyEndpoint
 from demo.components.models import AUTO, ModelPool, default_choice, example_photos
+from demo.components.occlusion import STATE_SECONDS
 from demo.components.result_panel import ResultPanel, keep
 from demo.components.uploads import opened_photo, uploaded
 from demo.history_store import PHOTO_SIDE, History
@@ -26,7 +27,6 @@ HINT = "Drop a photo, paste it, or choose an example. Several photos become a li
 MAX_PHOTOS = 50  # in one list
 QUALITY = 85  # of a card's photo as JPEG
 UPDATE_SECONDS = 0.4  # between two updates of a growing card
-STATE_SECONDS = 3600  # after which a session's photos are deleted from memory
 
 
 class IdentifyTab:
@@ -60,8 +60,8 @@ class IdentifyTab:
             type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=300, elem_id="photo"
         )
         with gr.Row(elem_id="identify-buttons"):
-            self.start = gr.Button("Identify", variant="primary", size="md", min_width=90, elem_id="identify")
-            self.stop = gr.Button("Stop", size="md", min_width=70, elem_id="stop")
+            self.start = gr.Button("Identify", variant="primary", size="md", scale=2, min_width=90, elem_id="identify")
+            self.stop = gr.Button("Stop", size="md", scale=1, min_width=70, elem_id="stop")
             self.several = gr.UploadButton(
                 "Several photos",
                 file_count="multiple",
