@@ -114,8 +114,8 @@ class History:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(SCHEMA)
 
-    def keep(self, key: str, upload: bytes, photo: Image.Image, result: dict) -> None:
-        """Add a row: the hash of the uploaded bytes, small copies of the photo (RGB, upright), and the result.
+    def keep(self, key: str, upload: bytes, photo: Image.Image, result: dict) -> int:
+        """Add a row and return its id: the hash of the upload, small copies of the photo (RGB, upright), the result.
 
         An earlier correction of the same photo applies to the new row. Raises `UserError` if there are `MAX_ROWS` rows.
         """
@@ -124,7 +124,7 @@ class History:
             (count,) = connection.execute("SELECT count(*) FROM identifications WHERE session = ?", (owner,)).fetchone()
             if count >= MAX_ROWS:
                 raise UserError(f"The history holds {MAX_ROWS} identifications, which is its limit: delete some first.")
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO identifications (session, photo_hash, photo, thumbnail, model, result, time, correction) "
                 "VALUES (:owner, :hash, :photo, :thumbnail, :model, :result, :time, coalesce("
                 "(SELECT correction FROM identifications WHERE session = :owner AND photo_hash = :hash LIMIT 1), ''))",
@@ -138,6 +138,7 @@ class History:
                     "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
             )
+        return added.lastrowid or 0
 
     def rows(self, key: str) -> list[HistoryRow]:
         """Return the rows of a key, newest first."""
@@ -157,7 +158,7 @@ class History:
 
         Raises `UserError` if the name is empty, longer than `MAX_NAME` or not printable, or if there is no such row.
         """
-        name, owner = _checked_name(name), _hash(key)
+        name, owner = checked_name(name), _hash(key)
         with self._connect() as connection:
             changed = connection.execute(
                 "UPDATE identifications SET correction = ? WHERE session = ? AND photo_hash = "
@@ -227,7 +228,8 @@ def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a correction as it is stored. Raises `UserError` if it is empty, too long or not printable."""
     name = name.strip()
     if not name.isprintable():
         raise UserError("The name has unprintable characters: type it on one line.")

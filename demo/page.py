@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.data.images import MAX_BYTES
 from core.taxonomy.categories import table_errors
 from demo.alignment import map_view
+from demo.components import card
 from demo.components.models import ModelPool
 from demo.history_store import History
 from demo.tabs.alignment import AlignmentTab
@@ -101,13 +102,34 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
             ssr_mode=False,
             state_session_capacity=MAX_SESSIONS,
             app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
-            theme=gr.themes.Soft(),
-            head=map_view.head(),
+            theme=_theme(),
+            head=map_view.head() + card.head(),
             css_paths=STYLE,
         )
     if block:
         page.block_thread()
     return served
+
+
+def _theme() -> gr.themes.Base:
+    """Return Gradio's soft theme with WCAG AA contrast of text, and fields and boxes that have visible edges."""
+    return gr.themes.Soft().set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*primary_700",
+        block_title_text_color="*primary_700",
+        input_border_width="1px",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_400",
+        checkbox_border_width="1px",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        checkbox_label_background_fill_selected="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from core.errors import UserError
 from core.recognition.explanation import Explainer
 from core.recognition.label_space import LabelSpace
 from core.recognition.occlusion import GRID, attribute_score, heat_map, overlay, species_score
-from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.results import Identification
 from demo.components.errors import on_page
 from demo.components.events import HEAVY, PRIVATE
@@ -26,11 +25,10 @@ STATE_SECONDS = 3600  # after which a session's photo and map are deleted from m
 
 @dataclass(frozen=True, eq=False)
 class IdentifiedPhoto:
-    """A photo with its identification and what it was computed from."""
+    """A photo with its identification and the names it was chosen from."""
 
     explainer: Explainer
     photo: Image.Image
-    encoding: PhotoEncoding
     space: LabelSpace
     result: Identification
 
@@ -44,20 +42,24 @@ class FinishedMap:
 
 
 class OcclusionPanel:
-    """The panel "Where in the photo?" for the `IdentifiedPhoto` in `identified`; a new one there clears it."""
+    """The panel "Where in the photo?" for the `IdentifiedPhoto` in `identified`; a new one there clears it.
+
+    Without one the panel is not shown.
+    """
 
     def __init__(self) -> None:
         self.identified = gr.State(None, time_to_live=STATE_SECONDS)
         self.finished = gr.State(None, time_to_live=STATE_SECONDS)
-        with gr.Accordion("Where in the photo?", open=False, elem_id="where"):
+        with gr.Accordion("Where in the photo?", open=False, visible=False, elem_id="where") as self.panel:
             self.subject = gr.Dropdown([SPECIES], value=SPECIES, label="What to look for", elem_id="subject")
             self.show = gr.Button("Show where", elem_id="show-where")
             self.status = gr.Markdown(MEANING, elem_id="where-status")
-            self.picture = gr.Image(
-                label="Where", interactive=False, format="jpeg", elem_id="where-map", buttons=["download"]
-            )
-            self.opacity = gr.Slider(0, 100, OPACITY, step=5, label="Opacity of the map (%)", elem_id="opacity")
-        outputs = [self.subject, self.status, self.picture, self.finished]
+            with gr.Column(visible=False) as self.map:
+                self.picture = gr.Image(
+                    label="Where", interactive=False, format="jpeg", elem_id="where-map", buttons=["download"]
+                )
+                self.opacity = gr.Slider(0, 100, OPACITY, step=5, label="Opacity of the map (%)", elem_id="opacity")
+        outputs = [self.subject, self.status, self.map, self.picture, self.finished]
         self.drawing = self.show.click(
             self.draw,
             {self.identified, self.subject, self.opacity},
@@ -69,7 +71,7 @@ class OcclusionPanel:
         self.opacity.change(  # not `release`, which is of a pointer only: keys move the slider, too
             self.blend, {self.finished, self.opacity}, self.picture, **PRIVATE, trigger_mode="always_last"
         )
-        self.identified.change(self.clear, self.identified, outputs, **PRIVATE)
+        self.identified.change(self.clear, self.identified, [self.panel, *outputs], **PRIVATE)
 
     def draw(self, values: dict) -> Iterator[dict]:
         """Compute the map of one subject; it is shown after each of its rows."""
@@ -91,6 +93,7 @@ class OcclusionPanel:
                 seconds = time.perf_counter() - started
                 yield {
                     self.status: f"Where {html.escape(subject)} is seen: {rows} of {GRID} rows, {seconds:.1f} s.",
+                    self.map: gr.Column(visible=True),
                     self.picture: overlay(identified.photo, heat, values[self.opacity] / 100),
                     self.finished: FinishedMap(identified.photo, heat),
                 }
@@ -106,8 +109,10 @@ class OcclusionPanel:
         attributes = explanation.evidence[0].attributes if explanation and explanation.evidence else []
         subjects = [SPECIES, *(evidence.attribute for evidence in attributes)]
         return {
+            self.panel: gr.Accordion(visible=identified is not None),
             self.subject: gr.Dropdown(subjects, value=SPECIES),
             self.status: MEANING,
+            self.map: gr.Column(visible=False),
             self.picture: None,
             self.finished: None,
         }

@@ -71,7 +71,10 @@ class HistoryTab:
         self._connect(tab)
 
     def _lay_out(self) -> None:
-        gr.Markdown(f"{KEPT} Tick the box on the Identify tab to begin.\n\n{DELETED}", elem_classes="note")
+        gr.Markdown(
+            f"{KEPT} Tick the box on the Identify tab to begin, or save or correct a single card there.\n\n{DELETED}",
+            elem_classes="note",
+        )
         self.table = gr.Dataframe(
             headers=HEADERS,
             datatype=DATATYPES,

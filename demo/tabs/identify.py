@@ -1,40 +1,32 @@
-"""The Identify tab: one photo in, species and attributes out."""
+"""The Identify tab: photos in, a card for each of them out."""
 
 import html
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import cast
 
 import gradio as gr
-from PIL import Image
+from gradio.blocks import Block
 
-from core.data.images import Photo
+from core.data.images import Photo, to_jpeg
 from core.errors import UserError
-from core.recognition.asked_model import UNEXPLAINED, AskedModel
-from core.recognition.label_space import LabelSpace, Names
-from core.recognition.recogniser import UNKNOWN, Recogniser
-from core.recognition.results import Explanation, Identification
-from core.storage.files import write_atomically
-from core.taxonomy.categories import distinct_names, dropped_sentence, find_category, super_categories
-from core.zoo.hub import UNCALIBRATED
+from core.taxonomy.categories import super_categories
 from core.zoo.registry import availability, available_models, zoo
-from demo.components.downloads import new_download_folder
+from demo.components.card import Card
 from demo.components.errors import on_page
-from demo.components.events import FRESH, HEAVY
-from demo.components.explanation import explanation_html
+from demo.components.events import FRESH, HEAVY, PRIVATE
+from demo.components.identification import Entry, Run, prepared
+from demo.components.identify_endpoint import IdentifyEndpoint
 from demo.components.models import AUTO, ModelPool, default_choice, example_photos
-from demo.components.occlusion import IdentifiedPhoto, OcclusionPanel
+from demo.components.occlusion import STATE_SECONDS
+from demo.components.result_panel import ResultPanel, keep
 from demo.components.uploads import opened_photo, uploaded
-from demo.history_store import History
+from demo.history_store import PHOTO_SIDE, History
 from demo.tabs.history import KeepBox
 
-PROVENANCE = (
-    "The values are the model's own words, written from this photo: the attributes it learned for this kind of object, "
-    "not measurements. A model that was not trained on descriptions (idefics2-tiny) makes them up."
-)
+HINT = "Drop a photo, paste it, or choose an example. Several photos become a list."
+MAX_PHOTOS = 50  # in one list
+QUALITY = 85  # of a card's photo as JPEG
+UPDATE_SECONDS = 0.4  # between two updates of a growing card
 
 
 class IdentifyTab:
@@ -42,184 +34,184 @@ class IdentifyTab:
 
     def __init__(self, models: ModelPool, history: History, key: gr.BrowserState, page: gr.Blocks) -> None:
         self._models, self._history = models, history
+        self.run = gr.State(None, time_to_live=STATE_SECONDS)
         _report_broken_models()
-        with gr.Row(equal_height=False):
-            with gr.Column(min_width=320):
-                self._lay_out_inputs(key)
-            with gr.Column(min_width=320):
-                self._lay_out_results()
+        # In this order on a phone and for the keyboard; in a wide window, the result is beside the two others.
+        with gr.Column(elem_id="identify-tab"):
+            with gr.Column(elem_id="identify-photo"):
+                self._lay_out_photo()
+            with gr.Column(elem_id="identify-result"):
+                self.status = gr.Markdown(HINT, elem_id="status")
+                self.photos = gr.Radio([], label="Photos", visible=False, elem_id="photos")
+                self.panel = ResultPanel(history, key)
+            with gr.Column(elem_id="identify-settings"):
+                self._lay_out_settings(key)
+        inputs: dict[str, Block] = {
+            "photo": self.photo,
+            "super_category": self.group,
+            "candidates": self.candidates,
+            "model_name": self.model,
+        }
+        IdentifyEndpoint(models, inputs)
         self._connect(page)
 
-    def _lay_out_inputs(self, key: gr.BrowserState) -> None:
-        ready = available_models()
+    def _lay_out_photo(self) -> None:
         self.photo = gr.Image(
-            type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=320, elem_id="photo"
+            type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=300, elem_id="photo"
         )
-        self.group = gr.Dropdown([AUTO, *super_categories()], value=AUTO, label="What kind of thing is it?")
-        with gr.Accordion("Candidate names, model", open=False):
+        with gr.Row(elem_id="identify-buttons"):
+            self.start = gr.Button("Identify", variant="primary", size="md", scale=2, min_width=90, elem_id="identify")
+            self.stop = gr.Button("Stop", size="md", scale=1, min_width=70, elem_id="stop")
+            self.several = gr.UploadButton(
+                "Several photos",
+                file_count="multiple",
+                file_types=["image"],
+                size="md",
+                min_width=120,
+                elem_id="several",
+            )
+
+    def _lay_out_settings(self, key: gr.BrowserState) -> None:
+        if photos := example_photos():
+            gr.Examples([[path] for path in photos], [self.photo], label="Examples", elem_id="examples")
+        ready = available_models()
+        with gr.Accordion("Settings", open=False, elem_id="identify-choices"):
+            self.at_once = gr.Checkbox(True, label="Identify a photo as soon as it is there", elem_id="at-once")
+            self.group = gr.Dropdown(
+                [("anything", AUTO), *((name, name) for name in super_categories())],
+                value=AUTO,
+                label="What kind of thing is it?",
+            )
             self.candidates = gr.Textbox(
                 "",  # a default for the HTTP API
-                label="Candidate names (optional, one per line)",
-                info="Only these names are ranked. Probabilities are calibrated for known categories.",
+                label="Choose only from these names (one per line)",
+                info="How sure the model is was measured for the names it knows, not for others.",
                 lines=4,
             )
             self.model = gr.Dropdown(ready, value=default_choice(ready), label="Model")
         self.keep = KeepBox(key)
-        with gr.Row():
-            self.start = gr.Button("Identify", variant="primary", elem_id="identify")
-            self.stop = gr.Button("Stop", elem_id="stop")
-        if photos := example_photos():
-            gr.Examples([[path] for path in photos], [self.photo], label="Examples")
-
-    def _lay_out_results(self) -> None:
-        self.status = gr.Markdown("Choose a photo, then press **Identify**.", elem_id="status")
-        self.species = gr.Label(num_top_classes=5, label="Species", elem_id="species", show_heading=False)
-        self.reasons = gr.HTML(label="Why", js_on_load=None, elem_id="why")
-        self.occlusion = OcclusionPanel()
-        self.answer = gr.Textbox(label="The model's own answer", elem_id="answer", interactive=False)
-        self.attributes = gr.Dataframe(
-            headers=["attribute", "value"],
-            datatype="str",
-            label="Attributes",
-            interactive=False,
-            wrap=True,
-            elem_id="attributes",
-        )
-        self.description = gr.Textbox(label="Description", lines=3, interactive=False, elem_id="description")
-        gr.Markdown(PROVENANCE, elem_classes="note")
-        self.download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
 
     def _connect(self, page: gr.Blocks) -> None:
-        results = [self.status, self.species, self.answer, self.attributes, self.description, self.download]
-        event = self.start.click(
-            self.identify,
-            # by name, as the HTTP API calls them
-            inputs_kwargs={
-                "photo": self.photo,
-                "super_category": self.group,
-                "candidates": self.candidates,
-                "model_name": self.model,
-                "keep": self.keep.keep,
-            },
-            outputs=[*results, self.reasons, self.occlusion.identified],
-            api_name="identify",
-            show_progress="minimal",
-            **HEAVY,
-        )
-        page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
+        settings: set[Block] = {self.at_once, self.group, self.candidates, self.model, self.keep.keep}
+        outputs = [self.photo, self.status, self.run, self.photos, *self.panel.outputs]
+        running = [
+            trigger(function, {*settings, source}, outputs, **PRIVATE, **HEAVY)
+            for trigger, function, source in (
+                (self.start.click, self.identify, self.photo),
+                (self.photo.change, self.identify_at_once, self.photo),
+                (self.several.upload, self.identify_several, self.several),
+            )
+        ]
         self.stop.click(
-            lambda: "Stopped.",
-            None,
-            self.status,
-            cancels=[event, self.occlusion.drawing],
+            self.stopped,
+            self.run,
+            outputs,
+            cancels=[*running, self.panel.occlusion.drawing],
             api_visibility="private",
             queue=False,
         )
+        self.photos.input(self.open, {self.run, self.photos}, self.panel.outputs, **PRIVATE)
+        for corrected in self.panel.corrected:
+            corrected.success(lambda run: self._listed(run), self.run, self.photos, **PRIVATE)
+        page.load(None, js="() => finedefics.label()", api_visibility="private")
+        page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
 
-    def identify(
-        self,
-        photo: dict | None,
-        super_category: str | None,
-        candidates: str | None,
-        model_name: str | None,
-        keep: str | None,
-    ) -> Iterator[dict]:
-        """Name the species in a photo and write down its attributes."""
+    def identify(self, values: dict) -> Iterator[dict]:
+        """Show the card of the chosen photo."""
+        yield from self._identified([values[self.photo]], values)
+
+    def identify_at_once(self, values: dict) -> Iterator[dict]:
+        """Show the card of a photo that was just given, unless the setting says no."""
+        if values[self.photo] and values[self.at_once]:
+            yield from self._identified([values[self.photo]], values)
+        else:
+            yield {self.status: gr.skip()}
+
+    def identify_several(self, values: dict) -> Iterator[dict]:
+        """Work through a list of photos: show a line for each of them, and the card of the first."""
+        yield {self.photo: None}
+        yield from self._identified(values[self.several] or [], values)
+
+    def _identified(self, uploads: list[dict | None], values: dict) -> Iterator[dict]:
         with on_page():
-            path = uploaded(photo)
-            opened = opened_photo(path)
-            names, group = _label_choice(candidates, super_category)
-            if model_name is None:
-                raise UserError("There is no model: choose one first.")
-            yield self._cleared("Loading the model ...")
-            model, space = self._models.prepare(model_name, names, group)
-            yield self._cleared("Encoding the photo ...")
-            handed_over = False
-            for result, identified in self._results(model, space, opened.image):
-                update = self._shown(result, opened.note)
-                if identified and not handed_over:
-                    update[self.occlusion.identified], handed_over = identified, True
-                yield update
-            if keep:  # before the last update: closing the page after that one would end this generator
-                self._store(keep, path, opened, result)
-            yield {**self._shown(result, opened.note), self.download: _saved(result, path.name)}
+            if len(uploads) > MAX_PHOTOS:
+                raise UserError(f"These are {len(uploads)} photos: give at most {MAX_PHOTOS}, or use Case study.")
+            paths = [uploaded(upload) for upload in uploads]
+            hidden = {self.photos: gr.Radio([], value=None, visible=False), **self.panel.hidden()}
+            yield {self.status: "Loading the model ...", self.run: None, **hidden}
+            chosen = prepared(self._models, values[self.candidates], values[self.group], values[self.model])
+            run = Run(len(paths))
+            yield {self.run: run, self.status: run.status}
+            for path in paths:
+                entry = Entry(path, chosen)
+                yield from self._looked_at(run, entry, values[self.keep.keep])
 
-    def _results(
-        self, model: Recogniser | AskedModel, space: Names, photo: Image.Image
-    ) -> Iterator[tuple[Identification, IdentifiedPhoto | None]]:
-        """Yield the growing result, and what an occlusion map needs once the explanation is complete."""
-        if isinstance(model, AskedModel):
-            for result in model.stream(photo, space):
-                yield replace(result, explanation=Explanation([], [], UNEXPLAINED)), None
-            return
-        started = time.perf_counter()
-        encoding = model.encode(photo)
-        explainer, names = self._models.explainer(model), cast("LabelSpace", space)
-        for result in explainer.stream(encoding, names, looked=time.perf_counter() - started):
-            yield result, IdentifiedPhoto(explainer, photo, encoding, names, result) if result.explained else None
-
-    def _store(self, key: str, path: Path, opened: Photo, result: Identification) -> None:
+    def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
+        """Identify one photo of a run; in a list, one that cannot be used has a line that says why."""
         try:
-            self._history.keep(key, path.read_bytes(), opened.image, result.as_dict(path.name))
+            yield from self._growing(run, entry, opened_photo(entry.path))
         except UserError as error:
-            gr.Warning(html.escape(str(error)))
-
-    def _cleared(self, status: str) -> dict:
-        return {
-            self.status: status,
-            self.species: None,
-            self.answer: "",
-            self.attributes: [],
-            self.description: "",
-            self.download: gr.DownloadButton(value=None, interactive=False),
-            self.reasons: "",
-            self.occlusion.identified: None,
+            if not run.several:
+                raise
+            entry.error = str(error)
+        else:
+            if key:  # before the last update: closing the page after that one would end this generator
+                _kept(self._history, key, entry)
+        if entry not in run.entries:
+            run.entries.append(entry)
+        opens = entry.card is not None and run.shown is None
+        if opens:
+            run.shown = run.entries.index(entry)
+        yield {
+            self.status: run.status,
+            self.photos: self._listed(run),
+            **(self.panel.opened_card(entry) if opens else {}),
         }
 
-    def _shown(self, result: Identification, note: str) -> dict:
-        return {
-            self.status: status_of(result, note),
-            self.species: {s.name: s.probability for s in result.species},
-            self.answer: result.answer,
-            self.attributes: [[attribute, value] for attribute, value in result.attributes.items()],
-            self.description: result.description,
-            self.reasons: explanation_html(result.explanation),
-        }
+    def _growing(self, run: Run, entry: Entry, opened: Photo) -> Iterator[dict]:
+        """Fill the card of an entry; where it is the only one, show it as it grows."""
+        picture = to_jpeg(opened.image, PHOTO_SIDE, QUALITY)
+        shown = 0.0
+        for result in entry.namer.stream(opened.image):
+            entry.card = Card(entry.path.name, picture, result, opened.note)
+            if run.several:
+                continue
+            if not run.entries:
+                run.entries.append(entry)
+            if time.monotonic() - shown >= UPDATE_SECONDS:
+                shown = time.monotonic()
+                yield {self.status: "Writing ...", **self.panel.growing(entry)}
+
+    def stopped(self, run: Run | None) -> dict:
+        """Show what was done before Stop was pressed."""
+        if run is None or not run.entries:
+            return {self.status: "Stopped."}
+        if run.several:
+            return {self.status: f"Stopped: {run.progress}", self.photos: self._listed(run)}
+        return {self.status: "Stopped.", **self.panel.opened_card(run.entries[0])}
+
+    def open(self, values: dict) -> dict:
+        """Show the card of a photo of the list."""
+        run: Run | None = values[self.run]
+        if run is None or values[self.photos] not in range(len(run.entries)):
+            return self.panel.hidden()
+        run.shown = values[self.photos]
+        return self.panel.opened_card(run.entries[run.shown])
+
+    def _listed(self, run: Run | None) -> gr.Radio:
+        if run is None or not run.several:
+            return gr.Radio(visible=False)
+        return gr.Radio(run.choices, value=run.shown, visible=True)
 
 
-def status_of(result: Identification, note: str) -> str:
-    """Return what is known of a result besides its names, as Markdown: `note`, the kind of thing, the time it took."""
-    lines = [note] if note else []
-    category = find_category(result.named)
-    if not result.known:
-        lines.append(f"**{UNKNOWN}**")
-    elif category:
-        noun = category.super_category.noun
-        lines.append(f"Looks like {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
-    if not result.calibrated:
-        lines.append(result.note or UNCALIBRATED)
-    lines.append(", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
-    return "\n\n".join(lines)
+def _kept(history: History, key: str, entry: Entry) -> None:
+    try:
+        keep(history, key, entry)
+    except UserError as error:
+        gr.Warning(html.escape(str(error)))
 
 
 def _report_broken_models() -> None:
     states = {name: availability(entry) for name, entry in zoo().items() if not entry.hub}
     if broken := [f"- **{name}** cannot be loaded: {state}" for name, state in states.items() if state != "ready"]:
         gr.Markdown("\n".join(broken))
-
-
-def _label_choice(candidates: str | None, super_category: str | None) -> tuple[list[str] | None, str | None]:
-    names, dropped = distinct_names((candidates or "").splitlines())
-    if dropped:
-        gr.Info(html.escape(dropped_sentence(dropped)))
-    group = None if super_category == AUTO else super_category
-    if names and group:
-        raise UserError("Give either candidate names or a kind of thing, not both.")
-    return names or None, group
-
-
-def _saved(result: Identification, photo: str) -> gr.DownloadButton:
-    path = new_download_folder() / "identification.json"
-    text = json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False)
-    write_atomically(path, text.encode())
-    return gr.DownloadButton(value=str(path), interactive=True)

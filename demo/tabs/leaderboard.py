@@ -107,7 +107,7 @@ class LeaderboardTab:
         self.heat = gr.Plot(show_label=False, elem_id="leaderboard-heat")
 
     def _lay_out_questions(self) -> None:
-        gr.Markdown("### Where two models differ\nIn the column that is chosen above.")
+        gr.Markdown("## Where two models differ\nIn the column that is chosen above.")
         with gr.Row():
             self.first = gr.Dropdown([], label="First model", min_width=WIDE, elem_id="leaderboard-first")
             self.second = gr.Dropdown([], label="Second model", min_width=WIDE, elem_id="leaderboard-second")

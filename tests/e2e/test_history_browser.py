@@ -2,26 +2,18 @@
 
 import zipfile
 
+from browser_steps import finished, upload
 from playwright.sync_api import expect
-
-from demo.components.models import example_photos
 
 
 def open_tab(tab, name):
     tab.get_by_role("tab", name=name).click()
 
 
-def identify_the_cat(tab):
-    cat = next(path for path in example_photos() if "chelsea" in path)
-    tab.locator("#photo input[type=file]").set_input_files(cat)
-    expect(tab.locator("#photo img")).to_be_visible(timeout=60_000)
-    tab.get_by_role("button", name="Identify", exact=True).click()
-    expect(tab.locator("#download")).to_be_enabled(timeout=180_000)
-
-
 def test_keep_correct_export_delete(tab, browser, address, tmp_path):
     tab.get_by_label("Keep my identifications on this machine").check()
-    identify_the_cat(tab)
+    upload(tab)
+    finished(tab)
 
     tab.reload()  # the key is the browser's, not the page's
     open_tab(tab, "History")
@@ -65,7 +57,8 @@ def test_two_windows_of_one_browser_share_their_rows(tab):
         expect(window.get_by_label("Keep my identifications on this machine")).to_be_visible(timeout=60_000)
         window.wait_for_function(has_key)
         window.get_by_label("Keep my identifications on this machine").check()
-    identify_the_cat(tab)
+    upload(tab)
+    finished(tab)
     other.reload()
     open_tab(other, "History")
     expect(other.locator("#kept")).to_contain_text("finedefics-tiny", timeout=60_000)

@@ -12,8 +12,8 @@ from core.models import base_models as bases
 from core.taxonomy.categories import categories, super_categories
 from core.zoo import hub
 from core.zoo.registry import availability, find_entry, load, zoo
+from demo.components.identify_endpoint import status_of
 from demo.components.models import ModelPool
-from demo.tabs.identify import status_of
 
 NAME = "idefics2-8b"
 

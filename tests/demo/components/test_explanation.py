@@ -15,14 +15,14 @@ def test_markup_in_names_and_attributes_is_text():
     assert "<img" not in shown
     assert "<b>&" not in shown.replace("<b>&lt;img", "")
     assert shown.count("&lt;img src=x onerror=window.hit=1&gt;") >= 9
-    assert set(re.findall(r"<(\w+)", shown)) == {"p", "div", "h4", "span", "b", "i"}
+    assert set(re.findall(r"<(\w+)", shown)) == {"p", "div", "h3", "span", "meter", "b", "i"}
 
 
 def test_a_pair_of_bars_for_every_attribute():
     shown = explanation_html(Explanation([Evidence("Crow", marks()), Evidence("Raven", marks())], []))
     assert shown.count("bar photo") == shown.count("bar name") == 8
-    assert shown.count("width: 50%") == 8
-    assert shown.count("width: 0%") == 8  # below zero
+    assert shown.count('value="0.50"') == 8
+    assert shown.count('value="0.00"') == 8  # below zero
     for verdict in ("agrees", "disagrees", "undecided", "shared"):
         assert shown.count(f'class="mark {verdict}"') == 2
     assert "Learned knowledge" in shown

@@ -30,7 +30,7 @@ def identified(recogniser):
     explainer = Explainer(recogniser)
     states = explainer.stream(encoding, space)
     result = next(itertools.islice(states, 2, None))
-    return IdentifiedPhoto(explainer, photo, encoding, space, result)
+    return IdentifiedPhoto(explainer, photo, space, result)
 
 
 @pytest.mark.parametrize("subject", [SPECIES, "coat"])

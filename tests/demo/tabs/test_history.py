@@ -93,7 +93,13 @@ class Browser:
         with open(CAT, "rb") as file:
             (path,) = self.http.post("upload", files={"files": ("cat.png", file)}).json()
         photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        return self.press(tab.start, {tab.photo: photo, tab.group: "cat", tab.candidates: "", tab.model: MODEL})
+        values = {tab.photo: photo, tab.group: "cat", tab.candidates: "", tab.model: MODEL, tab.at_once: True}
+        return self.press(tab.start, values)
+
+    def correct(self, key, name):
+        """A name typed below the open card."""
+        panel = self.site.identify.panel
+        return self.press(panel.typed, {panel.typed: name, panel.key: key}, "submit")[panel.card]
 
 
 @pytest.fixture
@@ -121,6 +127,21 @@ def test_only_what_is_asked_for_is_kept(browser, history):
     assert browser.keep(False, key) == key
     browser.identify()
     assert len(history.rows(key)) == 1
+
+
+def test_a_correction_keeps_the_photo_with_the_name(browser, history):
+    key = new_key()
+    panel = browser.site.identify.panel
+    other, _ = browser.identify()[panel.others]["choices"][0]
+    assert history.rows(key) == []
+    chosen = browser.press(panel.others, {panel.others: other, panel.key: key}, "input")
+    assert f"<h2>{other}</h2>" in chosen[panel.card]
+    assert history.rows(key)[0].correction == other
+    browser.correct(key, "Ocicat")
+    (row,) = history.rows(key)
+    assert (row.correction, row.result["photo"]) == ("Ocicat", "cat.png")
+    with pytest.raises(AppError, match="longer than 100"):
+        browser.correct(key, "x" * 101)
 
 
 def test_a_browser_that_never_asked_has_no_key_and_no_rows(browser, history, monkeypatch):

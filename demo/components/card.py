@@ -1,0 +1,137 @@
+"""The card of one photo: its name, how sure the model is, and what agrees and disagrees."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from core.data.images import data_url
+from core.evaluation.html_report import html_report, report_templates
+from core.recognition.recogniser import UNKNOWN
+from core.recognition.results import AttributeEvidence, Identification, Species
+from core.taxonomy.categories import SuperCategory, find_category
+from core.zoo.hub import UNCALIBRATED
+from demo.components.explanation import SIGNS
+from demo.components.templates import FOLDER, render
+
+ASSETS = Path(__file__).parents[1] / "assets"
+STYLE = ASSETS / "card.css"
+SCRIPT = ASSETS / "identify.js"
+CERTAINTIES = ((0.9, "Almost certain"), (0.6, "Likely"), (0.3, "Perhaps"), (0.0, "A guess"))  # from this probability on
+UNCERTAIN = "Best match"  # of a model whose probabilities are not calibrated
+OWN_ANSWER = "Its own answer"  # of a model that ranks no names
+SHARED = report_templates(FOLDER)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One photo and what a model says of it. `correction` is the name that a person gave it, or empty."""
+
+    photo: str  # the name of its file
+    picture: bytes  # a small copy as JPEG
+    result: Identification
+    note: str = ""  # what was done to the photo that a person should know
+    correction: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name of what the photo shows, "Unknown" or, of an empty answer, "No name"."""
+        if self.correction:
+            return self.correction
+        return (self.result.named or "No name") if self.result.known else "Unknown"
+
+    @property
+    def certainty(self) -> str:
+        """Return in plain words how sure the model is, with the probability where it is calibrated."""
+        if not self.result.known:
+            return UNKNOWN.partition(".")[0]
+        if not self.result.species:
+            return OWN_ANSWER
+        if not self.result.calibrated:
+            return UNCERTAIN
+        probability = self.result.species[0].probability
+        word = next(word for lowest, word in CERTAINTIES if probability >= lowest)
+        return f"{word} ({percent(probability)})"
+
+    @property
+    def summary(self) -> str:
+        """Return the name and how sure it is, on one line."""
+        return f"{self.name}, {self.certainty.lower()}" if self.result.known and not self.correction else self.name
+
+    @property
+    def kind(self) -> SuperCategory | None:
+        """Return the kind of thing that was named, if it is known."""
+        category = find_category(self.result.named)
+        return category.super_category if category else None
+
+    @property
+    def others(self) -> list[Species]:
+        """Return the other names of the ranking, the most probable first; of an unknown photo all of them."""
+        return self.result.species[1:] if self.result.known else self.result.species
+
+    @property
+    def second(self) -> str:
+        """Return the runner-up in a few words, or the nearest name of an unknown photo; "" if there is none."""
+        if not self.others:
+            return ""
+        second = self.others[0]
+        return f"Or: {second.name} ({percent(second.probability)})" if self.result.known else f"Nearest: {second.name}"
+
+    def attributes_that(self, verdict: str) -> list[AttributeEvidence]:
+        """Return the attributes of the first name that agree (or "disagrees") with the photo."""
+        explanation = self.result.explanation
+        evidence = explanation.evidence[:1] if explanation else []
+        return [attribute for one in evidence for attribute in one.attributes if attribute.verdict == verdict]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what to know of this photo and of this model's probabilities."""
+        uncalibrated = "" if self.result.calibrated else self.result.note or UNCALIBRATED
+        return [remark for remark in (self.note, uncalibrated) if remark]
+
+    @property
+    def origin(self) -> str:
+        """Return the model and the time that it took."""
+        return f"{self.result.model}, {sum(self.result.seconds.values()):.1f} s"
+
+    @property
+    def text(self) -> str:
+        """Return the card as plain text."""
+        lines = [self.summary]
+        lines += [self.second] if self.second else []
+        for verdict, heading in (("agrees", "Agrees"), ("disagrees", "Disagrees")):
+            if found := [f"{a.attribute} {a.value}" for a in self.attributes_that(verdict)]:
+                lines.append(f"{heading}: {'; '.join(found)}")
+        lines += [f"{attribute}: {value}" for attribute, value in self.result.attributes.items()]
+        return "\n".join([*lines, f"{self.photo}, {self.origin}"])
+
+
+def percent(probability: float) -> str:
+    """Return a probability in per cent, without decimals."""
+    return "under 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")
+
+
+def card_html(card: Card) -> str:
+    """Return a card as HTML, all text escaped."""
+    return render("card.html", **_content(card))
+
+
+def card_page(card: Card) -> str:
+    """Return a card as one HTML page that carries its style and photo; it loads and runs nothing."""
+    return html_report(SHARED, "card_page.html", STYLE, **_content(card))
+
+
+def head() -> str:
+    """Return the part of the page's <head> with the style of cards and the script of their tab."""
+    files = {"style": STYLE, "script": SCRIPT}
+    return render("card_head.html", **{name: Markup(path.read_text(encoding="utf-8")) for name, path in files.items()})  # noqa: S704 - files of ours
+
+
+def result_json(result: Identification, photo: str) -> bytes:
+    """Return a result as the JSON file that the page offers."""
+    return json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False).encode()
+
+
+def _content(card: Card) -> dict[str, object]:
+    return {"card": card, "url": data_url(card.picture), "explanation": card.result.explanation, "signs": SIGNS}

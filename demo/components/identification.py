@@ -1,0 +1,105 @@
+"""What the Identify tab does with photos: a model and its names, and the photos of one session with their results."""
+
+import html
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from core.errors import UserError
+from core.progress import count_progress
+from core.recognition.asked_model import UNEXPLAINED, AskedModel
+from core.recognition.explanation import Explainer
+from core.recognition.label_space import LabelSpace, Names
+from core.recognition.results import Explanation, Identification
+from core.taxonomy.categories import distinct_names, dropped_sentence
+from demo.components.card import Card
+from demo.components.models import AUTO, ModelPool
+
+
+@dataclass(frozen=True, eq=False)
+class Namer:
+    """A loaded model with the names it chooses from; a model that is only asked has no explainer."""
+
+    model: Explainer | AskedModel
+    space: Names
+
+    def stream(self, photo: Image.Image) -> Iterator[Identification]:
+        """Yield growing identifications of a photo; closing the iterator stops the work."""
+        if isinstance(self.model, AskedModel):
+            for result in self.model.stream(photo, self.space):
+                yield replace(result, explanation=Explanation([], [], UNEXPLAINED))
+            return
+        assert isinstance(self.space, LabelSpace)
+        started = time.perf_counter()
+        encoding = self.model.recogniser.encode(photo)
+        yield from self.model.stream(encoding, self.space, looked=time.perf_counter() - started)
+
+
+def prepared(models: ModelPool, candidates: str | None, super_category: str | None, model_name: str | None) -> Namer:
+    """Return the chosen model, loaded if need be, for candidate names (one per line), one kind of thing, or everything.
+
+    Raises `UserError` if there is no such model, or if names and a kind are given.
+    """
+    names, dropped = distinct_names((candidates or "").splitlines())
+    if dropped:
+        gr.Info(html.escape(dropped_sentence(dropped)))
+    group = None if super_category == AUTO else super_category
+    if names and group:
+        raise UserError("Give either candidate names or a kind of thing, not both.")
+    if model_name is None:
+        raise UserError("There is no model: choose one first.")
+    model, space = models.prepare(model_name, names or None, group)
+    return Namer(model if isinstance(model, AskedModel) else models.explainer(model), space)
+
+
+@dataclass(eq=False)
+class Entry:
+    """One photo of a run: its file, its growing card or why there is none, and its row in the history once kept."""
+
+    path: Path
+    namer: Namer
+    card: Card | None = None
+    error: str = ""
+    row: int | None = None
+
+    @property
+    def line(self) -> str:
+        """Return the entry's line in a list of photos."""
+        return f"{self.path.name}: {self.card.summary if self.card else self.error}"
+
+
+@dataclass(eq=False)
+class Run:
+    """The photos that are identified one after the other. The session holds this object: if stopped, it keeps them."""
+
+    total: int
+    entries: list[Entry] = field(default_factory=list)
+    shown: int | None = None  # the entry whose card is open
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def several(self) -> bool:
+        """Return whether the photos are listed."""
+        return self.total > 1
+
+    @property
+    def progress(self) -> str:
+        """Return how many photos are done, and the time left."""
+        return count_progress(len(self.entries), self.total, self.started).message
+
+    @property
+    def status(self) -> str:
+        """Return what is being done, or that it is done."""
+        done = len(self.entries) == self.total
+        if not self.several:
+            return "Done." if done else "Looking ..."
+        return f"Done: {self.progress}" if done else self.progress
+
+    @property
+    def choices(self) -> list[tuple[str, int]]:
+        """Return a line and the index of every photo, for a list to choose from."""
+        return [(f"{index + 1}. {entry.line}", index) for index, entry in enumerate(self.entries)]
