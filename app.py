@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"--allow-downloads is for a page of this machine alone: leave out --host {options.host}.")
     _check_address(options.host, options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
     from core.models.embedded import ensure_base
     from demo.page import build, launch

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Read when torch is imported: threads that spin while they wait make a loaded machine several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # only a user makes it ask the hub: by 0, or by `core download`
 
 __all__ = ["Identification", "Recogniser", "UserError", "available_models", "load"]
 

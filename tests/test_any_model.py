@@ -19,6 +19,7 @@ from core.embeddings.compute import compute_embeddings
 from core.errors import UserError
 from core.evaluation.capabilities import diagnose
 from core.evaluation.capability_report import reading, table
+from core.evaluation.foci_results import COLUMNS, LIKELIHOOD
 from core.evaluation.side_by_side import side_by_side
 from core.evaluation.sides import Asked, empty_output
 from core.evaluation.study import Study, examine
@@ -139,8 +140,8 @@ def test_its_answers_to_foci_are_in_the_leaderboard(family, model_of, folder, tm
     assert train(["leaderboard", "--format", "csv", *results]) == 0
     rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
     columns = {row["column"] for row in rows if row["source"] == "measured here"}
-    letters = {"letter by log-probability", "ranking"}
-    assert columns == letters if family in CONTRASTIVE else columns == letters | GENERATED
+    scored, written = {"letter by log-probability", "ranking"}, GENERATED | {COLUMNS[LIKELIHOOD]}
+    assert columns == scored if family in CONTRASTIVE else columns == scored | written
 
 
 @every_family

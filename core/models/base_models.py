@@ -39,7 +39,8 @@ def locate(source: str, revision: str | None = None) -> Path:
         return Path(snapshot_download(source, revision=revision, allow_patterns=MODEL_FILES))
     except (OSError, ValueError) as error:  # what the hub raises
         raise UserError(
-            f"The base {source} is neither a folder here nor can it be had from the hub ({first_line(error)})."
+            f"{source} is neither a folder nor in the hub's cache here, and cannot be had from the hub "
+            f"({first_line(error)}): get it by `HF_HUB_OFFLINE=0 .venv/bin/hf download {source}`."
         ) from error
 
 

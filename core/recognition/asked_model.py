@@ -182,6 +182,8 @@ class AskedModel:
         if not contrastive and len(space.labels) > MAX_RANKED:
             return None, TOO_MANY.format(MAX_RANKED, len(space.labels))
         scores = self.model.name_scores(photo, f"{open_question(space.group)} {NAME_ONLY}", space.categories)
+        if scores is not None and not scores.isfinite().all():
+            raise UserError(f"{self.name} computes scores that are not numbers: its files are damaged, get them again.")
         return scores, BY_SIMILARITY if contrastive else BY_LIKELIHOOD if scores is not None else THINKS
 
     def _ranking(self, photo: Image.Image, space: Names) -> tuple[list[Species], str]:

@@ -49,9 +49,19 @@ def local_folder(hub: Hub) -> Path | None:
         )
         index = folder / f"{hub.weights}.index.json"
         files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {hub.weights}
-    except (OSError, ValueError, KeyError):  # what the hub raises for "not here", and an index that is half there
+        return folder if all((folder / name).is_file() for name in (hub.config, *files)) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # of the hub for "not here", and of an index
         return None
-    return folder if all((folder / name).is_file() for name in (hub.config, *files)) else None
+
+
+def cached_commit(repository: str) -> str | None:
+    """Return the commit of the newest copy of a repository in the local cache; None if there is none."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True)).name
+    except (OSError, ValueError):  # what the hub raises for "not here"
+        return None
 
 
 def local_revision(hub: Hub) -> str:

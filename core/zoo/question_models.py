@@ -1,5 +1,7 @@
 """Open any model for questions about photos: one of the zoo, `hf:OWNER/NAME`, a folder, or `endpoint:NAME`."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 from core.errors import UserError
 from core.taxonomy.prompts import REPLY_TOKENS
 from core.zoo.asked_models import open_asked
+from core.zoo.hub import cached_commit
 from core.zoo.registry import find_source, load_recogniser, zoo
 
 if TYPE_CHECKING:
@@ -41,10 +44,16 @@ def describe(name: str) -> Asked:
         seen = frozenset(read_manifest(folder).data.seen)
         return Asked(sha256_of(folder / "checkpoint.json")[:16], tokens, seen=seen)
     if folder.is_dir():
-        from core.models.base_models import base_id
+        return Asked(_fingerprint(folder), tokens)
+    return Asked(f"{found.source}@{found.revision or cached_commit(found.source) or 'newest'}", tokens)
 
-        return Asked(base_id(found.source), tokens)
-    return Asked(f"{found.source}@{found.revision or 'newest'}", tokens)
+
+def _fingerprint(folder: Path) -> str:
+    """Return a hash of all files of a model's folder: of its template and settings as well, on which answers depend."""
+    from core.storage.cache import sha256_of
+
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
 def open_model(name: str) -> "QuestionModel":

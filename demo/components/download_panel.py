@@ -62,10 +62,10 @@ class DownloadPanel:
         )
         return {self.about: about, self.licence: gr.CheckboxGroup([consent(entry)], value=[], visible=True)}
 
-    def run(self, values: dict) -> Iterator[dict]:
+    def run(self, values: dict, request: gr.Request) -> Iterator[dict]:
         """Download the chosen model, once its licence is accepted, and show how far that is."""
         with on_page():
-            if not is_private(self._page):
+            if not is_private(self._page, request):
                 raise UserError(NOT_HERE)
             entry = downloadable().get(str(values[self.name]))
             if entry is None:

@@ -38,11 +38,11 @@ class EndpointPanel:
             show_progress="hidden",
         )
 
-    def use(self, values: dict) -> dict:
+    def use(self, values: dict, request: gr.Request) -> dict:
         """Check what was entered, and use it in this session; the key is cleared from the page."""
         with on_page():
             # Otherwise, a remote visitor could make this machine fetch addresses that only it can reach.
-            if not is_private(self._page):
+            if not is_private(self._page, request):
                 raise UserError(NOT_HERE)
             address, model, key = (values[field].strip() for field in (self.address, self.model, self.key))
             settings = EndpointSettings(model=model, base_url=address or OPENAI, key=key)

@@ -39,12 +39,17 @@ class Namer:
         yield from self.model.stream(encoding, self.space, looked=time.perf_counter() - started)
 
 
-def prepared(models: ModelPool, candidates: str | None, super_category: str | None, model_name: str | None) -> Namer:
+def _lines(candidates: object) -> list[str]:
+    """Return candidate names, which a client of the API may send as a list, too."""
+    return [str(name) for name in candidates] if isinstance(candidates, list) else str(candidates or "").splitlines()
+
+
+def prepared(models: ModelPool, candidates: object, super_category: str | None, model_name: str | None) -> Namer:
     """Return the chosen model, loaded if need be, for candidate names (one per line), one kind of thing, or everything.
 
     Raises `UserError` if there is no such model, or if names and a kind are given.
     """
-    names, dropped = distinct_names((candidates or "").splitlines())
+    names, dropped = distinct_names(_lines(candidates))
     if dropped:
         gr.Info(html.escape(dropped_sentence(dropped)))
     group = None if super_category == AUTO else super_category

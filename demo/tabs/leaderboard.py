@@ -1,6 +1,5 @@
 """The Leaderboard tab: published results of the FOCI benchmark beside those measured here, and where models differ."""
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from core.storage.files import write_atomically
 from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import PRIVATE
+from demo.components.markdown import markdown_text
 from demo.components.photo_folder import Folder
 from demo.leaderboard import questions
 from demo.leaderboard.charts import bar_chart, heat_map
@@ -145,7 +145,7 @@ class LeaderboardTab:
         try:
             files = result_files(self._results)
         except UserError as error:
-            files, status = {}, html.escape(str(error))
+            files, status = {}, markdown_text(str(error))
         lines = leaderboard(list(files.values()))
         measured = [result.data_set for result in files.values()]
         if measured and values[self.data_set] == MEAN:  # as the page begins
@@ -210,10 +210,10 @@ class LeaderboardTab:
         try:
             comparison = self._compared(values)
         except UserError as error:
-            return {self.summary: html.escape(str(error)), self.questions: [], self.card: ""}
+            return {self.summary: markdown_text(str(error)), self.questions: [], self.card: ""}
         found = [one for one in comparison.found if FILTERS[values[self.filter]](one)]
         more = f" The first {questions.MAX_ROWS} are listed." if len(found) > questions.MAX_ROWS else ""
-        summary = html.escape(comparison.summary()) + more
+        summary = markdown_text(comparison.summary()) + more
         return {self.summary: summary, self.questions: questions.question_rows(found), self.card: ""}
 
     def _compared(self, values: dict) -> questions.Comparison:

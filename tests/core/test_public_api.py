@@ -73,10 +73,13 @@ def test_what_is_no_photo_is_one_sentence(tmp_path, recogniser):
             recogniser.identify(source)
 
 
+SET = ("OMP_WAIT_POLICY", "HF_HUB_OFFLINE")
+
+
 @pytest.mark.parametrize("entry", ["core.cli", "train.cli", "app"])
-@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
-def test_threads_wait_without_spinning(entry, given, expected):
-    check = f"import os, sys, {entry}; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+@pytest.mark.parametrize(("given", "expected"), [({}, ["passive", "1"]), (dict.fromkeys(SET, "0"), ["0", "0"])])
+def test_threads_wait_without_spinning_and_the_hub_is_not_asked(entry, given, expected):
+    check = f"import os, sys, {entry}; print('torch' in sys.modules, *map(os.environ.get, {SET}))"
+    environment = {name: value for name, value in os.environ.items() if name not in SET} | given
     shown = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["False", expected]
+    assert shown.stdout.split() == ["False", *expected]

@@ -21,9 +21,12 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table. Raises `UserError` for a file in the folder that holds no results."""
+    from core.errors import UserError
     from core.evaluation.foci_results import read_results
     from core.evaluation.leaderboard import FORMATS, leaderboard
 
+    if options.results.exists() and not options.results.is_dir():
+        raise UserError(f"{options.results} is no folder: name the one that `evaluate --foci` kept its results in.")
     results = read_results(options.results)
     if not results:
         print(f"Nothing was measured in {options.results}: these are the published results.", file=sys.stderr)

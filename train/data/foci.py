@@ -79,11 +79,12 @@ def read_foci(file: Path) -> FociFile:
                 if entry["groundtruth"] != name:
                     raise UserError(f"{file}: {entry['image']} is filed under {name!r} and answered otherwise.")
                 look_alikes = look_alikes or OPTIONS_BY in entry
+                "".join((entry["image"], *options)).encode()  # half a character can neither be found nor written
                 stem = Path(entry["image"]).stem
                 seen[stem] += 1
                 number = f"#{seen[stem]}" if seen[stem] > 1 else ""
                 questions.append(FociQuestion(f"{stem}{number}", entry["image"], options, name))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} does not hold FOCI questions ({error!r}).") from error
     if look_alikes and file.stem in data_sets():
         raise UserError(f"{file} asks about look-alikes and is named as FOCI's own questions are: rename it.")

@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from core.data.images import read_photo
@@ -31,6 +32,7 @@ from core.models.question_model import QuestionModel
 from core.progress import Progress, log_progress, run, time_left
 from core.storage.cache import sha256_of
 from core.storage.journal import Journal
+from core.taxonomy.prompts import LETTERS
 from core.taxonomy.replies import foci_letter, read_letter
 from core.zoo.question_models import open_model
 from train.data.foci import FociFile
@@ -45,6 +47,25 @@ Row = dict[str, Any]
 
 class UnreadablePhotoError(UserError):
     """The photo that is asked about cannot be read."""
+
+
+Letter = Literal["A", "B", "C", "D"]
+Scores = Annotated[list[float], Field(min_length=2, max_length=len(LETTERS))]
+
+
+class _Line(BaseModel):
+    """The parts of a line that are counted; a part that is missing is asked again."""
+
+    key: str
+    truth: Letter
+    seconds: float
+    letter: Letter | None = None
+    foci_letter: Letter | None = None
+    reply: str | None = None
+    letter_scores: Scores | None = None
+    rotated: Scores | None = None
+    likelihood: Scores | None = None
+    ranking: Scores | None = None
 
 
 class AnswerFile:
@@ -62,7 +83,7 @@ class AnswerFile:
             raise UserError(f"Another run writes {path}: wait for it, or name another folder by --results.") from None
         try:
             self._journal = Journal(path, "reply")
-            self.rows: dict[str, Row] = {entry["key"]: entry for entry in self._journal.entries}
+            self.rows = {_checked(path, i, entry)["key"]: entry for i, entry in enumerate(self._journal.entries, 1)}
             self._check(path, foci, asking)
         except UserError:
             self.close()
@@ -90,6 +111,16 @@ class AnswerFile:
     def close(self) -> None:
         """Let other processes write the file."""
         self._lock.release()
+
+
+def _checked(path: Path, number: int, entry: Row) -> Row:
+    """Return a line of the file. Raises `UserError` for one that holds no answer, or a part of one in another form."""
+    try:
+        _Line.model_validate(entry)
+    except ValidationError as error:
+        sentence = f"{path}, line {number} is damaged: delete that line, and its question is sent again."
+        raise UserError(sentence) from error
+    return entry
 
 
 def ask_all(

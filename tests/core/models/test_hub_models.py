@@ -37,7 +37,7 @@ def refused(folder):
 
 
 def test_a_repository_that_is_not_here_is_one_sentence():
-    with pytest.raises(UserError, match="neither a folder here nor"):
+    with pytest.raises(UserError, match="neither a folder nor"):
         open_question_model("nobody/nothing", revision="main")
 
 

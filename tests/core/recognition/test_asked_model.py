@@ -85,3 +85,12 @@ def test_it_takes_a_part_by_hand_and_looks_for_none():
     assert result.as_dict("photo")["box"] == [0.5, 0.0, 0.5, 0.5]
     with pytest.raises(UserError, match="m does not look for the object by itself"):
         AskedModel("m", Scripted("Birman")).identify(photo, labels=["Siamese", "Birman"], crop="auto")
+
+
+def test_scores_that_are_no_numbers_are_no_result():
+    class Broken(Scripted):
+        def name_scores(self, photo, question, names):
+            return torch.full((len(names),), torch.nan)
+
+    with pytest.raises(UserError, match="scores that are not numbers: its files are damaged"):
+        AskedModel("broken", Broken("Birman.")).identify(PHOTO, labels=["Siamese", "Birman"])

@@ -75,5 +75,5 @@ def test_a_repository_of_the_hub_is_opened_from_the_local_copy(tmp_path, monkeyp
         model = load(name)
         assert (model.name, model.writes) == (name, False)
         assert model_id(name) == model_id(str(repository / "snapshots" / ("0" * 40)))
-    with pytest.raises(UserError, match="owner/name is neither a folder here nor"):
+    with pytest.raises(UserError, match="owner/name is neither a folder nor"):
         load("hf:owner/name@another")

@@ -89,6 +89,10 @@ def test_a_model_that_is_here_whole_is_ready(entry, memory, downloaded):
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (downloaded / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "needs a download" in availability(entry)  # the second file is not here yet
+    for broken in ("[]", '{"weight_map": [1]}', '{"weight_map": {"a": {"b": 1}}}', '{"weight_map": {"a": 1}}'):
+        (downloaded / "model.safetensors.index.json").write_text(broken)
+        assert "needs a download" in availability(entry)
+    (downloaded / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="is not here"):
         load(NAME)
 

@@ -69,3 +69,11 @@ def test_a_row_with_a_server_of_its_own_is_not_opened_here():
         for ask in (describe, open_model):
             with pytest.raises(UserError, match=f"{given}: It needs a server of its own: start "):
                 ask(given)
+
+
+def test_a_folder_is_told_by_every_file_of_it(tmp_path):
+    seen = set()
+    for name, text in (("config.json", "{}"), ("chat_template.jinja", "a"), ("chat_template.jinja", "b")):
+        (tmp_path / name).write_text(text)
+        seen.add(describe(str(tmp_path)).weights)
+    assert len(seen) == 3

@@ -101,6 +101,13 @@ def test_a_page_that_others_can_reach_downloads_nothing(host, served, local_hub,
     assert not local_hub.requests
 
 
+def test_a_page_asked_for_by_a_name_of_others_downloads_nothing(served, local_hub):
+    panel, strange = served.panel, gr.Request(headers={"host": "rebound.example"})
+    with pytest.raises(gr.Error, match="only from a page that its own machine alone can reach"):
+        next(panel.run(values(panel), strange))
+    assert not local_hub.requests
+
+
 def test_a_failure_is_one_sentence_in_place_of_the_progress(served, local_hub):
     local_hub.refuse = (403, "GatedRepo")
     status, _ = served.submit(served.panel.start, values(served.panel)).result(timeout=60)

@@ -19,6 +19,11 @@ def test_a_run_lists_what_became_of_each_photo():
     assert not Run(1).several
 
 
+def test_candidates_of_a_client_may_be_a_list():
+    with pytest.raises(UserError, match="no model"):
+        prepared(None, ["Bengal", 5], AUTO, None)
+
+
 def test_names_and_a_kind_exclude_each_other():
     with pytest.raises(UserError, match="either candidate names or a kind"):
         prepared(None, "Bengal\nBirman", "cat", "model")

@@ -199,19 +199,22 @@ def test_the_schema_knows_nothing_of_endpoints(address):
 def test_an_address_is_taken_only_on_a_page_of_this_machine(monkeypatch, host):
     page = build()
     use = event(page, "use-endpoint")
+    asked = gr.Request(headers={"host": "localhost:7860"})
     typed = {"Address": "http://127.0.0.1:1/v1", "Name of the model there": "m", "API key": KEY}
     values = labelled(use, typed)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        use.fn(values)  # not served yet
+        use.fn(values, asked)  # not served yet
     monkeypatch.setattr(page, "server_name", host, raising=False)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        use.fn(values)
+        use.fn(values, asked)
     monkeypatch.setattr(page, "server_name", "127.0.0.1")
-    settings, cleared, _ = (use.fn(values)[output] for output in use.outputs)
+    settings, cleared, _ = (use.fn(values, asked)[output] for output in use.outputs)
     assert (settings.key, cleared) == (KEY, "")
+    with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
+        use.fn(values, gr.Request(headers={"host": "rebound.example:7860"}))
     monkeypatch.setattr(page, "share", True)
     with pytest.raises(gr.Error, match="only on a page that is served to its own machine"):
-        use.fn(values)
+        use.fn(values, asked)
 
 
 def test_the_endpoint_of_the_environment_is_used(address, chat_server, monkeypatch):

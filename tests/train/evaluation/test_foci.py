@@ -132,6 +132,16 @@ def test_a_killed_run_continues_behind_its_last_whole_line(measured, data):
     assert not unused.asked
 
 
+@pytest.mark.parametrize("part", [{"key": []}, {"letter": "E"}, {"seconds": "long"}, {"ranking": []}, {"truth": None}])
+def test_a_damaged_answer_is_one_sentence(measured, data, part):
+    measured(Scripted("A"))
+    file = data / "results" / "scripted" / "flower-102-seed0.jsonl"
+    first, *others = file.read_text().splitlines()
+    file.write_text("".join(line + "\n" for line in (json.dumps(json.loads(first) | part), *others)))
+    with pytest.raises(UserError, match="line 1 is damaged: delete that line"):
+        measured(Scripted("A"))
+
+
 def test_answers_of_other_weights_are_not_continued(measured):
     measured(Scripted("A"))
     for other in (Asking("scripted", "v2", 0, 10), Asking("scripted", "v1", 0, 64)):
