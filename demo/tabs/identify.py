@@ -60,8 +60,8 @@ class IdentifyTab:
             type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=300, elem_id="photo"
         )
         with gr.Row(elem_id="identify-buttons"):
-            self.start = gr.Button("Identify", variant="primary", size="md", scale=2, min_width=90, elem_id="identify")
-            self.stop = gr.Button("Stop", size="md", scale=1, min_width=70, elem_id="stop")
+            self.start = gr.Button("Identify", variant="primary", size="md", min_width=90, elem_id="identify")
+            self.stop = gr.Button("Stop", size="md", min_width=60, elem_id="stop")
             self.several = gr.UploadButton(
                 "Several photos",
                 file_count="multiple",
