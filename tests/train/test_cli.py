@@ -124,7 +124,7 @@ def test_a_dry_run_shows_batches_and_writes_nothing(data, tmp_path, capsys):
     [
         (["--preset", "huge"], "no preset 'huge': choose one of"),
         (["--set", "align.stepz=1"], "align.stepz is not a setting"),
-        (["--base", "/nowhere"], "/nowhere is neither a folder here"),
+        (["--base", "/nowhere"], "/nowhere is neither a folder nor in the hub's cache"),
         (["--name", "../evil"], "cannot name a checkpoint"),
         (["--name", ""], "cannot name a checkpoint"),
         (["--name", "finedefics-8b"], "is a model of the hub"),

@@ -150,7 +150,7 @@ def test_four_bits_need_a_cuda_device(reduced_idefics2):
 
 
 def test_a_base_that_cannot_be_had_is_named(tmp_path):
-    with pytest.raises(UserError, match="nobody/nothing is neither a folder here"):
+    with pytest.raises(UserError, match="nobody/nothing is neither a folder nor in the hub's cache"):
         open_base("nobody/nothing")
     with pytest.raises(UserError, match=r"no readable config\.json"):
         open_base(str(tmp_path))

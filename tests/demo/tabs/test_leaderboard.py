@@ -81,7 +81,7 @@ def test_damaged_results_are_one_sentence_beside_the_published_table(served, res
     results.mkdir()
     (results / "<b>.json").write_text("{}")
     done, tab = opened(served), served.tab
-    assert "&lt;b&gt;.json holds no results" in text_of(done[tab.status])
+    assert r"&lt;b&gt;\.json holds no results" in text_of(done[tab.status])
     assert len(text_of(done[tab.table])["data"]) == 13
 
 
@@ -94,7 +94,7 @@ def test_two_models_are_compared_and_a_file_that_is_none_is_refused(served, resu
     assert [name for _, name in offered[tab.second]["choices"]] == [SECOND]
     pair = {tab.column: GENERATED, tab.first: FIRST, tab.second: SECOND, tab.filter: "all"}
     compared = served.result(tab.second, pair, "input")
-    assert "they differ on 1: &lt;img src=x onerror=hit()&gt; alone is right on 1" in text_of(compared[tab.summary])
+    assert r"they differ on 1: &lt;img src=x onerror=hit\(\)&gt; alone is right on 1" in text_of(compared[tab.summary])
     assert [row[0] for row in compared[tab.questions]["data"]] == ["q1"]
     none = served.result(tab.filter, {**pair, tab.filter: "both are wrong"}, "input")
     assert "q1" not in str(none[tab.questions]["data"])
