@@ -7,6 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from core.errors import UserError, first_line
 from core.models.base_models import locate
 from core.models.hub_files import check_size, check_weights, read_config
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from core.models.contrastive import ContrastiveModel
     from core.models.general import GeneralModel
 
+TRIAL_PHOTO = (64, 64)
 CONTRASTIVE = ("clip", "metaclip_2", "siglip", "siglip2")
 PACKAGES = ("torchvision", "num2words", "timm", "sentencepiece", "tiktoken", "bitsandbytes")
 
@@ -42,7 +45,27 @@ def open_question_model(
 
     contrastive = family in CONTRASTIVE
     model, processor = _load(source, folder, config, AutoModel if contrastive else AutoModelForImageTextToText)
-    return ContrastiveModel(name, model, processor) if contrastive else GeneralModel(name, model, processor)
+    opened = ContrastiveModel(name, model, processor) if contrastive else GeneralModel(name, model, processor)
+    _try_out(source, opened)
+    return opened
+
+
+def _try_out(source: str, model: "GeneralModel | ContrastiveModel") -> None:
+    """Ask a model about a grey photo. Raises `UserError` if its files do not fit together: then it fails for all photos.
+
+    Settings of a token that there is not, or of numbers that the weights are not in, are met only when it is used.
+    """
+    from core.models.general import GeneralModel
+
+    photo = Image.new("RGB", TRIAL_PHOTO, "grey")
+    try:
+        model.name_scores(photo, "What is it?", ["cat", "dog"])
+        if isinstance(model, GeneralModel):
+            model.ask(photo, "What is it?", 2)
+    except UserError:
+        raise
+    except Exception as error:  # whatever transformers meets in files of others
+        raise UserError(f"{source} cannot answer: its files do not fit together ({first_line(error)}).") from error
 
 
 def _known_config(source: str, folder: Path, family: str | None, own_code: bool) -> "PreTrainedConfig":

@@ -164,3 +164,12 @@ def test_a_damaged_tokenizer_or_processor_is_one_sentence_or_does_not_matter(nam
     (folder / name).write_text(text)
     with contextlib.suppress(UserError):
         assert open_question_model(str(folder)).ask(two_photos[0], "What?", 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [("config.json", {"image_token_index": 10**9}), ("generation_config.json", {"eos_token_id": 99_999_999})],
+)
+def test_settings_of_tokens_that_there_are_not_are_one_sentence(file, changes, folder):
+    change(folder / file, **changes)
+    assert "its files do not fit together" in refused(folder)
