@@ -60,7 +60,7 @@ def check_weights(source: str, folder: Path) -> None:
             )
         return
     try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        shards = indexed_files(index)
         outside = [shard for shard in shards if Path(shard).name != shard]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{source} is damaged: its {INDEX} cannot be read; download it again.") from error
@@ -69,6 +69,11 @@ def check_weights(source: str, folder: Path) -> None:
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{source} is incomplete: {missing[0]} is missing; download it again.")
+
+
+def indexed_files(index: Path) -> list[str]:
+    """Return the files that an index of weights names, sorted; one in another form raises what reading it raises."""
+    return sorted(set(json.loads(index.read_text())["weight_map"].values()))
 
 
 def memory_bytes(folder: Path, dtype: "torch.dtype") -> int:
@@ -95,7 +100,7 @@ def _weight_files(folder: Path) -> list[Path]:
     """Return the files that weights are read from: those of the index, else `WEIGHTS`, else all safetensors."""
     index = folder / INDEX
     if index.is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        return [folder / name for name in indexed_files(index)]
     whole = folder / WEIGHTS
     return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 

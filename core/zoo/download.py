@@ -25,8 +25,7 @@ def find_download(name: str) -> ModelEntry:
             return entry
     other = zoo().get(name)
     if other and (server := other.row.server):
-        start = f"start {server.engine} {server.version} with `{server.command}`"
-        raise UserError(f"{name} needs a server of its own, which downloads it: {start}.")
+        raise UserError(f"{name} needs a server of its own, which downloads it: {server.start}.")
     if other:
         raise UserError(f"{name} comes with the app or was trained here: there is nothing to download.")
     raise UserError(f"There is no model {name!r}: choose one of {', '.join(entry.name for entry in hosted)}.")

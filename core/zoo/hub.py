@@ -5,7 +5,6 @@ The state is read from the local cache: listing and loading touch no network and
 """
 
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +36,8 @@ def local_folder(hub: Hub) -> Path | None:
     """Return the folder of the complete model in the local cache, at its revision; None if it is not there."""
     from huggingface_hub import snapshot_download
 
+    from core.models.hub_files import indexed_files
+
     try:
         folder = Path(
             snapshot_download(
@@ -48,7 +49,7 @@ def local_folder(hub: Hub) -> Path | None:
             )
         )
         index = folder / f"{hub.weights}.index.json"
-        files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {hub.weights}
+        files = indexed_files(index) if index.is_file() else [hub.weights]
         return folder if all((folder / name).is_file() for name in (hub.config, *files)) else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # of the hub for "not here", and of an index
         return None

@@ -144,10 +144,14 @@ class Server(Table):
     command: Text
 
     @property
+    def start(self) -> str:
+        """Return how it is started, as a part of a sentence."""
+        return f"start {self.engine} {self.version} with `{self.command}`"
+
+    @property
     def sentence(self) -> str:
         """Return how the model is used."""
-        start = f"start {self.engine} {self.version} with `{self.command}`"
-        return f"It needs a server of its own: {start}, and use it as an endpoint."
+        return f"It needs a server of its own: {self.start}, and use it as an endpoint."
 
 
 class ModelRow(Table):

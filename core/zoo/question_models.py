@@ -1,7 +1,5 @@
 """Open any model for questions about photos: one of the zoo, `hf:OWNER/NAME`, a folder, or `endpoint:NAME`."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,10 +48,9 @@ def describe(name: str) -> Asked:
 
 def _fingerprint(folder: Path) -> str:
     """Return a hash of all files of a model's folder: of its template and settings as well, on which answers depend."""
-    from core.storage.cache import sha256_of
+    from core.storage.cache import fingerprint, sha256_of
 
-    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+    return fingerprint({path.name: sha256_of(path) for path in folder.iterdir() if path.is_file()})[:16]
 
 
 def open_model(name: str) -> "QuestionModel":

@@ -1,7 +1,7 @@
 """Measure the accuracy of a model per data set: ranking, multiple-choice questions, free answers, calibration."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,9 +92,13 @@ def measure_set(
     seed: int = 0,
 ) -> MeasuredSet:
     """Measure the photos of one data set among the names of `space`, and if given also among those of `known`."""
-    photos = [EvaluationPhoto(partial(_open, record), record.category) for record in records]
-    steps = measure(recogniser, photos, space, _inspector(recogniser, known), seed)
+    steps = measure(recogniser, evaluation_photos(records), space, _inspector(recogniser, known), seed)
     return MeasuredSet(space, run(steps, log_progress(log, f"{data_set}: ")))
+
+
+def evaluation_photos(records: Sequence[Record]) -> list[EvaluationPhoto]:
+    """Return the photos of records, which are opened one by one, with their true names."""
+    return [EvaluationPhoto(partial(_open, record), record.category) for record in records]
 
 
 def _open(record: Record) -> Image.Image:

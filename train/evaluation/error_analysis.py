@@ -2,19 +2,18 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
-from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from core.data.images import read_photo
-from core.evaluation.outcomes import EvaluationPhoto, measure
+from core.evaluation.outcomes import measure
 from core.progress import log_progress, run
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
 from train.data.photo_array import distinct_photos
 from train.data.records import Record, by_data_set
+from train.evaluation.accuracy import evaluation_photos
 from train.evaluation.label_issues import LabelIssues, find_label_issues
 
 log = logging.getLogger(__name__)
@@ -100,8 +99,8 @@ def analyse(recogniser: Recogniser, records: list[Record], seed: int = 0) -> lis
 
 def _analyse_set(recogniser: Recogniser, name: str, records: list[Record], seed: int) -> SetErrors:
     space = recogniser.label_space(sorted({record.category for record in records}))
-    photos = [EvaluationPhoto(partial(_open, record), record.category) for record in records]
-    outcomes = run(measure(recogniser, photos, space, _vision_features, seed), log_progress(log, f"{name}: "))
+    steps = measure(recogniser, evaluation_photos(records), space, _vision_features, seed)
+    outcomes = run(steps, log_progress(log, f"{name}: "))
     named = [NamedPhoto(record, o.first, o.confidence) for record, o in zip(records, outcomes, strict=True)]
     rows = {record.sha256: row for row, record in enumerate(records)}
     judged = [rows[digest] for digest in distinct_photos(records)]
@@ -110,10 +109,6 @@ def _analyse_set(recogniser: Recogniser, name: str, records: list[Record], seed:
         np.stack([outcomes[row].detail for row in judged]), [records[row].category for row in judged], seed
     )
     return SetErrors(name, named, [named[row] for row in judged], issues)
-
-
-def _open(record: Record) -> Image.Image:
-    return read_photo(record.image).image
 
 
 def _vision_features(encoding: PhotoEncoding) -> np.ndarray:

@@ -7,16 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from core.data.images import read_photo
 from core.errors import UserError
+from core.evaluation.foci_answers import FociAnswer
 from core.evaluation.foci_results import (
     CONTROLS,
     GREY,
@@ -32,7 +33,6 @@ from core.models.question_model import QuestionModel
 from core.progress import Progress, log_progress, run, time_left
 from core.storage.cache import sha256_of
 from core.storage.journal import Journal
-from core.taxonomy.prompts import LETTERS
 from core.taxonomy.replies import foci_letter, read_letter
 from core.zoo.question_models import open_model
 from train.data.foci import FociFile
@@ -49,23 +49,13 @@ class UnreadablePhotoError(UserError):
     """The photo that is asked about cannot be read."""
 
 
-Letter = Literal["A", "B", "C", "D"]
-Scores = Annotated[list[float], Field(min_length=2, max_length=len(LETTERS))]
-
-
-class _Line(BaseModel):
-    """The parts of a line that are counted; a part that is missing is asked again."""
+class _Line(FociAnswer):
+    """What a line of the file needs; of its scores those that are missing are asked again."""
 
     key: str
-    truth: Letter
     seconds: float
-    letter: Letter | None = None
-    foci_letter: Letter | None = None
-    reply: str | None = None
-    letter_scores: Scores | None = None
-    rotated: Scores | None = None
-    likelihood: Scores | None = None
-    ranking: Scores | None = None
+    letter_scores: list[float] | None = None
+    ranking: list[float] | None = None
 
 
 class AnswerFile:

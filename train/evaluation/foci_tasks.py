@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -80,9 +80,7 @@ def control_tasks(
         shown: dict[Control, Path] = {GREY: task.photo, OTHER: photos[_other(question, there, asking.seed).id]}
         for control, photo in shown.items():
             key = asking.key(task.id, task.prompt, control)
-            controls[control].append(
-                Task(key, task.id, photo, task.options, task.truth, task.prompt, task.rotations, control)
-            )
+            controls[control].append(replace(task, key=key, photo=photo, control=control))
     return controls
 
 
