@@ -98,6 +98,7 @@ class Recipe(Settings):
     quantised: bool = False  # the text model in 4 bits (QLoRA); CUDA only
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the text model; auto: bfloat16 where it is fast
     gradient_checkpointing: bool = False
+    compiled: bool = False  # the text model's layers, by torch.compile, which needs a C++ compiler for a CPU
     seed: Count = 0
     variant: Variant = "full"
     adapter: Adapter = Adapter()

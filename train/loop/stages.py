@@ -15,7 +15,7 @@ from train.data.batch import Batch
 from train.data.collator import Collator
 from train.data.training_set import TrainingSet
 from train.loop.stage_checkpoint import load_parameters, remove_checkpoints, save_parameters
-from train.loop.trainable import add_adapter, set_trainable
+from train.loop.trainable import add_adapter, fast_layers, set_trainable
 from train.loop.trainer import LossTrainer, run_trainer
 from train.objectives.stage_model import StageModel, parts_of
 from train.recipe import Recipe, Stage
@@ -126,7 +126,8 @@ def run_stage(stage: str, mllm: VisionLanguageModel, data: TrainingSet, recipe: 
     scratch = folder / stage
     model, collator = StageModel(stage, mllm, data, recipe), Collator(stage, mllm, data, recipe)
     trainer = StageTrainer(model, collator, recipe.stage(stage, len(data.records)), scratch)
-    run_trainer(trainer)
+    with fast_layers(mllm, recipe):
+        run_trainer(trainer)
     if trainer.is_world_process_zero():
         save_parameters(parameters, finished)
         remove_checkpoints(scratch)

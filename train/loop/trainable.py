@@ -1,5 +1,8 @@
 """Add the adapter, and select the parameters that a recipe trains and their number format."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -46,10 +49,26 @@ def add_adapter(mllm: VisionLanguageModel, recipe: Recipe) -> None:
     )
     torch.manual_seed(recipe.seed)
     mllm.model.add_adapter(config)
-    if mllm.device.type == "cuda":  # autocast converts what must be: copies in float32 would take half of the memory
-        for module in mllm.model.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False
+
+
+@contextmanager
+def fast_layers(mllm: VisionLanguageModel, recipe: Recipe) -> Iterator[None]:
+    """Let autocast alone convert the adapters' inputs, and compile the text model's layers if the recipe says so.
+
+    The adapters' own copies of their inputs in float32 would take half of the memory. Outside autocast they are needed.
+    """
+    adapters = [module for module in mllm.model.modules() if isinstance(module, BaseTunerLayer)]
+    for module in adapters:
+        module.cast_input_dtype_enabled = dtype_of(recipe) != torch.bfloat16
+    for layer in mllm.text_model.layers if recipe.compiled else []:
+        layer.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        for module in adapters:
+            module.cast_input_dtype_enabled = True
+        for layer in mllm.text_model.layers:
+            layer._compiled_call_impl = None
 
 
 def set_trainable(mllm: VisionLanguageModel, recipe: Recipe, stage: str) -> dict[str, torch.nn.Parameter]:
