@@ -7,6 +7,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
+SCORES = ("name", "description", "words", "encoder", "likelihood")  # what a name is ranked by
 WordSource = Literal["attributes", "name", "codes"]  # codes: random words of the vocabulary
 
 
@@ -23,6 +24,7 @@ class Calibration:
     letter_weight: float = 1.0  # of an option's letter's log-likelihood under the closed-set question
     candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
     unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
+    encoder_weight: float = 0.0  # of the fine-tuned vision encoder's own classifier, without the language model
 
     @property
     def fitted(self) -> bool:
@@ -30,9 +32,9 @@ class Calibration:
         return self.unknown_distance < float("inf")
 
     def ranking_weights(self) -> Tensor:
-        """Return the weights [4] in the order of `core.recognition.recogniser.SCORES`."""
-        weights = (self.name_weight, self.description_weight, self.words_weight, self.likelihood_weight)
-        return torch.tensor(weights, dtype=torch.float32)
+        """Return the weights [5] in the order of `SCORES`."""
+        similarities = self.name_weight, self.description_weight, self.words_weight
+        return torch.tensor([*similarities, self.encoder_weight, self.likelihood_weight], dtype=torch.float32)
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,4 @@ class LabelBank:
     feature_means: Tensor  # [C, D] float32: mean normalised vision feature of each category
     words: Tensor  # [C, L] token ids of the words that training drew the category's image tokens to; -1 for none
     words_from: WordSource = "attributes"  # name and attributes, the name alone (see `words_of`), or random words
+    classifier: Tensor | None = None  # [C, D + 1] float32: weights and bias of the fine-tuned vision encoder's own

@@ -4,7 +4,7 @@ checkpoint.json             what it is: name, base, training, calibration, file 
 adapter_config.json         PEFT's configuration of the adapter
 adapter_model.safetensors   the adapter's weights
 connector.safetensors       the connector's weights, where it was trained itself
-labels.safetensors          embeddings, words and feature statistics of the known categories
+labels.safetensors          embeddings, words, feature statistics and classifier of the known categories
 
 A checkpoint on a fine-tuned vision encoder names it by its hash; the file is in the folder `encoders` beside the
 checkpoints, which share it.
@@ -26,13 +26,13 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import UserError, first_line
 from core.models.base_models import base_id, open_base
 from core.models.calibration import Calibration, LabelBank
 from core.models.embedded import EMBEDDED
+from core.models.tensor_files import read_tensors, write_tensors
 from core.models.vision_encoder import encoder_path, use_encoder
 from core.models.vlm import VisionLanguageModel
 from core.storage.cache import sha256_of
@@ -81,7 +81,10 @@ class CheckpointManifest(TrainingRecord):
 def save_checkpoint(
     folder: Path, mllm: VisionLanguageModel, labels: LabelBank, calibration: Calibration, record: TrainingRecord
 ) -> None:
-    """Write a checkpoint folder in half precision, atomically. A model without an adapter is written whole."""
+    """Write a checkpoint folder in half precision, atomically; what was trained on the embedded base in 8 bits a weight.
+
+    A model without an adapter is written whole.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -92,7 +95,7 @@ def save_checkpoint(
         else:
             mllm.model.save_pretrained(scratch)
             mllm.processor.save_pretrained(scratch)
-        _write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if isinstance(v, Tensor)})
+        write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if isinstance(v, Tensor)})
         manifest = CheckpointManifest(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
             base=base_name(mllm.base) if adapted else MERGED,
@@ -111,11 +114,6 @@ def save_checkpoint(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    halved = {k: v.detach().half() if v.is_floating_point() else v for k, v in tensors.items()}
-    save_file({k: v.cpu().contiguous() for k, v in halved.items()}, path)
-
-
 def _write_encoder(folder: Path, mllm: VisionLanguageModel) -> None:
     if mllm.encoder_file is None:
         return
@@ -130,10 +128,11 @@ def _write_adapter(folder: Path, mllm: VisionLanguageModel) -> None:
     config = copy.copy(next(iter(mllm.model.peft_config.values())))
     config.base_model_name_or_path = base_name(mllm.base)  # not the path on this machine
     config.save_pretrained(folder)
-    _write_tensors(folder / "adapter_model.safetensors", get_peft_model_state_dict(mllm.model))
+    small = mllm.base == EMBEDDED  # PEFT alone cannot load an adapter for it anyway
+    write_tensors(folder / "adapter_model.safetensors", get_peft_model_state_dict(mllm.model), small)
     connector = mllm.model.model.connector.state_dict()
     if not any("lora_" in name for name in connector):  # with adapters on it, its own weights are the base's
-        _write_tensors(folder / CONNECTOR, connector)
+        write_tensors(folder / CONNECTOR, connector, small)
 
 
 def _replace_folder(folder: Path, scratch: Path) -> None:
@@ -223,14 +222,14 @@ def open_checkpoint(
 def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> None:
     """Load the connector and the adapter into a fresh base. Raises `ValueError` for an adapter that does not fit."""
     if CONNECTOR in manifest.files:
-        connector = {k: v.float() for k, v in load_file(folder / CONNECTOR).items()}
+        connector = read_tensors(folder / CONNECTOR)
         latents = connector.get("perceiver_resampler.latents")
         if latents is not None and len(latents) != mllm.processor.image_seq_len:
             mllm.resize_image_tokens(len(latents))
         mllm.model.model.connector.load_state_dict(connector)
     if manifest.base == MERGED:
         return
-    adapter = load_file(folder / "adapter_model.safetensors")
+    adapter = read_tensors(folder / "adapter_model.safetensors")
     mllm.model.add_adapter(LoraConfig.from_pretrained(folder))
     expected = get_peft_model_state_dict(mllm.model)
     if {k: v.shape for k, v in adapter.items()} != {k: v.shape for k, v in expected.items()}:
@@ -240,14 +239,16 @@ def _load_weights(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointM
 
 def _load_labels(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointManifest) -> LabelBank:
     """Load the label bank in float32. Raises `ValueError` for shapes that do not fit the model."""
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / LABELS).items()}
-    labels = LabelBank(manifest.categories, **tensors, words_from=manifest.training.get("words", "attributes"))
+    words_from = manifest.training.get("words", "attributes")
+    labels = LabelBank(manifest.categories, **read_tensors(folder / LABELS), words_from=words_from)
     n = len(labels.categories)
     width, features = mllm.model.config.text_config.hidden_size, mllm.model.config.vision_config.hidden_size
     if not labels.names.shape == labels.descriptions.shape == (n, width):
         raise ValueError("the label embeddings are not those of its categories")
     if labels.feature_means.shape != (n, features):
         raise ValueError("the feature means are not those of its categories")
+    if labels.classifier is not None and labels.classifier.shape != (n, features + 1):
+        raise ValueError("the classifier is not that of its categories")
     if labels.words.shape != (n, mllm.processor.image_seq_len):
         raise ValueError("the words are not those of its categories")
     return labels
@@ -257,7 +258,7 @@ def read_feature_means(folder: Path) -> dict[str, Tensor]:
     """Return the mean vision feature [D] float32 of each category a checkpoint knows, without opening its model."""
     manifest = read_manifest(folder)
     try:
-        means = load_file(folder / LABELS)["feature_means"].float()
+        means = read_tensors(folder / LABELS)["feature_means"]
         return dict(zip(manifest.categories, means, strict=True))
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"The checkpoint {folder.name} does not fit: {first_line(error)}.") from error

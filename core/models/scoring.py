@@ -58,10 +58,15 @@ def word_similarity(image_tokens: Tensor, words: Tensor, centre: Tensor) -> Tens
     return torch.einsum("blh,nlh->bn", tokens, directions) / present.sum(dim=-1).clamp(min=1)
 
 
-def pooled_features(vision: VisionFeatures) -> Tensor:
-    """Return the mean over the patches that are not padding: [B, D] float32, L2-normalised."""
+def mean_states(vision: VisionFeatures) -> Tensor:
+    """Return the mean over the patches that are not padding: [B, D] float32."""
     weights = vision.mask.float()[..., None]
-    return F.normalize((vision.states.float() * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
+    return (vision.states.float() * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def pooled_features(vision: VisionFeatures) -> Tensor:
+    """Return `mean_states` [B, D], L2-normalised."""
+    return F.normalize(mean_states(vision), dim=-1)
 
 
 def log_probabilities(mllm: VisionLanguageModel, states: Tensor) -> Tensor:

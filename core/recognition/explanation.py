@@ -2,7 +2,7 @@
 
 Similarities are taken in the space that stage I aligns: o.a of the photo with the phrase of one attribute's value, and
 a.c of that phrase with the name. The values are those of the attribute tables. This is evidence about the photo, not
-the cause of the ranking, which weighs other scores as well: `Explanation.ranking_share` says by how much.
+the cause of the ranking, which weighs other scores as well: `Explanation.ranking_shares` say by how much.
 """
 
 import time
@@ -31,7 +31,7 @@ from core.recognition.results import (
     Evidence,
     Explanation,
     Identification,
-    ranking_share,
+    ranking_shares,
 )
 from core.taxonomy.categories import Category, SuperCategory, find_category
 
@@ -96,8 +96,8 @@ class Explainer:
             names = {pair: (phrases[pair] @ embedding).item() for pair in category.values.items()}
             evidence.append(Evidence(label, _attribute_evidence(category, image, names)))
         species = {species.name: species for species in result.species}
-        share = ranking_share(*(species[e.name] for e in evidence)) if len(evidence) == 2 else None
-        return Explanation(evidence, _differences(list(categories.values())[:2], image), ranking_share=share)
+        shares = ranking_shares(*(species[e.name] for e in evidence)) if len(evidence) == 2 else {}
+        return Explanation(evidence, _differences(list(categories.values())[:2], image), ranking_shares=shares)
 
     def direction(self, result: Identification, attribute: str) -> Tensor:
         """Return the direction [H] from the other compared names' values of an attribute to that of the first name.

@@ -43,6 +43,7 @@ class LabelSpace(Names):
     names: Tensor  # [N, H]
     descriptions: Tensor  # [N, H]; the name's embedding where no description is known
     words: Tensor  # [N, L, H] input embeddings of the words that image tokens are compared with; zeros: of none
+    classifier: Tensor | None  # [N, D + 1] the vision encoder's weights and bias; None: it was not trained on all labels
     known: bool  # every label is a category that the checkpoint was trained on
     means: Tensor  # [M, D] mean vision features of the labels; where one is not known, of all known categories
 
@@ -75,11 +76,13 @@ class LabelSpaceBuilder:
         known = all(category in self._rows for category in categories)
         group = question_subject(categories)
         means = self._bank.feature_means
+        classifier = None
         if known:
-            means = means[[self._rows[category] for category in categories]]
-        return LabelSpace(
-            chosen, categories, group, names, descriptions, self._word_embeddings(categories), known, means
-        )
+            rows = [self._rows[category] for category in categories]
+            means = means[rows]
+            classifier = None if self._bank.classifier is None else self._bank.classifier[rows]
+        words = self._word_embeddings(categories)
+        return LabelSpace(chosen, categories, group, names, descriptions, words, classifier, known, means)
 
     def _category(self, label: str) -> str:
         """Return the checkpoint's name for a label, or the canonical name of a label that it does not know."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.data.images import load_photo
 from core.models.calibration import Calibration, LabelBank
-from core.models.scoring import answer_log_likelihoods, word_similarity
+from core.models.scoring import answer_log_likelihoods, mean_states, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
 from core.recognition.crops import Crop
 from core.recognition.generation import TextWriter
@@ -27,7 +27,6 @@ UNKNOWN = (
     "I don't know this one: it resembles none of the categories I was trained on. What follows only tells which of "
     "them is nearest."
 )
-SCORES = ("name", "description", "words", "likelihood")  # what a name is ranked by
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,21 @@ class Scores:
     name_similarity: Tensor  # [N] o.c
     description_similarity: Tensor  # [N] o.a
     word_similarity: Tensor  # [N] of the image tokens with the words of name and attributes
+    encoder_logits: Tensor  # [N] of the fine-tuned vision encoder's classifier; zeros where it does not know every name
     log_likelihood: Tensor  # [N]; candidates that were not scored have the lowest scored value
     distance: float  # to the nearest of all known categories, in vision features; -inf where names are not known
 
     def stack(self) -> Tensor:
-        """Return the scores as [4, N], with the rows of `SCORES`."""
-        return torch.stack(
-            [self.name_similarity, self.description_similarity, self.word_similarity, self.log_likelihood]
-        )
+        """Return the scores as [5, N], with the rows of `SCORES`."""
+        similarities = self.name_similarity, self.description_similarity, self.word_similarity
+        return torch.stack([*similarities, self.encoder_logits, self.log_likelihood])
+
+
+def _encoder_logits(encoding: PhotoEncoding, space: LabelSpace) -> Tensor:
+    """Return the logits [N] of the vision encoder's classifier, the mean over the photo's views."""
+    if space.classifier is None:
+        return torch.zeros(len(space.labels))
+    return space.classifier[:, :-1] @ mean_states(encoding.vision).mean(dim=0).cpu() + space.classifier[:, -1]
 
 
 class Recogniser:
@@ -83,6 +89,7 @@ class Recogniser:
             space.names @ encoding.embedding,
             space.descriptions @ encoding.embedding,
             word_similarity(encoding.image_tokens, space.words, self._word_centre).mean(dim=0).cpu(),
+            _encoder_logits(encoding, space),
             torch.zeros(len(space.labels)),
             distance,
         )
@@ -109,7 +116,7 @@ class Recogniser:
     def _ranking(self, scores: Scores, space: LabelSpace) -> list[Species]:
         """Return all names of a label space, the most probable first."""
         probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
-        weighted = (self.calibration.ranking_weights()[:, None] * scores.stack()).T.tolist()  # [N, 4]
+        weighted = (self.calibration.ranking_weights()[:, None] * scores.stack()).T.tolist()  # [N, 5]
         return [
             Species(space.labels[row], probability, tuple(weighted[row]))
             for row, probability in zip(order.tolist(), probabilities.tolist(), strict=True)

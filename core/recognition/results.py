@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from core.models.calibration import SCORES
 from core.recognition.crops import Box, Region, rounded_box
 
 MIN_DIFFERENCE = 0.04  # a smaller difference of similarities is right about as often as a coin
@@ -51,14 +52,14 @@ class Difference:
 class Explanation:
     """Evidence for the first name and its runner-up, or the reason why there is none.
 
-    The evidence says what the photo is consistent with, not why the name was ranked first: `ranking_share` tells how
-    much of the ranking rests on similarities of that kind.
+    The evidence says what the photo is consistent with, not why the name was ranked first: `ranking_shares` tell how
+    much of the ranking rests on similarities of that kind, and on what else it rests.
     """
 
     evidence: list[Evidence]  # the first name's, then the runner-up's if there is one
     differences: list[Difference]  # the strongest first
     reason: str = ""  # one sentence, where nothing can be explained
-    ranking_share: float | None = None  # in [0, 1]; see `ranking_share`; None without a runner-up
+    ranking_shares: dict[str, float] = field(default_factory=dict)  # see `ranking_shares`; empty without a runner-up
 
     @property
     def sentence(self) -> str:
@@ -76,11 +77,8 @@ class Explanation:
             parts.append(f"Speaks for {second}: {_listed(for_second)}.")
         if not parts:
             parts.append(f"No single attribute tells {first} from {second} in this photo.")
-        if self.ranking_share is not None:
-            parts.append(
-                f"The similarities with names and descriptions carry {_percent(self.ranking_share)} of the ranking "
-                f"of {first} before {second}; words and likelihood carry the rest."
-            )
+        if self.ranking_shares:
+            parts.append(f"What ranks {first} before {second}: {_parts_of_ranking(self.ranking_shares)}.")
         return " ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,23 +88,35 @@ class Explanation:
             for e in self.evidence
         ]
         differences = [_rounded(asdict(difference)) for difference in self.differences]
-        share = None if self.ranking_share is None else round(self.ranking_share, 6)
         return {
             "sentence": self.sentence,
-            "ranking_share": share,
+            "ranking_shares": {score: round(share, 6) for score, share in self.ranking_shares.items()},
             "evidence": evidence,
             "differences": differences,
         }
 
 
-def ranking_share(first: "Species", second: "Species") -> float | None:
-    """Return the share in [0, 1] that name and description similarity have in the order of two ranked names.
+def ranking_shares(first: "Species", second: "Species") -> dict[str, float]:
+    """Return the share in [0, 1] that each of `SCORES` has in the order of two ranked names.
 
-    Of the absolute differences between the names' weighted scores (which add up to their difference of logits), it is
-    the part of o.c and o.a. None where the weighted scores are missing or do not differ.
+    It is its part of the absolute differences between the names' weighted scores (which add up to their difference of
+    logits). Empty where the weighted scores are missing or do not differ.
     """
     differences = [abs(a - b) for a, b in zip(first.weighted_scores, second.weighted_scores, strict=True)]
-    return sum(differences[:2]) / sum(differences) if sum(differences) else None
+    total = sum(differences)
+    return {s: d / total for s, d in zip(SCORES, differences, strict=True)} if total else {}
+
+
+def _parts_of_ranking(shares: dict[str, float]) -> str:
+    aligned = shares["name"] + shares["description"]
+    parts = [
+        (aligned, "the similarities with names and descriptions"),
+        (shares["words"], "the words in the image tokens"),
+        (shares["encoder"], "the vision encoder's own classifier, without the language model"),
+        (shares["likelihood"], "the likelihood of the names as answers"),
+    ]
+    others = sorted((part for part in parts[1:] if part[0]), reverse=True)
+    return ", ".join(f"{what} ({_percent(share)})" for share, what in [parts[0], *others])
 
 
 def _percent(share: float) -> str:

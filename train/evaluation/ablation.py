@@ -8,11 +8,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from core.errors import UserError
-from core.models.calibration import Calibration
+from core.models.calibration import SCORES, Calibration
 from core.models.checkpoint import merge_adapter, save_checkpoint
 from core.models.vlm import VisionLanguageModel
 from core.recognition.label_space import MAX_LABELS, LabelSpace
-from core.recognition.recogniser import SCORES, Recogniser
+from core.recognition.recogniser import Recogniser
 from core.storage.cache import fingerprint
 from core.storage.files import write_atomically
 from train.data.collator import evenly

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from core.data.images import read_photo
 from core.embeddings.metrics import modality_gap
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
+from core.models.calibration import SCORES
 from core.progress import log_progress, run
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
-from core.recognition.recogniser import SCORES, Recogniser
+from core.recognition.recogniser import Recogniser
 from train.data.records import Record, by_data_set
 from train.evaluation.written_clauses import clause_summary, mean_of, written_clauses
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.data.images import read_photo
-from core.models.calibration import Calibration, LabelBank
+from core.models.calibration import SCORES, Calibration, LabelBank
 from core.models.vlm import VisionLanguageModel
 from core.progress import Progress, count_progress, log_progress, run
 from core.recognition.label_space import LabelSpace
 from core.recognition.multiple_choice import Options
 from core.recognition.photo_encoding import PhotoEncoding
-from core.recognition.recogniser import SCORES, Recogniser, Scores
+from core.recognition.recogniser import Recogniser, Scores
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import WORDINGS, describe
 from core.taxonomy.prompts import closed_question
@@ -30,7 +30,7 @@ from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-START = [10.0, 10.0, 10.0, 0.5]  # initial weights of the fit
+START = [10.0, 10.0, 10.0, 0.5, 0.5]  # initial weights of the fit
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
@@ -46,9 +46,10 @@ def description_embeddings(mllm: VisionLanguageModel, names: list[str]) -> Tenso
 
 
 def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, recipe: Recipe) -> LabelBank:
-    """Return the embeddings, words and mean vision feature of every category of the training photos."""
+    """Return the embeddings, words, mean vision feature and classifier of every category of the training photos."""
     names = [category.name for category in data.categories]
     means = data.means if data.means is not None else mean_features(mllm, data.records, data.features, names)
+    classifier = data.encoder.classifier if data.encoder else None
     return LabelBank(
         names,
         mllm.embed_texts(names).cpu(),
@@ -56,6 +57,7 @@ def label_embeddings(mllm: VisionLanguageModel, data: TrainingSet, recipe: Recip
         means.cpu(),
         category_words(mllm, names, recipe),
         recipe.words,
+        torch.column_stack([classifier["weight"], classifier["bias"]]) if classifier else None,
     )
 
 
@@ -149,7 +151,10 @@ def _ranking(weights: Tensor) -> Calibration:
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
-    """Return the positive weights [K] of scores [K, N] that minimise the mean cross-entropy of the truth (L-BFGS)."""
+    """Return the positive weights [K] of scores [K, N] that minimise the mean cross-entropy of the truth (L-BFGS).
+
+    A score that is the same for all names of every photo has the weight 0.
+    """
     raw = torch.tensor(start).expm1().log().requires_grad_()  # the inverse of softplus
     optimizer = torch.optim.LBFGS([raw], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -161,7 +166,8 @@ def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
         return value
 
     optimizer.step(loss)
-    return F.softplus(raw).detach()
+    tells = torch.stack([scores.amax(dim=1) > scores.amin(dim=1) for scores, _ in scored]).any(dim=0)
+    return F.softplus(raw).detach() * tells
 
 
 def _candidates_needed(weights: Tensor, compared: list[tuple[Tensor, int]]) -> int:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from core.models.calibration import Calibration
+from core.models.calibration import SCORES, Calibration
 from core.models.checkpoint import MERGED, CheckpointManifest, base_name, read_manifest
 from core.models.embedded import EMBEDDED
-from core.recognition.recogniser import SCORES
 from core.storage.files import write_atomically
 from train.data.records import Record, short_hash
 
@@ -54,8 +53,9 @@ def scores_table(results: dict, calibration: Calibration) -> str:
     """Return a Markdown table of the ranking's scores: fitted weight, and mean top-1 in per cent of each alone."""
     rows = ["| score | weight | top-1 alone |", "|---|---:|---:|"]
     for score in SCORES:
-        alone = results["mean"][f"top1_{score}_alone"]
-        rows.append(f"| {score} | {getattr(calibration, f'{score}_weight'):.2f} | {100 * alone:.1f} |")
+        alone, weight = results["mean"].get(f"top1_{score}_alone", 0.0), getattr(calibration, f"{score}_weight")
+        if alone or weight:
+            rows.append(f"| {score} | {weight:.2f} | {100 * alone:.1f} |")
     return "\n".join(rows)
 
 

@@ -43,12 +43,17 @@ def folder(trained, tmp_path):
     return tmp_path / "one"
 
 
-def test_round_trip_is_exact(trained, folder):
+def test_a_round_trip_rounds_weights_to_8_bits_once(trained, folder):
     fresh, labels, calibration = open_checkpoint(folder, dtype=torch.float32)
     stored = dict(fresh.model.named_parameters())
     for name, parameter in trained.model.named_parameters():
+        step = parameter.abs().amax(dim=-1, keepdim=True) / 127 if parameter.dim() > 1 else 0  # 8 bits a weight
+        assert ((parameter - stored[name]).abs() <= 0.51 * step).all(), name
+    save_checkpoint(folder, fresh, labels, calibration, TrainingRecord(name="one"))
+    again = open_checkpoint(folder, dtype=torch.float32)[0]
+    for name, parameter in again.model.named_parameters():
         assert torch.equal(parameter, stored[name]), name
-    assert torch.equal(trained.embed_texts(["Cedar Waxwing"]), fresh.embed_texts(["Cedar Waxwing"]))
+    assert torch.equal(again.embed_texts(["Cedar Waxwing"]), fresh.embed_texts(["Cedar Waxwing"]))
     assert labels.categories == ["A", "B"]
     assert labels.words.tolist() == [[40_000, 3, *[-1] * 6], [7, *[-1] * 7]]
     assert calibration == Calibration(1.0, 2.0, 3.0, 4.0, 5.0, 6, 7.0)
@@ -130,6 +135,7 @@ def rewrite(folder, name, change):
         ("adapter_model.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
         ("adapter_model.safetensors", lambda tensors: tensors.update(more=torch.zeros(2))),
         ("connector.safetensors", lambda tensors: tensors.pop(next(iter(tensors)))),
+        ("connector.safetensors", lambda tensors: tensors.pop(next(name for name in tensors if "scale" in name))),
         ("labels.safetensors", lambda tensors: tensors.pop("names")),
         ("labels.safetensors", lambda tensors: tensors.update(names=torch.zeros(3, 576))),
         ("labels.safetensors", lambda tensors: tensors.update(feature_means=torch.zeros(1, 1280))),
@@ -163,6 +169,7 @@ def test_manifests_of_the_assets_keep_all_they_had(name):
 
     manifest = read_manifest(CHECKPOINTS / name)
     written = json.loads((CHECKPOINTS / name / "checkpoint.json").read_text())
+    written["calibration"].setdefault("encoder_weight", 0.0)
     assert manifest.model_dump(exclude={"base_folder"}) == {"encoder": "", "object_bos": True, **written}
     assert manifest.data.seen
 

@@ -69,8 +69,9 @@ def test_two_checkpoints_share_one_encoder(trained, save):
     for mllm in opened:
         assert mllm.encoder_id == trained.encoder_id == read_manifest(folders[0]).encoder
         assert mllm.processor.image_processor.size == {"height": 96, "width": 96}
-        for own, expected in zip(answers(mllm), answers(trained), strict=True):
-            assert torch.equal(own, expected)
+        states, embedding = answers(mllm)
+        assert torch.equal(states, answers(trained)[0])
+        torch.testing.assert_close(embedding, answers(trained)[1], atol=0.02, rtol=0)  # of weights in 8 bits
 
 
 def test_a_saved_encoder_is_not_written_again(save):

@@ -14,7 +14,7 @@ from core.cli import main
 from core.data.images import read_photo
 from core.models.calibration import Calibration
 from core.recognition.explanation import Explainer, embed_with_shared_prefix, phrase
-from core.recognition.results import AttributeEvidence, Difference, Evidence, Explanation, Species, ranking_share
+from core.recognition.results import AttributeEvidence, Difference, Evidence, Explanation, Species, ranking_shares
 from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 
@@ -129,32 +129,34 @@ def test_verdicts_and_the_sentence():
     assert [m.verdict for m in marks] == ["agrees", "disagrees", "undecided", "shared"]
     both = [Evidence("Crow", marks), Evidence("Raven", marks)]
     differences = [Difference("bill", "thin", "heavy", 0.3), Difference("tail", "square", "wedge", -0.2)]
-    explanation = Explanation(both, differences, ranking_share=0.0312)
+    shares = {"name": 0.03, "description": 0.0012, "words": 0.5, "encoder": 0.0, "likelihood": 0.4688}
+    explanation = Explanation(both, differences, ranking_shares=shares)
     assert explanation.sentence == (
         "Consistent with Crow: bill “thin” more than “heavy”. Speaks for Raven: tail “wedge” more than “square”. "
-        "The similarities with names and descriptions carry 3.1 % of the ranking of Crow before Raven; "
-        "words and likelihood carry the rest."
+        "What ranks Crow before Raven: the similarities with names and descriptions (3.1 %), the words in the image "
+        "tokens (50.0 %), the likelihood of the names as answers (46.9 %)."
     )
-    assert explanation.as_dict()["ranking_share"] == 0.0312
-    undecided = Explanation(both, [Difference("bill", "a", "b", 0.01)], ranking_share=1e-6).sentence
+    assert explanation.as_dict()["ranking_shares"] == shares
+    by_encoder = {**dict.fromkeys(shares, 0.0), "encoder": 1.0}
+    undecided = Explanation(both, [Difference("bill", "a", "b", 0.01)], ranking_shares=by_encoder).sentence
     assert undecided.startswith("No single attribute tells Crow from Raven in this photo.")
-    assert "less than 0.1 %" in undecided
+    assert "(less than 0.1 %), the vision encoder's own classifier" in undecided
     assert "None of the other names" in Explanation(both[:1], []).sentence
 
 
 def test_the_share_of_the_ranking_by_hand():
-    first, second = Species("Crow", 0.9, (0.5, 1.0, 3.0, -2.0)), Species("Raven", 0.1, (0.0, 1.5, 1.0, -1.0))
-    assert ranking_share(first, second) == pytest.approx((0.5 + 0.5) / (0.5 + 0.5 + 2 + 1))
-    assert ranking_share(first, first) is None
+    first, second = Species("Crow", 0.9, (0.5, 1.0, 3.0, 1.0, -2.0)), Species("Raven", 0.1, (0.0, 1.5, 1.0, 0.0, -1.0))
+    assert list(ranking_shares(first, second).values()) == pytest.approx([0.1, 0.1, 0.4, 0.2, 0.2])
+    assert ranking_shares(first, first) == ranking_shares(Species("Crow", 0.9), Species("Raven", 0.1)) == {}
 
 
 def test_the_share_follows_the_weights_of_the_calibration(recogniser, explained):
     _, result, encoding, space = explained
-    assert 0 <= result.explanation.ranking_share < 0.01  # the shipped model ranks by words
+    assert sum(result.explanation.ranking_shares.values()) == pytest.approx(1)
     by_names = copy.copy(recogniser)
     by_names.calibration = Calibration(name_weight=10.0, likelihood_weight=0.0)
     ranked = next(by_names.stream(encoding, space))
-    assert Explainer(by_names).explain(encoding, space, ranked).ranking_share == pytest.approx(1)
+    assert Explainer(by_names).explain(encoding, space, ranked).ranking_shares["name"] == pytest.approx(1)
 
 
 def test_the_weighted_scores_of_a_name_add_up_to_its_logit(recogniser, explained):
@@ -217,11 +219,11 @@ def test_the_command_line_explains(recogniser, capsys, tmp_path, cat, monkeypatc
     cat.save(tmp_path / "cat.png")
     assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--top", "1"]) == 0
     out = capsys.readouterr().out
-    assert "of the ranking of" in out
+    assert "What ranks " in out
     assert len(re.findall(r" photo +-?[01]\.\d\d  name ", out)) == 2 * len(super_categories()["cat"].attributes)
     assert main(["identify", str(tmp_path / "cat.png"), "--super-category", "cat", "--explain", "--json"]) == 0
     explanation = json.loads(capsys.readouterr().out)["explanation"]
-    assert set(explanation) == {"sentence", "ranking_share", "evidence", "differences"}
+    assert set(explanation) == {"sentence", "ranking_shares", "evidence", "differences"}
     assert {"attribute", "value", "image_similarity", "name_similarity", "margin", "verdict"} == set(
         explanation["evidence"][0]["attributes"][0]
     )

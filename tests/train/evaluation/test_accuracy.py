@@ -14,7 +14,7 @@ def outcome(rank=0, confidence=0.9):
         rank,
         confidence,
         known=True,
-        alone=(True, rank == 0, False, False),
+        alone=(True, rank == 0, False, False, False),
         options=4,
         closed=Correct(app=False, ranking=rank == 0, letter=False),
         open=False,
@@ -41,7 +41,9 @@ def test_weights_find_the_informative_score():
     for _ in range(200):
         informative = torch.randn(5, generator=generator)
         truth = int((informative * 2).softmax(0).multinomial(1, generator=generator))
-        scored.append((torch.stack([informative, torch.randn(5, generator=generator)]), truth))
-    weights = fit_weights(scored, [1.0, 1.0])
+        noise, constant = torch.randn(5, generator=generator), torch.full((5,), 3.0)
+        scored.append((torch.stack([informative, noise, constant]), truth))
+    weights = fit_weights(scored, [1.0, 1.0, 1.0])
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
+    assert weights[2].item() == 0

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from core.models.calibration import Calibration
+from core.models.calibration import SCORES, Calibration
 from core.models.checkpoint import MERGED, CheckpointManifest
-from core.recognition.recogniser import SCORES
 from core.zoo.registry import CHECKPOINTS
 from train.data.records import Record
 from train.publish.model_card import results_table, seen_photos, write_card
