@@ -95,7 +95,8 @@ def save_checkpoint(
         else:
             mllm.model.save_pretrained(scratch)
             mllm.processor.save_pretrained(scratch)
-        write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if isinstance(v, Tensor)})
+        small = adapted and mllm.base == EMBEDDED
+        write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if isinstance(v, Tensor)}, small)
         manifest = CheckpointManifest(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
             base=base_name(mllm.base) if adapted else MERGED,
