@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from core.models.calibration import Calibration
 from core.models.scoring import pooled_features
 from core.models.vlm import VisionFeatures
+from core.recognition.conclusion import Species
 from core.recognition.photo_encoding import PhotoEncoding, tta_views
-from core.recognition.results import Identification, Species
+from core.recognition.results import Identification
 
 SIDE = 9  # patches
 SHARPNESS = 8.0  # of the probabilities

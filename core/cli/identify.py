@@ -40,6 +40,13 @@ def add_command(commands: "Commands") -> None:
         help="the part of each photo: left, top, width and height as shares of the photo between 0 and 1, auto to look "
         "for the object, none for the whole photo (the default)",
     )
+    command.add_argument(
+        "--sure",
+        type=float,
+        default=0.9,
+        metavar="P",
+        help="how probable a name must be; else its group or kind is said, if that is (default: %(default)s)",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object per photo and line")
     command.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
     command.set_defaults(run=run)
@@ -47,6 +54,7 @@ def add_command(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Identify the photos one by one; a photo that cannot be used is reported and the next one is taken."""
+    from core.recognition.conclusion import check_sure
     from core.recognition.crops import parse_crop
     from core.recognition.label_space import check_labels
     from core.storage.files import read_text
@@ -59,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.super_category:
         in_super_category(options.super_category)  # an unknown one is refused
     crop = parse_crop(options.crop)
+    check_sure(options.sure)
     find_source(options.model)
     name = _load(options, labels, crop)
     failures = sum(not _identify(path, name, options) for path in options.photos)
@@ -101,7 +110,8 @@ def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
         result = name(photo.image)
     except UserError as error:
         return _failed(path, f"{path}: {error}", options)
-    print(json.dumps(result.as_dict(path)) if options.json else _text(path, result), flush=True)
+    sure = options.sure
+    print(json.dumps(result.as_dict(path, sure)) if options.json else _text(path, result, sure), flush=True)
     return True
 
 
@@ -113,12 +123,15 @@ def _failed(path: str, error: str, options: argparse.Namespace) -> bool:
     return False
 
 
-def _text(path: str, result: "Identification") -> str:
+def _text(path: str, result: "Identification", sure: float) -> str:
     from core.recognition.recogniser import UNKNOWN
 
     lines = [path]
     if not result.known:
         lines.append(f"  {UNKNOWN}")
+    if (conclusion := result.conclusion(sure)) and conclusion.rank != "name":
+        probability = f" ({conclusion.probability:.0%})" if conclusion.noun else ""
+        lines.append(f"  {conclusion.phrase[:1].upper()}{conclusion.phrase[1:]}{probability}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     if result.box:
         lines.append(f"  Named from the part {_box(result.box)}; --crop none uses the whole photo.")

@@ -17,10 +17,11 @@ from core.data.images import load_photo
 from core.errors import UserError
 from core.models.contrastive import CAPTION, ContrastiveModel
 from core.models.general import GeneralModel
+from core.recognition.conclusion import Species
 from core.recognition.crops import Crop, checked_box, cut
 from core.recognition.generation import ANSWER_TOKENS
 from core.recognition.label_space import Names, check_labels, distinct_labels
-from core.recognition.results import Identification, Species
+from core.recognition.results import Identification
 from core.taxonomy.categories import canonical_name, categories, find_category, in_super_category
 from core.taxonomy.prompts import (
     LETTERS,

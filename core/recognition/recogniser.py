@@ -13,12 +13,13 @@ from core.data.images import load_photo
 from core.models.calibration import Calibration, LabelBank
 from core.models.scoring import answer_log_likelihoods, mean_states, word_similarity
 from core.models.vlm import VisionFeatures, VisionLanguageModel
+from core.recognition.conclusion import Species
 from core.recognition.crops import Crop
 from core.recognition.generation import TextWriter
 from core.recognition.label_space import LabelSpace, LabelSpaceBuilder
 from core.recognition.photo_encoding import PhotoEncoding, encode_views, tta_views
 from core.recognition.regions import choose_part
-from core.recognition.results import Identification, Species
+from core.recognition.results import Identification
 from core.taxonomy.categories import find_category
 from core.taxonomy.descriptions import parse_description
 from core.taxonomy.prompts import LETTERS, description_question, open_question
@@ -113,7 +114,7 @@ class Recogniser:
         """Return weighted sums of the scores [N]; their softmax over a label space is calibrated."""
         return self.calibration.ranking_weights() @ scores.stack()
 
-    def _ranking(self, scores: Scores, space: LabelSpace) -> list[Species]:
+    def ranking(self, scores: Scores, space: LabelSpace) -> list[Species]:
         """Return all names of a label space, the most probable first."""
         probabilities, order = self.logits(scores).softmax(dim=0).sort(descending=True)
         weighted = (self.calibration.ranking_weights()[:, None] * scores.stack()).T.tolist()  # [N, 5]
@@ -182,12 +183,14 @@ class Recogniser:
         space = space or self.label_space()
         encoding = photo if isinstance(photo, PhotoEncoding) else self.encode(photo)
         scores = self.score(encoding, space)
+        ranking = self.ranking(scores, space)
         result = Identification(
             self.name,
             self.knows(scores),
-            self._ranking(scores, space)[:top],
+            ranking[:top],
             seconds={"species": time.perf_counter() - started},
             calibrated=self.calibration.fitted,
+            ranking=ranking if self.calibration.fitted else [],
         )
         yield result
 

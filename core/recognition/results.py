@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.models.calibration import SCORES
+from core.recognition.conclusion import SURE, Conclusion, Species, conclude
 from core.recognition.crops import Box, Region, rounded_box
 
 MIN_DIFFERENCE = 0.04  # a smaller difference of similarities is right about as often as a coin
@@ -96,7 +97,7 @@ class Explanation:
         }
 
 
-def ranking_shares(first: "Species", second: "Species") -> dict[str, float]:
+def ranking_shares(first: Species, second: Species) -> dict[str, float]:
     """Return the share in [0, 1] that each of `SCORES` has in the order of two ranked names.
 
     It is its part of the absolute differences between the names' weighted scores (which add up to their difference of
@@ -133,15 +134,6 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Species:
-    """One name of the ranking."""
-
-    name: str
-    probability: float
-    weighted_scores: tuple[float, ...] = ()  # in the order of `SCORES`; their sum is the logit
-
-
-@dataclass(frozen=True)
 class Identification:
     """What a model says of one photo.
 
@@ -150,7 +142,7 @@ class Identification:
 
     model: str
     known: bool
-    species: list[Species]
+    species: list[Species]  # the first names of the ranking
     answer: str = ""
     description: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
@@ -161,6 +153,7 @@ class Identification:
     note: str = ""  # what to know of this model's ranking, and what it does not give
     box: Box | None = None  # the part of the photo that it was named from; None: the whole photo
     objects: list[Region] = field(default_factory=list)  # all that were looked for and found, the named one first
+    ranking: list[Species] = field(default_factory=list)  # all names, where the probabilities are calibrated
 
     @property
     def named(self) -> str:
@@ -169,8 +162,16 @@ class Identification:
             return ""
         return self.species[0].name if self.species else self.answer.strip(" .")
 
-    def as_dict(self, photo: str) -> dict[str, Any]:
-        """Return the JSON form shared by the page and the command line."""
+    def conclusion(self, sure: float = SURE) -> Conclusion | None:
+        """Return the most specific thing that is sure (see `conclude`).
+
+        None for an unknown photo, and without calibrated probabilities.
+        """
+        return conclude(self.ranking, sure) if self.known and self.ranking else None
+
+    def as_dict(self, photo: str, sure: float = SURE) -> dict[str, Any]:
+        """Return the JSON form shared by the page and the command line, with the conclusion that is `sure` enough."""
+        conclusion = self.conclusion(sure)
         return {
             "photo": photo,
             "model": self.model,
@@ -180,6 +181,7 @@ class Identification:
             **({"objects": [found.as_dict() for found in self.objects]} if self.objects else {}),
             **({"note": self.note} if self.note else {}),
             "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in self.species],
+            **({"conclusion": conclusion.as_dict()} if conclusion else {}),
             "answer": self.answer,
             "attributes": self.attributes,
             "description": self.description,

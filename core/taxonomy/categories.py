@@ -26,6 +26,15 @@ class SuperCategory:
     attributes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Categories of one kind that belong together for people: a family of birds, a make of cars."""
+
+    kind: str  # the name of the super-category
+    name: str
+    noun: str  # what one of them is called: "wood warbler" of Parulidae, "Audi sedan" of Audi sedan
+
+
 @dataclass(frozen=True, eq=False)
 class Category:
     """One category: its display name, other spellings, and the value of every attribute of its kind, or none."""
@@ -34,6 +43,7 @@ class Category:
     super_category: SuperCategory
     aliases: tuple[str, ...]
     values: dict[str, str]
+    groups: tuple[Group, ...] = ()  # that it is in, the widest first
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,12 @@ def _tables() -> _Tables:
 def _read(path: Path) -> tuple[SuperCategory, list[Category]]:
     table = read_attribute_table(path)
     group = SuperCategory(table.super_category, table.noun, table.rank, tuple(table.attributes))
-    return group, [Category(name, group, tuple(entry.aliases), entry.values) for name, entry in table.categories.items()]
+    names = {name for entry in table.categories.values() for name in entry.path}
+    groups = {name: Group(group.name, name, table.groups.get(name, name)) for name in names}
+    return group, [
+        Category(name, group, tuple(entry.aliases), entry.values, tuple(groups[one] for one in entry.path))
+        for name, entry in table.categories.items()
+    ]
 
 
 def _spellings(path: Path, found: list[Category], taken: Mapping[str, Category]) -> dict[str, Category]:

@@ -13,10 +13,15 @@ class CategoryEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    group: Text | None = None  # family, breed group, make or maker
+    group: Text | list[Text] = []  # family, breed group or make; a path of several, the widest first
     aliases: list[Text] = []
     indistinct_from: dict[Text, Text] = {}  # look-alike -> why fewer than two values tell it apart
     values: dict[Text, Text]  # attribute -> value
+
+    @property
+    def path(self) -> list[str]:
+        """Return the groups that the category is in, the widest first."""
+        return [self.group] if isinstance(self.group, str) else self.group
 
 
 class AttributeTable(BaseModel):
@@ -28,6 +33,7 @@ class AttributeTable(BaseModel):
     noun: Text
     rank: Text
     attributes: list[Text] = Field(min_length=1)
+    groups: dict[Text, Text] = {}  # what one of a group is called, where that is not the group's name
     categories: dict[Text, CategoryEntry]
 
 
@@ -39,6 +45,8 @@ def read_attribute_table(path: Path) -> AttributeTable:
     table = read_table(path, _FORM)
     if len(set(table.attributes)) < len(table.attributes):
         raise UserError(f"{path.name}, attributes: one is there twice: remove it.")
+    if unused := table.groups.keys() - {group for entry in table.categories.values() for group in entry.path}:
+        raise UserError(f"{path.name}, groups: no category is in {min(unused)!r}: correct it or remove it.")
     for name, entry in table.categories.items():
         if missing := [attribute for attribute in table.attributes if attribute not in entry.values]:
             raise UserError(f"{path.name}, {name}: there is no value for {', '.join(missing)}: add it.")

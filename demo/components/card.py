@@ -6,8 +6,9 @@ from pathlib import Path
 
 from core.data.images import data_url
 from core.evaluation.html_report import html_report, report_templates
+from core.recognition.conclusion import SURE, Conclusion, Species
 from core.recognition.recogniser import UNKNOWN
-from core.recognition.results import AttributeEvidence, Identification, Species
+from core.recognition.results import AttributeEvidence, Identification
 from core.taxonomy.categories import SuperCategory, find_category
 from core.zoo.hub import UNCALIBRATED
 from demo.components.explanation import SIGNS
@@ -17,6 +18,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 STYLE = ASSETS / "card.css"
 SCRIPT = ASSETS / "identify.js"
 CERTAINTIES = ((0.9, "Almost certain"), (0.6, "Likely"), (0.3, "Perhaps"), (0.0, "A guess"))  # from this probability on
+NOT_SURE = "Which one is not sure"
 UNCERTAIN = "Best match"  # of a model whose probabilities are not calibrated
 OWN_ANSWER = "Its own answer"  # of a model that ranks no names
 SHARED = report_templates(FOLDER)
@@ -31,13 +33,18 @@ class Card:
     result: Identification
     note: str = ""  # what was done to the photo that a person should know
     correction: str = ""
+    sure: float = SURE  # how probable a name, or a group of names, must be to be said
 
     @property
     def name(self) -> str:
-        """Return the name of what the photo shows, "Unknown" or, of an empty answer, "No name"."""
+        """Return the most specific name that is sure enough, "Unknown" or, of an empty answer, "No name"."""
         if self.correction:
             return self.correction
-        return (self.result.named or "No name") if self.result.known else "Unknown"
+        if not self.result.known:
+            return "Unknown"
+        if self.backed_off:
+            return self.backed_off.thing[:1].upper() + self.backed_off.thing[1:]
+        return self.result.named or "No name"
 
     @property
     def certainty(self) -> str:
@@ -48,7 +55,9 @@ class Card:
             return OWN_ANSWER
         if not self.result.calibrated:
             return UNCERTAIN
-        probability = self.result.species[0].probability
+        if self.backed_off and self.backed_off.rank != "group":
+            return NOT_SURE
+        probability = (self.backed_off or self.result.species[0]).probability
         word = next(word for lowest, word in CERTAINTIES if probability >= lowest)
         return f"{word} ({percent(probability)})"
 
@@ -69,10 +78,22 @@ class Card:
         return self.result.species[1:] if self.result.known else self.result.species
 
     @property
+    def backed_off(self) -> Conclusion | None:
+        """Return what is said in place of a name that is not sure enough; None where a name is said."""
+        conclusion = self.result.conclusion(self.sure)
+        return conclusion if conclusion and conclusion.rank != "name" and not self.correction else None
+
+    @property
     def second(self) -> str:
-        """Return the runner-up in a few words, or the nearest name of an unknown photo; "" if there is none."""
+        """Return the runner-up in a few words, or the names that it may be; "" if there is none.
+
+        Of an unknown photo it is the nearest name.
+        """
         if not self.others:
             return ""
+        if self.backed_off:
+            members = [species for species in self.result.species if species.name in self.backed_off.members]
+            return "Perhaps: " + ", ".join(f"{s.name} ({percent(s.probability)})" for s in members)
         second = self.others[0]
         return f"Or: {second.name} ({percent(second.probability)})" if self.result.known else f"Nearest: {second.name}"
 
@@ -126,9 +147,9 @@ def head() -> str:
     return render("card_head.html", **{name: path.read_text(encoding="utf-8") for name, path in files.items()})
 
 
-def result_json(result: Identification, photo: str) -> bytes:
+def result_json(result: Identification, photo: str, sure: float = SURE) -> bytes:
     """Return a result as the JSON file that the page offers."""
-    return json.dumps(result.as_dict(photo), indent=1, ensure_ascii=False).encode()
+    return json.dumps(result.as_dict(photo, sure), indent=1, ensure_ascii=False).encode()
 
 
 def _content(card: Card) -> dict[str, object]:

@@ -12,6 +12,7 @@ from PIL import Image
 from core.errors import UserError
 from core.progress import count_progress
 from core.recognition.asked_model import UNEXPLAINED, AskedModel
+from core.recognition.conclusion import SURE
 from core.recognition.explanation import Explainer
 from core.recognition.label_space import LabelSpace, Names
 from core.recognition.results import Explanation, Identification
@@ -70,6 +71,7 @@ class Entry:
     card: Card | None = None
     error: str = ""
     row: int | None = None
+    sure: float = SURE  # see `Card.sure`
 
     @property
     def line(self) -> str:

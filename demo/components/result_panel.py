@@ -145,7 +145,7 @@ class ResultPanel:
         assert card
         page, data = folder / "identification.html", folder / "identification.json"
         write_atomically(page, card_page(card).encode())
-        write_atomically(data, result_json(card.result, card.photo))
+        write_atomically(data, result_json(card.result, card.photo, card.sure))
         return {self.page: str(page), self.json: str(data)}
 
 

@@ -9,6 +9,7 @@ from gradio.blocks import Block
 
 from core.data.images import Photo, to_jpeg
 from core.errors import UserError
+from core.recognition.conclusion import SURE, check_sure
 from core.taxonomy.categories import super_categories
 from core.zoo.registry import availability, available_models, zoo
 from demo.components.card import Card
@@ -25,6 +26,7 @@ from demo.tabs.history import KeepBox
 
 HINT = "Drop a photo, paste it, or choose an example. Several photos become a list."
 MAX_PHOTOS = 50  # in one list
+SURE_LEVELS = (60, 80, 90, 95, 99)  # per cent
 QUALITY = 85  # of a card's photo as JPEG
 UPDATE_SECONDS = 0.4  # between two updates of a growing card
 
@@ -82,6 +84,12 @@ class IdentifyTab:
                 value=AUTO,
                 label="What kind of thing is it?",
             )
+            self.sure = gr.Dropdown(
+                [(f"{level} %", level / 100) for level in SURE_LEVELS],
+                value=SURE,
+                label="How sure must a name be?",
+                info="Where no name is that sure, its group is said, such as a family of birds.",
+            )
             self.candidates = gr.Textbox(
                 "",  # a default for the HTTP API
                 label="Choose only from these names (one per line)",
@@ -92,7 +100,7 @@ class IdentifyTab:
         self.keep = KeepBox(key)
 
     def _connect(self, page: gr.Blocks) -> None:
-        settings: set[Block] = {self.at_once, self.group, self.candidates, self.model, self.keep.keep}
+        settings: set[Block] = {self.at_once, self.group, self.sure, self.candidates, self.model, self.keep.keep}
         outputs = [self.photo, self.status, self.run, self.photos, *self.panel.outputs]
         running = [
             trigger(function, {*settings, source}, outputs, **PRIVATE, **HEAVY)
@@ -143,7 +151,7 @@ class IdentifyTab:
             run = Run(len(paths))
             yield {self.run: run, self.status: run.status}
             for path in paths:
-                entry = Entry(path, chosen)
+                entry = Entry(path, chosen, sure=check_sure(values[self.sure]))
                 yield from self._looked_at(run, entry, values[self.keep.keep])
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
@@ -173,7 +181,7 @@ class IdentifyTab:
         picture = to_jpeg(opened.image, PHOTO_SIDE, QUALITY)
         shown = 0.0
         for result in entry.namer.stream(opened.image):
-            entry.card = Card(entry.path.name, picture, result, opened.note)
+            entry.card = Card(entry.path.name, picture, result, opened.note, sure=entry.sure)
             if run.several:
                 continue
             if not run.entries:

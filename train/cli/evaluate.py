@@ -130,6 +130,7 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     from core.models.checkpoint import read_manifest
     from train.data.source import labelled
     from train.evaluation.accuracy import evaluate
+    from train.evaluation.conclusions import conclusions_text
     from train.publish.model_card import seen_photos, write_card
 
     given = labelled(options.data, csv, "test")
@@ -152,7 +153,12 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
     if clauses:
         print()
         _print_table(results, [column for column in clauses if not column.endswith("_error")])
-    elif options.descriptions:
+    if "conclusions" in results:
+        print(
+            f"\nWhere a name must be {results['conclusions']['sure']:.0%} sure, among all that the model knows, in per cent:"
+        )
+        print(conclusions_text(results["conclusions"]))
+    if options.descriptions and not clauses:
         print("No description is written: the tables describe none of these categories.", file=sys.stderr)
 
 

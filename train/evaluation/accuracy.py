@@ -14,10 +14,12 @@ from core.embeddings.metrics import modality_gap
 from core.evaluation.outcomes import EvaluationPhoto, Outcome, measure
 from core.models.calibration import SCORES
 from core.progress import log_progress, run
+from core.recognition.conclusion import SURE, Conclusion, conclude
 from core.recognition.label_space import LabelSpace
 from core.recognition.photo_encoding import PhotoEncoding
 from core.recognition.recogniser import Recogniser
 from train.data.records import Record, by_data_set
+from train.evaluation.conclusions import conclusion_shares
 from train.evaluation.written_clauses import clause_summary, mean_of, written_clauses
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Detail:
     embedding: torch.Tensor  # [H]
     auto: str | None  # the first name among everything the model knows; None: not measured
     auto_confidence: float  # its probability
+    conclusion: Conclusion | None = None  # among the same names; None: not measured, or the photo is refused
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def evaluate(
 ) -> dict:
     """Return the results per data set and their unweighted mean; `pooled` has the calibration errors over all photos.
 
+    `conclusions` tells what is said of the photos, among everything the model knows, where the name is not sure.
     `among_all=False` leaves out the ranking among everything the model knows, which doubles the time. So many
     `descriptions` per data set are written and compared with the tables (see `clause_summary`).
     """
@@ -74,6 +78,7 @@ def evaluate(
     mean["n"] = len(everything)
     if clauses:
         mean |= mean_of(list(clauses.values()))
+    conclusions = {"sure": SURE, **conclusion_shares([(o.detail.conclusion, o.truth) for o in everything])}
     return {
         "model": recogniser.name,
         "csv": csv_name,
@@ -81,6 +86,7 @@ def evaluate(
         "sets": {name: _rounded(result | clauses.get(name, {})) for name, result in sets.items()},
         "mean": _rounded(mean),
         "pooled": _rounded(calibration_errors(everything)),
+        **({"conclusions": conclusions} if known else {}),
     }
 
 
@@ -116,8 +122,10 @@ def _inspector(recogniser: Recogniser, everything: LabelSpace | None) -> Callabl
     def inspect(encoding: PhotoEncoding) -> Detail:
         if everything is None:
             return Detail(encoding.embedding, None, 0.0)
-        among = recogniser.logits(recogniser.score(encoding, everything)).softmax(dim=0)
-        return Detail(encoding.embedding, everything.labels[int(among.argmax())], among.max().item())
+        scores = recogniser.score(encoding, everything)
+        ranking = recogniser.ranking(scores, everything)
+        conclusion = conclude(ranking) if recogniser.knows(scores) else None
+        return Detail(encoding.embedding, ranking[0].name, ranking[0].probability, conclusion)
 
     return inspect
 

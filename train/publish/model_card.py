@@ -10,6 +10,7 @@ from core.models.checkpoint import MERGED, CheckpointManifest, base_name, read_m
 from core.models.embedded import EMBEDDED
 from core.storage.files import write_atomically
 from train.data.records import Record, short_hash
+from train.evaluation.conclusions import conclusions_text
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 RESULTS = "results.json"  # in a checkpoint's folder: what `evaluate` measured
@@ -81,6 +82,7 @@ def write_card(folder: Path, results: dict | None = None) -> None:
         results=results,
         results_table=results_table(results) if results else "",
         scores_table=scores_table(results, manifest.calibration) if results else "",
+        conclusions=conclusions_text(results["conclusions"]) if "conclusions" in (results or {}) else "",
     )
     write_atomically(folder / "README.md", f"{str(card).rstrip()}\n".encode())
 

@@ -16,7 +16,8 @@ from core.evaluation.outcomes import SharedVisionEncoder
 from core.evaluation.side_by_side import CORES, look_alikes, read_options, side_by_side, verdict
 from core.evaluation.sides import Local, ModelOutput, Remote, empty_output
 from core.models.openai_endpoint import Reply
-from core.recognition.results import Identification, Species
+from core.recognition.conclusion import Species
+from core.recognition.results import Identification
 from core.taxonomy.categories import find_category, same_category, super_categories
 from core.zoo.registry import load
 

@@ -16,7 +16,8 @@ from core.data.photo_sets import open_photo_set
 from core.errors import UserError
 from core.evaluation.study import FILTERS, THUMBNAIL, Study, StudyRow, Verdict, check_models, choose_candidates, examine
 from core.evaluation.study_report import accuracy_table, as_html, as_json
-from core.recognition.results import Identification, Species
+from core.recognition.conclusion import Species
+from core.recognition.results import Identification
 
 SPACE = SimpleNamespace(group=None, categories=["crow", "Jay"])
 

@@ -13,8 +13,9 @@ from PIL import Image
 from core.cli import main
 from core.data.images import read_photo
 from core.models.calibration import Calibration
+from core.recognition.conclusion import Species
 from core.recognition.explanation import Explainer, embed_with_shared_prefix, phrase
-from core.recognition.results import AttributeEvidence, Difference, Evidence, Explanation, Species, ranking_shares
+from core.recognition.results import AttributeEvidence, Difference, Evidence, Explanation, ranking_shares
 from core.taxonomy.categories import categories, find_category, super_categories
 from core.zoo.registry import DEFAULT, load
 

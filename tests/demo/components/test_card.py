@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.recognition.results import AttributeEvidence, Evidence, Explanation, Identification, Species
-from demo.components.card import OWN_ANSWER, UNCERTAIN, Card, card_html, card_page, head
+from core.recognition.conclusion import Species
+from core.recognition.results import AttributeEvidence, Evidence, Explanation, Identification
+from demo.components.card import NOT_SURE, OWN_ANSWER, UNCERTAIN, Card, card_html, card_page, head
 
 HOSTILE = "</style><img src=x onerror=window.hit=1>${window.hit=1}{{x}}\"'"
 MARKS = [AttributeEvidence(part, "long", 0.5, 0.1, margin) for part, margin in (("bill", 0.2), ("tail", -0.2))]
@@ -108,3 +109,23 @@ def test_the_head_carries_style_and_script_as_they_are():
     assert "&lt;" not in head()
     assert "&gt;" not in head()
     assert "=>" in head()
+
+
+def test_a_name_that_is_not_sure_gives_way_to_its_group():
+    ranking = [Species("California Gull", 0.5), Species("Western Gull", 0.45), Species("Mallard", 0.05)]
+    gulls = replace(CARD, result=replace(RESULT, species=ranking, ranking=ranking, explanation=None))
+    assert (gulls.name, gulls.certainty) == ("A gull", "Almost certain (95 %)")
+    assert gulls.second == "Perhaps: California Gull (50 %), Western Gull (45 %)"
+    assert "<h2>A gull</h2>" in card_html(gulls)
+    wider = replace(gulls, sure=0.99)
+    assert (wider.name, wider.certainty, wider.summary) == ("A bird", NOT_SURE, "A bird, which one is not sure")
+    assert replace(gulls, correction="Ring-billed Gull").name == "Ring-billed Gull"
+    sure = replace(gulls, result=replace(gulls.result, ranking=[Species("California Gull", 0.95), *ranking[1:]]))
+    assert sure.name == "California Gull"
+
+
+def test_what_agrees_is_said_of_the_first_name_where_a_group_is_the_headline():
+    ranking = [Species("Bengal", 0.5), Species("Abyssinian", 0.45), Species("Birman", 0.05)]
+    shown = card_html(replace(CARD, result=replace(RESULT, species=ranking, ranking=ranking)))
+    assert "<h2>A shorthair cat</h2>" in shown
+    assert "What agrees with Bengal" in shown

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.recognition.results import Identification, Species
+from core.recognition.conclusion import Species
+from core.recognition.results import Identification
 from demo.components.card import Card
 from demo.components.identification import Entry, Run, prepared
 from demo.components.models import AUTO

@@ -13,7 +13,8 @@ from reduced_models import save_reduced
 from core.errors import UserError
 from core.models import open_question_model
 from core.recognition.asked_model import BY_LIKELIHOOD, BY_SIMILARITY, UNEXPLAINED, AskedModel
-from core.recognition.results import Explanation, Identification, Species
+from core.recognition.conclusion import Species
+from core.recognition.results import Explanation, Identification
 from demo.components.models import ModelPool
 from demo.history_store import History, new_key
 from demo.tabs.identify import MAX_PHOTOS, IdentifyTab
