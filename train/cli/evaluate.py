@@ -154,9 +154,8 @@ def _measure(options: argparse.Namespace, folder: Path, csv: str) -> None:
         print()
         _print_table(results, [column for column in clauses if not column.endswith("_error")])
     if "conclusions" in results:
-        print(
-            f"\nWhere a name must be {results['conclusions']['sure']:.0%} sure, among all that the model knows, in per cent:"
-        )
+        sure = f"{results['conclusions']['sure']:.0%}"
+        print(f"\nWhere a name must be {sure} sure, among everything that the model knows, in per cent:")
         print(conclusions_text(results["conclusions"]))
     if options.descriptions and not clauses:
         print("No description is written: the tables describe none of these categories.", file=sys.stderr)

@@ -82,7 +82,7 @@ def write_card(folder: Path, results: dict | None = None) -> None:
         results=results,
         results_table=results_table(results) if results else "",
         scores_table=scores_table(results, manifest.calibration) if results else "",
-        conclusions=conclusions_text(results["conclusions"]) if "conclusions" in (results or {}) else "",
+        conclusions=conclusions_text(results["conclusions"]) if results and "conclusions" in results else "",
     )
     write_atomically(folder / "README.md", f"{str(card).rstrip()}\n".encode())
 
