@@ -104,6 +104,7 @@ def _as_dict(output: "ModelOutput") -> dict:
     return {
         "model": result.model,
         "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in result.species],
+        **({"conclusion": conclusion.as_dict()} if (conclusion := result.conclusion()) else {}),
         "answer": result.answer,
         "attributes": result.attributes,
         "choice": output.choice,
@@ -119,7 +120,9 @@ def _text(output: "ModelOutput") -> str:
     result = output.result
     limits = result.note or ("" if result.calibrated else UNCALIBRATED)
     lines = [result.model, *(f"  {species.probability:6.1%}  {species.name}" for species in result.species)]
-    parts = {"Free answer": result.answer, **result.attributes, "Choice": output.choice, "Reply": output.reply}
+    said = {"Sure is only": less.phrase} if (less := result.backed_off()) else {}
+    replies = {"Choice": output.choice, "Reply": output.reply}
+    parts = {**said, "Free answer": result.answer, **result.attributes, **replies}
     lines += [f"  {part}: {text}" for part, text in parts.items() if text]
     lines += [f"  {sentence}" for sentence in (limits, output.error) if sentence]
     return "\n".join(lines)

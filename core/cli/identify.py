@@ -129,9 +129,9 @@ def _text(path: str, result: "Identification", sure: float) -> str:
     lines = [path]
     if not result.known:
         lines.append(f"  {UNKNOWN}")
-    if (conclusion := result.conclusion(sure)) and conclusion.rank != "name":
-        probability = f" ({conclusion.probability:.0%})" if conclusion.noun else ""
-        lines.append(f"  {conclusion.phrase[:1].upper()}{conclusion.phrase[1:]}{probability}")
+    if less := result.backed_off(sure):
+        probability = f" ({less.probability:.0%})" if less.noun else ""
+        lines.append(f"  Sure is only: {less.phrase}{probability}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     if result.box:
         lines.append(f"  Named from the part {_box(result.box)}; --crop none uses the whole photo.")

@@ -37,6 +37,7 @@ class Verdict:
     right: bool | None  # None where the true name is not given, or not among the candidates
     answer: str  # "" unless free answers are generated
     seconds: float
+    said: str = ""  # instead of a name that is not sure: its group (see `Conclusion.phrase`)
 
 
 @dataclass(frozen=True)
@@ -188,4 +189,5 @@ def _verdicts(
         possible = not ranked or any(same_category(label, candidate) for candidate in space.categories)
         right = same_category(name, label) if label and possible else None
         seconds = encoding_seconds + time.perf_counter() - started
-        yield Verdict(name, probability, result.known, right, result.answer if ask else "", seconds)
+        said = less.phrase if (less := result.backed_off()) else ""
+        yield Verdict(name, probability, result.known, right, result.answer if ask else "", seconds, said)

@@ -169,6 +169,11 @@ class Identification:
         """
         return conclude(self.ranking, sure) if self.known and self.ranking else None
 
+    def backed_off(self, sure: float = SURE) -> Conclusion | None:
+        """Return the conclusion where it is less than a name: the group, the kind, or nothing."""
+        conclusion = self.conclusion(sure)
+        return conclusion if conclusion and conclusion.rank != "name" else None
+
     def as_dict(self, photo: str, sure: float = SURE) -> dict[str, Any]:
         """Return the JSON form shared by the page and the command line, with the conclusion that is `sure` enough."""
         conclusion = self.conclusion(sure)

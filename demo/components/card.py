@@ -80,8 +80,7 @@ class Card:
     @property
     def backed_off(self) -> Conclusion | None:
         """Return what is said in place of a name that is not sure enough; None where a name is said."""
-        conclusion = self.result.conclusion(self.sure)
-        return conclusion if conclusion and conclusion.rank != "name" and not self.correction else None
+        return None if self.correction else self.result.backed_off(self.sure)
 
     @property
     def second(self) -> str:

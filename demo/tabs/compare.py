@@ -71,7 +71,8 @@ def status_of(shown: ModelOutput) -> str:
     """Return the lines above a column: the model, what limits its result, the time it took, its error."""
     result = shown.result
     limits = "" if result.calibrated else result.note or UNCALIBRATED
-    lines = [result.model, "" if result.known else UNKNOWN, limits]
+    said = f"Sure is only: {less.phrase}." if (less := result.backed_off()) else ""
+    lines = [result.model, "" if result.known else UNKNOWN, said, limits]
     parts = [f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()]
     if shown.tokens:
         parts.append(f"{shown.tokens_per_second:.1f} tokens per second")

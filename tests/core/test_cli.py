@@ -53,6 +53,7 @@ def test_json_has_one_line_per_photo(capsys):
         "known",
         "calibrated",
         "species",
+        *(["conclusion"] if result["known"] else []),
         "answer",
         "attributes",
         "description",
@@ -88,6 +89,21 @@ def test_text_names_species_and_attributes(capsys):
     assert "Free answer:" in out
 
 
+def test_less_than_a_name_is_said_where_no_name_is_sure(monkeypatch, capsys):
+    from core.recognition.conclusion import Species
+    from core.recognition.results import Identification
+
+    ranking = [Species("Rose", 0.6), Species("Camellia", 0.4)]
+    result = Identification("a", True, ranking[:1], ranking=ranking)
+    monkeypatch.setattr("core.cli.identify._load", lambda *_: lambda photo: result)
+    assert main(["identify", FLOWER]) == 0
+    assert "  Sure is only: a flower: Rose or Camellia (100%)\n" in capsys.readouterr().out
+    assert main(["identify", FLOWER, "--sure", "0.55"]) == 0
+    assert "Sure is only" not in capsys.readouterr().out
+    assert main(["identify", FLOWER, "--json", "--sure", "0.95"]) == 0
+    assert json.loads(capsys.readouterr().out)["conclusion"]["sure"] == 0.95
+
+
 def test_labels_come_from_a_file(capsys, tmp_path):
     (tmp_path / "names.txt").write_text("red rose\nsteam engine\n\n")
     assert main(["identify", FLOWER, "--labels", str(tmp_path / "names.txt"), "--json"]) == 0
@@ -113,6 +129,7 @@ def test_a_bad_photo_does_not_stop_the_others(capsys, tmp_path):
         (["--model", "gpt"], "no model 'gpt'"),
         (["--super-category", "fish"], "choose one of"),
         (["--labels", "/no/such/file"], "cannot be read"),
+        (["--sure", "0.5"], "0.5 cannot be how sure a name must be"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(capsys, arguments, message):

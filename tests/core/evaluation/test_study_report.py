@@ -57,6 +57,15 @@ def test_the_page_is_inert_and_complete(encode):
     assert f"default-src 'none'; img-src data:; style-src 'sha256-{allowed}'; base-uri 'none'" in page
 
 
+def test_what_is_said_instead_of_a_name_that_is_not_sure_is_in_every_file():
+    said = Verdict("Western Gull", 0.5, True, True, "", 0.1, said="a gull: Western Gull or <i>")
+    study = Study(("A", "B"), "all", 1, [StudyRow("1.jpg", verdicts=(said, verdict("crow", False)))])
+    (line,) = csv.DictReader(io.StringIO(as_csv(study)))
+    assert (line["A said"], line["B said"]) == (said.said, "")
+    assert json.loads(as_json(study))["photos"][0]["verdicts"]["A"]["said"] == said.said
+    assert as_html(study).count("sure is only: a gull: Western Gull or &lt;i&gt;") == 1
+
+
 def test_the_tables_say_who_is_right_and_how_often(study):
     assert accuracy_table(Study(("A", "B"), "all", 0)) == ""
     table = accuracy_table(study)

@@ -66,6 +66,9 @@ def test_the_json_tells_the_conclusion_of_a_calibrated_model_that_knows_the_phot
         "members": ["California Gull", "Western Gull"],
         "sure": 0.9,
     }
+    assert result.backed_off() == result.conclusion()
+    sure_of_it = Identification("m", True, gulls[:1], ranking=[Species("California Gull", 0.95), *gulls[1:]])
+    assert (sure_of_it.backed_off(), sure_of_it.conclusion().rank) == (None, "name")
     assert result.as_dict("a.jpg", sure=0.98)["conclusion"]["rank"] == "kind"
     for other in (Identification("m", False, gulls[:1], ranking=gulls), Identification("m", True, gulls[:1])):
         assert "conclusion" not in other.as_dict("a.jpg")
