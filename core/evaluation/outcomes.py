@@ -80,7 +80,7 @@ def measure(
 
 def _ranked(recogniser: Recogniser, encoding: PhotoEncoding, space: LabelSpace, options: Options) -> dict:
     """Return the fields of an `Outcome` that the ranking and the multiple-choice question decide."""
-    scores = recogniser.score(encoding, space)
+    scores = recogniser.score(encoding, space, likelihoods=True)
     logits = recogniser.logits(scores)
     truth = space.labels.index(options.names[options.truth])
     return {

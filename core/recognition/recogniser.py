@@ -38,7 +38,7 @@ class Scores:
     description_similarity: Tensor  # [N] o.a
     word_similarity: Tensor  # [N] of the image tokens with the words of name and attributes
     encoder_logits: Tensor  # [N] of the fine-tuned vision encoder's classifier; zeros where it does not know every name
-    log_likelihood: Tensor  # [N]; candidates that were not scored have the lowest scored value
+    log_likelihood: Tensor  # [N]; names that were not scored have the lowest scored value, zeros if none was
     distance: float  # to the nearest of all known categories, in vision features; -inf where names are not known
 
     def stack(self) -> Tensor:
@@ -96,9 +96,14 @@ class Recogniser:
         )
 
     @torch.no_grad()
-    def score(self, encoding: PhotoEncoding, space: LabelSpace) -> Scores:
-        """Return the raw scores of a photo: similarities, and log-likelihoods of the names that these rank first."""
+    def score(self, encoding: PhotoEncoding, space: LabelSpace, likelihoods: bool = False) -> Scores:
+        """Return the raw scores of a photo: similarities, and log-likelihoods of the names that these rank first.
+
+        Likelihoods are computed where they count in the ranking, or if asked for.
+        """
         scores = self.compare(encoding, space)
+        if not (likelihoods or self.calibration.likelihood_weight):
+            return scores
         kept = self.logits(scores).topk(min(self.calibration.candidates, len(space.labels))).indices
         likely = answer_log_likelihoods(
             self.mllm,

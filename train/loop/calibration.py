@@ -31,6 +31,7 @@ from train.recipe import Recipe
 log = logging.getLogger(__name__)
 
 START = [10.0, 10.0, 10.0, 0.5, 0.5]  # initial weights of the fit
+LIKELIHOOD_GAIN = 0.005  # nats that the likelihood must lower the cross-entropy by, to be computed for every photo
 REFUSED_SHARE = 0.02  # of calibration photos that the "unknown" threshold may reject
 
 
@@ -94,7 +95,7 @@ def calibrate(
     everything = recogniser.label_space()
     in_all = [replace(e, space=everything, truth=everything.labels.index(e.space.labels[e.truth])) for e in examples]
     among_all = run(_scored(recogniser, in_all), log_progress(log, f"{model}, ranking among all categories: "))
-    weights = fit_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]], START)
+    weights = _ranking_weights([(scores.stack(), truth) for scores, truth in [*within, *among_all]])
     by_options = []
     for example, (scores, _) in zip(examples, within, strict=True):
         rows = [example.space.labels.index(name) for name in example.options.names]
@@ -141,13 +142,27 @@ def _scored(
     started = time.monotonic()
     scored: list[tuple[Scores, int]] = []
     for example in examples:
-        scored.append((recogniser.score(example.encoding, example.space), example.truth))
+        scored.append((recogniser.score(example.encoding, example.space, likelihoods=True), example.truth))
         yield count_progress(len(scored), len(examples), started)
     return scored
 
 
 def _ranking(weights: Tensor) -> Calibration:
     return Calibration(**{f"{score}_weight": w for score, w in zip(SCORES, weights.tolist(), strict=True)})
+
+
+def _ranking_weights(scored: list[tuple[Tensor, int]]) -> Tensor:
+    """Return the weights [5] of the scores; that of the likelihood is 0 where it is not worth its time."""
+    weights = fit_weights(scored, START)
+    similarities = fit_weights([(scores[:-1], truth) for scores, truth in scored], START[:-1])
+    without = torch.cat([similarities, torch.zeros(1)])
+    gain = (_cross_entropy(without, scored) - _cross_entropy(weights, scored)).item()
+    log.info("the likelihood of the names lowers the cross-entropy by %.4f", gain)
+    return weights if gain >= LIKELIHOOD_GAIN else without
+
+
+def _cross_entropy(weights: Tensor, scored: list[tuple[Tensor, int]]) -> Tensor:
+    return torch.stack([F.cross_entropy(weights @ s, torch.tensor(truth)) for s, truth in scored]).mean()
 
 
 def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
@@ -160,8 +175,7 @@ def fit_weights(scored: list[tuple[Tensor, int]], start: list[float]) -> Tensor:
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        weights = F.softplus(raw)
-        value = torch.stack([F.cross_entropy(weights @ s, torch.tensor(truth)) for s, truth in scored]).mean()
+        value = _cross_entropy(F.softplus(raw), scored)
         value.backward()
         return value
 

@@ -24,7 +24,8 @@ class Scripted:
         self.encoded.append(photo)
         return SimpleNamespace(first=photo, tokens=torch.tensor([[[float(photo)]]]))
 
-    def score(self, encoding, space):
+    def score(self, encoding, space, likelihoods):
+        assert likelihoods  # each score is measured alone, too
         scores = torch.zeros(len(LABELS))
         scores[encoding.first] = 1.0
         return SimpleNamespace(values=scores, stack=lambda: scores.expand(4, -1))

@@ -47,3 +47,10 @@ def test_it_does_not_count_among_names_that_the_encoder_was_not_trained_on(recog
 def test_without_a_classifier_there_is_none(mllm, bank):
     recogniser = Recogniser("a", mllm, replace(bank, classifier=None), Calibration())
     assert not recogniser.compare(recogniser.encode(PHOTO), recogniser.label_space()).encoder_logits.any()
+
+
+def test_likelihoods_are_computed_where_they_count_or_are_asked_for(recogniser, monkeypatch):
+    encoding, space = recogniser.encode(PHOTO), recogniser.label_space()
+    assert recogniser.score(encoding, space, likelihoods=True).log_likelihood.any()
+    monkeypatch.setattr("core.recognition.recogniser.answer_log_likelihoods", lambda *_: pytest.fail("computed"))
+    assert not recogniser.score(encoding, space).log_likelihood.any()

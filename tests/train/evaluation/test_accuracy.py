@@ -4,6 +4,7 @@ import torch
 from core.evaluation.outcomes import Outcome
 from core.recognition.multiple_choice import Correct
 from train.evaluation.accuracy import Detail, expected_calibration_error, summary
+from train.loop import calibration
 from train.loop.calibration import fit_weights
 
 
@@ -47,3 +48,17 @@ def test_weights_find_the_informative_score():
     assert weights[0].item() == pytest.approx(2, abs=0.5)
     assert weights[1].item() < 0.3
     assert weights[2].item() == 0
+
+
+def test_a_likelihood_that_tells_nothing_more_is_not_computed_for_every_photo():
+    generator = torch.Generator().manual_seed(0)
+    telling, idle = [], []
+    for _ in range(200):
+        words, likelihood = torch.randn(2, 5, generator=generator)
+        rest = [torch.zeros(5), torch.zeros(5), words, torch.zeros(5), likelihood]
+        truth = int((words + likelihood).softmax(0).multinomial(1, generator=generator))
+        telling.append((torch.stack(rest), truth))
+        truth = int((2 * words).softmax(0).multinomial(1, generator=generator))
+        idle.append((torch.stack(rest), truth))
+    assert calibration._ranking_weights(telling)[-1] > 0.5
+    assert calibration._ranking_weights(idle).tolist()[-1] == 0
