@@ -23,6 +23,8 @@ ABOUT = (
 LATEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 

@@ -79,5 +79,6 @@ def test_markdown_and_latex_are_well_formed():
     latex = as_latex(lines)
     assert r"a\_b|c" in latex
     assert r"$\pm$" in latex
+    assert r"a\textasciitilde{}b\textasciicircum{}\textbackslash{}c" in as_latex(leaderboard([result(model="a~b^\\c")]))
     body = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")].splitlines()[1:]
     assert {line.count(" & ") for line in body} == {10}
