@@ -74,8 +74,8 @@ class Card:
 
     @property
     def others(self) -> list[Species]:
-        """Return the other names of the ranking, the most probable first; of an unknown photo all of them."""
-        return self.result.species[1:] if self.result.known else self.result.species
+        """Return the names of the ranking that are not said of the photo, the most probable first."""
+        return self.result.species[1:] if self.result.known and not self.backed_off else self.result.species
 
     @property
     def backed_off(self) -> Conclusion | None:

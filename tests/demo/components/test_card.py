@@ -115,6 +115,7 @@ def test_a_name_that_is_not_sure_gives_way_to_its_group():
     ranking = [Species("California Gull", 0.5), Species("Western Gull", 0.45), Species("Mallard", 0.05)]
     gulls = replace(CARD, result=replace(RESULT, species=ranking, ranking=ranking, explanation=None))
     assert (gulls.name, gulls.certainty) == ("A gull", "Almost certain (95 %)")
+    assert gulls.others == ranking
     assert gulls.second == "Perhaps: California Gull (50 %), Western Gull (45 %)"
     assert "<h2>A gull</h2>" in card_html(gulls)
     wider = replace(gulls, sure=0.99)
