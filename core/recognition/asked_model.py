@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.models.contrastive import CAPTION, ContrastiveModel
 from core.models.general import GeneralModel
 from core.recognition.conclusion import Species
-from core.recognition.crops import Crop, checked_box, cut
+from core.recognition.crops import Box, Crop, checked_box, cut
 from core.recognition.generation import ANSWER_TOKENS
 from core.recognition.label_space import Names, check_labels, distinct_labels
 from core.recognition.results import Identification
@@ -89,12 +89,18 @@ class AskedModel:
         crop: Crop = "none",
     ) -> Identification:
         """Identify a photo or the part in a box; see `Recogniser.identify`. Raises `UserError` for "auto"."""
-        if crop == "auto":
-            raise UserError(NO_SEARCH.format(self.name))
-        image, box = load_photo(photo).image, None if crop == "none" else checked_box(crop)
-        part = cut(image, box) if box else image
+        part, box = self.part(load_photo(photo).image, crop)
         *_, last = self.stream(part, space or self.label_space(labels, super_category), top)
         return replace(last, box=box)
+
+    def part(self, photo: Image.Image, crop: Crop) -> tuple[Image.Image, Box | None]:
+        """Return the part of a photo that `crop` names, and its box. Raises `UserError` for "auto" and a wrong box."""
+        if crop == "auto":
+            raise UserError(NO_SEARCH.format(self.name))
+        if crop == "none":
+            return photo, None
+        box = checked_box(crop)
+        return cut(photo, box), box
 
     def stream(self, photo: Image.Image, space: Names, top: int = 5, describe: bool = True) -> Generator[Identification]:
         """Yield growing identifications: first the species if it ranks them, then the answer and the description.

@@ -54,17 +54,15 @@ class Explainer:
         *_, last = self.stream(part.encoding, space, top)
         return part.placed(last)
 
-    def stream(
-        self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES, looked: float = 0.0
-    ) -> Iterator[Identification]:
+    def stream(self, encoding: PhotoEncoding, space: LabelSpace, top: int = NAMES) -> Iterator[Identification]:
         """Yield the states of `Recogniser.stream`, with a growing explanation, complete where they are `explained`.
 
-        Closing it stops the work. `looked` is how many seconds the encoding took; the species' time includes them.
+        Closing it stops the work.
         """
         with closing(self.recogniser.stream(encoding, space, max(top, NAMES))) as states:
             first = next(states)
-            species, seconds = first.species[:top], {"species": first.seconds["species"] + looked}
-            yield replace(first, species=species, seconds=seconds)
+            species, seconds = first.species[:top], first.seconds
+            yield replace(first, species=species)
             started = time.perf_counter()
             for compared in (2, NAMES):  # the runner-up alone first, so that the bars are there at once
                 explanation = self.explain(encoding, space, first, compared)

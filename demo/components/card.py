@@ -1,12 +1,13 @@
 """The card of one photo: its name, how sure the model is, and what agrees and disagrees."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.data.images import data_url
 from core.evaluation.html_report import html_report, report_templates
 from core.recognition.conclusion import SURE, Conclusion, Species
+from core.recognition.crops import Box, Region, rounded_box
 from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import AttributeEvidence, Identification
 from core.taxonomy.categories import SuperCategory, find_category
@@ -34,6 +35,8 @@ class Card:
     note: str = ""  # what was done to the photo that a person should know
     correction: str = ""
     sure: float = SURE  # how probable a name, or a group of names, must be to be said
+    size: tuple[int, int] = (1, 1)  # of the photo in pixels
+    found: list[Region] = field(default_factory=list)  # objects that were looked for, each with the number of its place
 
     @property
     def name(self) -> str:
@@ -96,6 +99,13 @@ class Card:
         second = self.others[0]
         return f"Or: {second.name} ({percent(second.probability)})" if self.result.known else f"Nearest: {second.name}"
 
+    @property
+    def also_found(self) -> list[tuple[int, Region]]:
+        """Return the numbers and the objects that were found, without the one that the photo was named from."""
+        box = self.result.box
+        named = rounded_box(box) if box else None
+        return [(i, region) for i, region in enumerate(self.found, start=1) if rounded_box(region.box) != named]
+
     def attributes_that(self, verdict: str) -> list[AttributeEvidence]:
         """Return the attributes of the first name that agree (or "disagrees") with the photo."""
         explanation = self.result.explanation
@@ -118,6 +128,7 @@ class Card:
         """Return the card as plain text."""
         lines = [self.summary]
         lines += [self.second] if self.second else []
+        lines += [f"Named from a part of the photo: {place_of(self.result.box)}"] if self.result.box else []
         for verdict, heading in (("agrees", "Agrees"), ("disagrees", "Disagrees")):
             if found := [f"{a.attribute} {a.value}" for a in self.attributes_that(verdict)]:
                 lines.append(f"{heading}: {'; '.join(found)}")
@@ -130,9 +141,15 @@ def percent(probability: float) -> str:
     return "under 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")
 
 
-def card_html(card: Card) -> str:
-    """Return a card as HTML, all text escaped."""
-    return render("card.html", **_content(card))
+def place_of(box: Box) -> str:
+    """Return where in the photo a box is, in words."""
+    sides = zip(("left", "top", "width", "height"), box, strict=True)
+    return ", ".join(f"{side} {percent(share) if share else '0 %'}" for side, share in sides)
+
+
+def card_html(card: Card, photo_id: str = "") -> str:
+    """Return a card as HTML, all text escaped. With the id of its photo, a part of that can be chosen on the page."""
+    return render("card.html", **_content(card, photo_id))
 
 
 def card_page(card: Card) -> str:
@@ -151,5 +168,13 @@ def result_json(result: Identification, photo: str, sure: float = SURE) -> bytes
     return json.dumps(result.as_dict(photo, sure), indent=1, ensure_ascii=False).encode()
 
 
-def _content(card: Card) -> dict[str, object]:
-    return {"card": card, "url": data_url(card.picture), "explanation": card.result.explanation, "signs": SIGNS}
+def _content(card: Card, photo_id: str = "") -> dict[str, object]:
+    return {
+        "card": card,
+        "url": data_url(card.picture),
+        "explanation": card.result.explanation,
+        "signs": SIGNS,
+        "photo_id": photo_id,
+        "place_of": place_of,
+        "percent": percent,
+    }

@@ -1,6 +1,7 @@
 """What the Identify tab does with photos: a model and its names, and the photos of one session with their results."""
 
 import html
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -9,16 +10,25 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
+from core.data.images import to_jpeg
 from core.errors import UserError
 from core.progress import count_progress
 from core.recognition.asked_model import UNEXPLAINED, AskedModel
 from core.recognition.conclusion import SURE
+from core.recognition.crops import Crop, Region, cut, parse_crop
 from core.recognition.explanation import Explainer
 from core.recognition.label_space import LabelSpace, Names
+from core.recognition.regions import choose_part
 from core.recognition.results import Explanation, Identification
 from core.taxonomy.categories import distinct_names, dropped_sentence
 from demo.components.card import Card
 from demo.components.models import AUTO, ModelPool
+from demo.components.uploads import opened_photo
+from demo.history_store import PHOTO_SIDE
+
+QUALITY = 85  # of a card's photo as JPEG
+REPLACED = "This photo is no longer the one that is shown: choose the part again."
+NOT_SEARCHED = "This model does not look for the object: it was shown the whole photo."
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +38,25 @@ class Namer:
     model: Explainer | AskedModel
     space: Names
 
-    def stream(self, photo: Image.Image) -> Iterator[Identification]:
-        """Yield growing identifications of a photo; closing the iterator stops the work."""
+    @property
+    def searches(self) -> bool:
+        """Return whether the model can look for the object in a photo."""
+        return isinstance(self.model, Explainer) and self.model.recogniser.calibration.fitted
+
+    def stream(self, photo: Image.Image, crop: Crop = "none") -> Iterator[Identification]:
+        """Yield growing identifications of the part of a photo; closing the iterator stops the work.
+
+        Raises `UserError` for a box that cannot be cut, and for "auto" with a model that does not search.
+        """
         if isinstance(self.model, AskedModel):
-            for result in self.model.stream(photo, self.space):
-                yield replace(result, explanation=Explanation([], [], UNEXPLAINED))
+            image, box = self.model.part(photo, crop)
+            for result in self.model.stream(image, self.space):
+                yield replace(result, box=box, explanation=Explanation([], [], UNEXPLAINED))
             return
         assert isinstance(self.space, LabelSpace)
-        started = time.perf_counter()
-        encoding = self.model.recogniser.encode(photo)
-        yield from self.model.stream(encoding, self.space, looked=time.perf_counter() - started)
+        part = choose_part(self.model.recogniser, photo, self.space, crop)
+        for result in self.model.stream(part.encoding, self.space):
+            yield part.placed(result)
 
 
 def _lines(candidates: object) -> list[str]:
@@ -72,6 +91,38 @@ class Entry:
     error: str = ""
     row: int | None = None
     sure: float = SURE  # see `Card.sure`
+    crop: Crop = "none"
+    found: list[Region] = field(default_factory=list)  # in the photo, when it was searched
+    id: str = field(default_factory=lambda: secrets.token_hex(8))  # of the photo: its parts have the same
+
+    def identify(self) -> Iterator[Card]:
+        """Identify the photo, and yield its card as it grows; a model that does not search is shown all of the photo.
+
+        Raises `UserError` if the photo or its part cannot be used.
+        """
+        opened, crop, notes = opened_photo(self.path), self.crop, []
+        if crop == "auto" and not self.namer.searches:
+            crop, notes = "none", [NOT_SEARCHED]
+        note = " ".join(filter(None, [opened.note, *notes]))
+        picture = to_jpeg(opened.image, PHOTO_SIDE, QUALITY)
+        for result in self.namer.stream(opened.image, crop):
+            self.found = result.objects or self.found
+            self.card = Card(
+                self.path.name, picture, result, note, size=opened.image.size, found=self.found, sure=self.sure
+            )
+            yield self.card
+
+    def part(self, photo: str, crop: str) -> "Entry":
+        """Return an entry for another part of this photo, if that has the id `photo`; `crop` is as of the command line.
+
+        Raises `UserError` if it is another photo, or if there is no such part.
+        """
+        if photo != self.id:
+            raise UserError(REPLACED)
+        part = parse_crop(crop)
+        if isinstance(part, tuple):
+            cut(opened_photo(self.path).image, part)
+        return Entry(self.path, self.namer, sure=self.sure, crop=part, found=self.found, id=self.id)
 
     @property
     def line(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 from gradio.blocks import Block
 
+from core.recognition.crops import parse_crop
 from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import Identification
 from core.storage.files import write_atomically
@@ -32,9 +33,10 @@ class IdentifyEndpoint:
         self.description = gr.Textbox(label="Description", visible=False)
         self.download = gr.DownloadButton("JSON", visible=False)
         self.reasons = gr.HTML(label="Why", js_on_load=None, visible=False)
+        self.crop = gr.Textbox("none", label="Part of the photo: left,top,width,height, auto or none", visible=False)
         gr.Button(visible=False).click(
             self.identify,
-            inputs_kwargs=inputs,
+            inputs_kwargs={**inputs, "crop": self.crop},
             outputs=[
                 self.status,
                 self.species,
@@ -49,13 +51,18 @@ class IdentifyEndpoint:
         )
 
     def identify(
-        self, photo: dict | None, super_category: str | None, candidates: str | None, model_name: str | None
+        self,
+        photo: dict | None,
+        super_category: str | None,
+        candidates: str | None,
+        model_name: str | None,
+        crop: str | None,
     ) -> Iterator[dict]:
-        """Name the species in a photo and write down its attributes."""
+        """Name the species in a photo, or in the part that `crop` names, and write down its attributes."""
         with on_page():
             path = uploaded(photo)
-            opened = opened_photo(path)
-            for result in prepared(self._models, candidates, super_category, model_name).stream(opened.image):
+            opened, part = opened_photo(path), parse_crop(crop or "none")
+            for result in prepared(self._models, candidates, super_category, model_name).stream(opened.image, part):
                 yield self._parts(result, opened.note)
             yield {**self._parts(result, opened.note), self.download: _saved(result, path.name)}
 

@@ -1,14 +1,19 @@
 """The card on the page, with what can be done with it: correct, keep, copy, share, and see where."""
 
+import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import gradio as gr
+from PIL import Image
 
 from core.errors import UserError
 from core.recognition.asked_model import AskedModel
+from core.recognition.crops import cut, rounded_box
 from core.recognition.label_space import LabelSpace
 from core.storage.files import write_atomically
-from demo.components.card import card_html, card_page, result_json
+from demo.components.card import ASSETS, card_html, card_page, result_json
 from demo.components.downloads import new_download_folder
 from demo.components.errors import on_page
 from demo.components.events import PRIVATE
@@ -17,9 +22,11 @@ from demo.components.occlusion import STATE_SECONDS, IdentifiedPhoto, OcclusionP
 from demo.components.uploads import opened_photo
 from demo.history_store import MAX_NAME, History, checked_name
 
+UPDATE_SECONDS = 0.4  # between two updates of a growing card
 CORRECT = "Not this? Correct it"
 NAME_IT = "Do you know what it is?"  # of an unknown photo
 KEPT = "A correction is kept on this machine with a small copy of the photo. The History tab lists and deletes it."
+PART_SCRIPT = (ASSETS / "photo_part.js").read_text(encoding="utf-8")
 COPY = "() => finedefics.copy()"  # of assets/card.js
 PICTURE = "() => finedefics.picture()"
 
@@ -31,7 +38,7 @@ class ResultPanel:
         self._history, self.key = history, key
         self.opened = gr.State(None, time_to_live=STATE_SECONDS)
         with gr.Column(visible=False, elem_id="result") as self.column:
-            self.card = gr.HTML(js_on_load=None, elem_id="card")
+            self.card = gr.HTML(js_on_load=PART_SCRIPT, elem_id="card")  # its event `part`: a photo's id and a crop
             with gr.Column(visible=False) as self.actions:
                 self._lay_out_actions()
                 self.occlusion = OcclusionPanel()
@@ -86,6 +93,14 @@ class ResultPanel:
             self.occlusion.identified: None,
         }
 
+    def identified(self, entry: Entry) -> Iterator[dict]:
+        """Identify the photo of an entry, and show its card as it grows."""
+        shown = 0.0
+        for _ in entry.identify():
+            if time.monotonic() - shown >= UPDATE_SECONDS:
+                shown = time.monotonic()
+                yield self.growing(entry)
+
     def growing(self, entry: Entry) -> dict:
         """Show the card of an entry that is not finished."""
         return {
@@ -101,6 +116,7 @@ class ResultPanel:
         names = [species.name for species in entry.card.others]
         return {
             **self.growing(entry),
+            self.card: card_html(entry.card, entry.id),
             self.actions: gr.Column(visible=True),
             self.opened: entry,
             self.others: gr.Radio(
@@ -129,7 +145,12 @@ class ResultPanel:
             keep(self._history, key, entry)
             stored = self._history.correct(key, entry.row or 0, name)
         entry.card = replace(entry.card, correction=stored)
-        return {self.card: card_html(entry.card), self.typed: "", self.keep: _keep_button(entry), **self._files(entry)}
+        return {
+            self.card: card_html(entry.card, entry.id),
+            self.typed: "",
+            self.keep: _keep_button(entry),
+            **self._files(entry),
+        }
 
     def store(self, values: dict) -> dict:
         """Keep the open identification in the history."""
@@ -150,10 +171,21 @@ class ResultPanel:
 
 
 def keep(history: History, key: str, entry: Entry) -> None:
-    """Add an entry to the history under a key, unless it is there already. Raises `UserError` if that cannot be done."""
+    """Add an entry to the history under a key, unless it is there already. Raises `UserError` if that cannot be done.
+
+    A part of a photo is kept as a photo of its own: a correction is of what it shows, not of the rest.
+    """
     if entry.row is None and entry.card:
-        photo = opened_photo(entry.path).image
-        entry.row = history.keep(key, entry.path.read_bytes(), photo, entry.card.result.as_dict(entry.card.photo))
+        result, upload = entry.card.result, entry.path.read_bytes()
+        if result.box:
+            upload += json.dumps(rounded_box(result.box)).encode()
+        entry.row = history.keep(key, upload, named_photo(entry), result.as_dict(entry.card.photo))
+
+
+def named_photo(entry: Entry) -> Image.Image:
+    """Return the photo of an entry, or the part of it that was named. Raises `UserError` if it is no longer there."""
+    photo = opened_photo(entry.path).image
+    return cut(photo, entry.card.result.box) if entry.card and entry.card.result.box else photo
 
 
 def _keep_button(entry: Entry) -> gr.Button:
@@ -168,7 +200,7 @@ def _explained(entry: Entry) -> IdentifiedPhoto | None:
         return None
     assert isinstance(namer.space, LabelSpace)
     try:
-        photo = opened_photo(entry.path).image
+        photo = named_photo(entry)
     except UserError:  # the upload was deleted since
         return None
     return IdentifiedPhoto(namer.model, photo, namer.space, card.result)

@@ -1,34 +1,31 @@
 """The Identify tab: photos in, a card for each of them out."""
 
 import html
-import time
 from collections.abc import Iterator
+from functools import partial
 
 import gradio as gr
 from gradio.blocks import Block
 
-from core.data.images import Photo, to_jpeg
 from core.errors import UserError
 from core.recognition.conclusion import SURE, check_sure
 from core.taxonomy.categories import super_categories
 from core.zoo.registry import availability, available_models, zoo
-from demo.components.card import Card
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
-from demo.components.identification import Entry, Run, prepared
+from demo.components.identification import REPLACED, Entry, Run, prepared
 from demo.components.identify_endpoint import IdentifyEndpoint
 from demo.components.models import AUTO, ModelPool, default_choice, example_photos
 from demo.components.occlusion import STATE_SECONDS
 from demo.components.result_panel import ResultPanel, keep
-from demo.components.uploads import opened_photo, uploaded
-from demo.history_store import PHOTO_SIDE, History
+from demo.components.uploads import uploaded
+from demo.history_store import History
 from demo.tabs.history import KeepBox
 
 HINT = "Drop a photo, paste it, or choose an example. Several photos become a list."
 MAX_PHOTOS = 50  # in one list
+WRITING = "Writing ..."
 SURE_LEVELS = (60, 80, 90, 95, 99)  # per cent
-QUALITY = 85  # of a card's photo as JPEG
-UPDATE_SECONDS = 0.4  # between two updates of a growing card
 
 
 class IdentifyTab:
@@ -79,6 +76,12 @@ class IdentifyTab:
         ready = available_models()
         with gr.Accordion("Settings", open=False, elem_id="identify-choices"):
             self.at_once = gr.Checkbox(True, label="Identify a photo as soon as it is there", elem_id="at-once")
+            self.look = gr.Checkbox(
+                False,
+                label="Look for the object",
+                info="For photos in which it is small, or not alone. It takes longer.",
+                elem_id="look",
+            )
             self.group = gr.Dropdown(
                 [("anything", AUTO), *((name, name) for name in super_categories())],
                 value=AUTO,
@@ -100,14 +103,25 @@ class IdentifyTab:
         self.keep = KeepBox(key)
 
     def _connect(self, page: gr.Blocks) -> None:
-        settings: set[Block] = {self.at_once, self.group, self.sure, self.candidates, self.model, self.keep.keep}
+        settings: set[Block] = {
+            self.at_once,
+            self.look,
+            self.group,
+            self.sure,
+            self.candidates,
+            self.model,
+            self.keep.keep,
+        }
         outputs = [self.photo, self.status, self.run, self.photos, *self.panel.outputs]
+        shown: set[Block] = {self.run, self.panel.opened, self.keep.keep}
+        part = partial(self.panel.card.part, trigger_mode="multiple")  # a box that is drawn meanwhile counts, too
         running = [
-            trigger(function, {*settings, source}, outputs, **PRIVATE, **HEAVY)
-            for trigger, function, source in (
-                (self.start.click, self.identify, self.photo),
-                (self.photo.change, self.identify_at_once, self.photo),
-                (self.several.upload, self.identify_several, self.several),
+            trigger(function, inputs, outputs, **PRIVATE, **HEAVY)
+            for trigger, function, inputs in (
+                (self.start.click, self.identify, {*settings, self.photo}),
+                (self.photo.change, self.identify_at_once, {*settings, self.photo}),
+                (self.several.upload, self.identify_several, {*settings, self.several}),
+                (part, self.identify_part, shown),
             )
         ]
         self.stop.click(
@@ -120,7 +134,7 @@ class IdentifyTab:
         )
         self.photos.input(self.open, {self.run, self.photos}, self.panel.outputs, **PRIVATE)
         for corrected in self.panel.corrected:
-            corrected.success(lambda run: self._listed(run), self.run, self.photos, **PRIVATE)
+            corrected.success(_listed, self.run, self.photos, **PRIVATE)
         page.load(None, js="() => finedefics.label()", api_visibility="private")
         page.load(lambda: gr.Dropdown(available_models()), None, self.model, **FRESH)
 
@@ -140,6 +154,23 @@ class IdentifyTab:
         yield {self.photo: None}
         yield from self._identified(values[self.several] or [], values)
 
+    def identify_part(self, values: dict, event: gr.EventData) -> Iterator[dict]:
+        """Identify the photo of the open card again, by the part of it that was chosen there."""
+        with on_page():
+            run: Run | None = values[self.run]
+            entry: Entry | None = values[self.panel.opened]
+            if run is None or entry not in run.entries:
+                raise UserError(REPLACED)
+            part = entry.part(str(event.photo), str(event.crop))
+            yield {self.status: "Looking ..."}
+            place = run.entries.index(entry)
+            for update in self.panel.identified(part):
+                run.entries[place] = part
+                yield {self.status: WRITING, **update}
+            if key := values[self.keep.keep]:
+                _kept(self._history, key, part)
+            yield {self.status: run.status, self.photos: _listed(run), **self.panel.opened_card(part)}
+
     def _identified(self, uploads: list[dict | None], values: dict) -> Iterator[dict]:
         with on_page():
             if len(uploads) > MAX_PHOTOS:
@@ -151,13 +182,17 @@ class IdentifyTab:
             run = Run(len(paths))
             yield {self.run: run, self.status: run.status}
             for path in paths:
-                entry = Entry(path, chosen, sure=check_sure(values[self.sure]))
+                sure = check_sure(values[self.sure])
+                entry = Entry(path, chosen, sure=sure, crop="auto" if values[self.look] else "none")
                 yield from self._looked_at(run, entry, values[self.keep.keep])
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
         """Identify one photo of a run; in a list, one that cannot be used has a line that says why."""
         try:
-            yield from self._growing(run, entry, opened_photo(entry.path))
+            for update in self.panel.identified(entry):
+                if not run.several:
+                    run.entries = [entry]
+                    yield {self.status: WRITING, **update}
         except UserError as error:
             if not run.several:
                 raise
@@ -172,30 +207,17 @@ class IdentifyTab:
             run.shown = run.entries.index(entry)
         yield {
             self.status: run.status,
-            self.photos: self._listed(run),
+            self.photos: _listed(run),
             **(self.panel.opened_card(entry) if opens else {}),
         }
-
-    def _growing(self, run: Run, entry: Entry, opened: Photo) -> Iterator[dict]:
-        """Fill the card of an entry; where it is the only one, show it as it grows."""
-        picture = to_jpeg(opened.image, PHOTO_SIDE, QUALITY)
-        shown = 0.0
-        for result in entry.namer.stream(opened.image):
-            entry.card = Card(entry.path.name, picture, result, opened.note, sure=entry.sure)
-            if run.several:
-                continue
-            if not run.entries:
-                run.entries.append(entry)
-            if time.monotonic() - shown >= UPDATE_SECONDS:
-                shown = time.monotonic()
-                yield {self.status: "Writing ...", **self.panel.growing(entry)}
 
     def stopped(self, run: Run | None) -> dict:
         """Show what was done before Stop was pressed."""
         if run is None or not run.entries:
             return {self.status: "Stopped."}
         if run.several:
-            return {self.status: f"Stopped: {run.progress}", self.photos: self._listed(run)}
+            opened = {} if run.shown is None else self.panel.opened_card(run.entries[run.shown])
+            return {self.status: f"Stopped: {run.progress}", self.photos: _listed(run), **opened}
         return {self.status: "Stopped.", **self.panel.opened_card(run.entries[0])}
 
     def open(self, values: dict) -> dict:
@@ -206,10 +228,11 @@ class IdentifyTab:
         run.shown = values[self.photos]
         return self.panel.opened_card(run.entries[run.shown])
 
-    def _listed(self, run: Run | None) -> gr.Radio:
-        if run is None or not run.several:
-            return gr.Radio(visible=False)
-        return gr.Radio(run.choices, value=run.shown, visible=True)
+
+def _listed(run: Run | None) -> gr.Radio:
+    if run is None or not run.several:
+        return gr.Radio(visible=False)
+    return gr.Radio(run.choices, value=run.shown, visible=True)
 
 
 def _kept(history: History, key: str, entry: Entry) -> None:

@@ -78,8 +78,16 @@ def test_a_photo_is_identified(client):
     assert description
     assert len(attributes["data"]) == len(super_categories()["cat"].attributes)
     assert "explanation" in json.loads(Path(download["value"]).read_text())
-    assert "of the ranking of" in reasons
+    assert "What ranks" in reasons
     assert reasons.count("bar photo") == 2 * len(super_categories()["cat"].attributes)
+
+
+def test_a_part_of_a_photo_is_identified(client):
+    cat = next(path for path in example_photos() if "chelsea" in path)
+    *_, download, _ = client.predict(handle_file(cat), "cat", crop="0.2,0.1,0.6,0.8", api_name="/identify")
+    assert json.loads(Path(download["value"]).read_text())["box"] == [0.2, 0.1, 0.6, 0.8]
+    with pytest.raises(AppError, match="is no part of a photo"):
+        client.predict(handle_file(cat), crop="20,10,60,80", api_name="/identify")
 
 
 def test_no_photo_is_one_sentence(client):

@@ -4,20 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser_steps import finished, upload
+from browser_steps import finished, upload, violations
 from playwright.sync_api import expect
-
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="make e2e installs axe-playwright-python")
 
 GRADIO = yaml.safe_load(Path(__file__).with_name("gradio_violations.yaml").read_text(encoding="utf-8"))
 TABS = ["Identify", "Compare", "Case study", "Alignment", "Diagnose", "Leaderboard", "History", "Models"]
 both_schemes = pytest.mark.parametrize("tab", [(1280, "light"), (1280, "dark")], indirect=True, ids=["light", "dark"])
-
-
-def violations(tab):
-    """The rules that are broken, with the elements that break them."""
-    found = axe.Axe().run(tab).response["violations"]
-    return {rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found}
 
 
 @both_schemes

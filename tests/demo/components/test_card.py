@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from core.recognition.conclusion import Species
+from core.recognition.crops import Region
 from core.recognition.results import AttributeEvidence, Evidence, Explanation, Identification
 from demo.components.card import NOT_SURE, OWN_ANSWER, UNCERTAIN, Card, card_html, card_page, head
 
@@ -76,7 +77,39 @@ def test_a_correction_takes_the_place_of_the_name():
     assert corrected.text.startswith("Ocicat\n")
 
 
-@pytest.mark.parametrize("render", [card_html, card_page])
+PARTS = [Region((0.5, 0.0, 0.5, 1.0), 0.9, "Bengal", 0.8), Region((0.0, 0.0, 0.25, 0.5), 0.8, "Birman", 0.6)]
+BOXED = replace(CARD, result=replace(RESULT, box=PARTS[0].box), size=(400, 200), found=PARTS)
+
+
+def test_a_named_part_is_on_the_photo_with_the_other_objects_that_were_found():
+    shown = card_html(BOXED, "the-id")
+    assert 'viewBox="0 0 400 200"' in shown
+    assert '<rect class="named over" x="200.0" y="0.0" width="200.0" height="200.0"/>' in shown
+    assert '<rect class="found over" x="0.0" y="0.0" width="100.0" height="100.0"/>' in shown
+    assert "Named from this part." in shown
+    assert 'data-photo="the-id"' in shown
+    assert 'data-crop="none">Use the whole photo</button>' in shown
+    assert 'data-crop="0.0,0.0,0.25,0.5">2. Birman (60 %)</button>' in shown
+    assert "1. Bengal" not in shown
+    assert "Named from a part of the photo: left 50 %, top 0 %, width 50 %, height 100 %" in BOXED.text
+
+
+def test_of_the_whole_photo_all_objects_can_be_chosen_and_a_card_without_id_has_nothing_to_press():
+    whole = replace(BOXED, result=RESULT)
+    assert "1. Bengal (80 %)</button>" in card_html(whole, "the-id")
+    assert "Use the whole photo" not in card_html(whole, "the-id")
+    for plain in (card_html(BOXED), card_page(BOXED)):
+        assert "2. Birman (60 %)" in plain
+        assert '<rect class="named over"' in plain
+        assert not re.search('<button|"draft|tabindex', plain)
+    assert "<svg" not in card_html(CARD)
+
+
+def page_with_tools(card):
+    return card_html(card, HOSTILE if card.photo == HOSTILE else "the-id")
+
+
+@pytest.mark.parametrize("render", [card_html, card_page, page_with_tools])
 def test_all_content_is_escaped(render):
     result = replace(
         RESULT,
@@ -89,7 +122,10 @@ def test_all_content_is_escaped(render):
         calibrated=False,
         note=HOSTILE,
     )
-    clean, shown = render(CARD), render(Card(HOSTILE, b"JPEG", result, note=HOSTILE, correction=HOSTILE))
+    clean, shown = (
+        render(CARD),
+        render(Card(HOSTILE, b"JPEG", result, HOSTILE, HOSTILE, found=[replace(PARTS[0], name=HOSTILE)])),
+    )
     assert shown.count("<img") == clean.count("<img") == 1
     assert shown.count("</style") == clean.count("</style")
     assert not re.search(r"<[^>]*\sonerror", re.sub(r'"[^"]*"', '""', shown))

@@ -13,7 +13,7 @@ from reduced_models import save_reduced
 from core.errors import UserError
 from core.models import open_question_model
 from core.recognition.asked_model import BY_LIKELIHOOD, BY_SIMILARITY, UNEXPLAINED, AskedModel
-from core.recognition.conclusion import Species
+from core.recognition.conclusion import SURE, Species
 from core.recognition.results import Explanation, Identification
 from demo.components.models import ModelPool
 from demo.history_store import History, new_key
@@ -37,7 +37,9 @@ def uploads(tmp_path, monkeypatch):
 @pytest.fixture
 def tab(tmp_path, monkeypatch):
     """The tab with a model that gives the same three states for every photo."""
-    model = SimpleNamespace(stream=lambda photo: iter([NAMED, EXPLAINED, ANSWERED]), model=AskedModel("model", None))
+    model = SimpleNamespace(
+        stream=lambda photo, crop: iter([NAMED, EXPLAINED, ANSWERED]), model=AskedModel("model", None)
+    )
     monkeypatch.setattr("demo.tabs.identify.prepared", lambda *_: model)
     with gr.Blocks() as page:
         return IdentifyTab(ModelPool(), History(tmp_path / "history.sqlite"), gr.BrowserState("key"), page)
@@ -51,6 +53,8 @@ def values_of(tab, photo=None, several=None, key=None, candidates="", at_once=Tr
         tab.candidates: candidates,
         tab.model: "model",
         tab.at_once: at_once,
+        tab.look: False,
+        tab.sure: SURE,
         tab.keep.keep: key,
     }
 
@@ -109,7 +113,7 @@ def test_too_many_photos_and_one_that_is_none_are_one_sentence(tab, uploads):
 
 @pytest.mark.parametrize("photos", [["one.png"], ["one.png", "two.png", "one.png"]])
 def test_stop_keeps_what_is_done(tab, uploads, photos, monkeypatch):
-    monkeypatch.setattr("demo.tabs.identify.UPDATE_SECONDS", 0)
+    monkeypatch.setattr("demo.components.result_panel.UPDATE_SECONDS", 0)
     steps = tab._identified(photos, values_of(tab))
     updates = []
     for update in steps:
