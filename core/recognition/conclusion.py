@@ -75,10 +75,10 @@ class Conclusion:
         }
 
 
-def check_sure(sure: float) -> float:
+def check_sure(sure: float | None) -> float:
     """Return a level of certainty. Raises `UserError` unless it is between 0.5 and 1: then one group at most has it."""
-    if not 0.5 < sure < 1:
-        raise UserError(f"{sure:g} cannot be how sure a name must be: give a number above 0.5 and below 1, such as 0.9.")
+    if sure is None or not 0.5 < sure < 1:
+        raise UserError(f"{sure} cannot be how sure a name must be: give a number above 0.5 and below 1, such as 0.9.")
     return sure
 
 

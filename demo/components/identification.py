@@ -139,6 +139,13 @@ class Run:
     shown: int | None = None  # the entry whose card is open
     started: float = field(default_factory=time.monotonic)
 
+    def restate(self, sure: float) -> Entry | None:
+        """Let all cards say what is sure at another level; return the entry whose card is open, if there is one."""
+        for entry in self.entries:
+            entry.sure = sure
+            entry.card = replace(entry.card, sure=sure) if entry.card else None
+        return None if self.shown is None else self.entries[self.shown]
+
     @property
     def several(self) -> bool:
         """Return whether the photos are listed."""

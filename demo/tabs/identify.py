@@ -87,12 +87,7 @@ class IdentifyTab:
                 value=AUTO,
                 label="What kind of thing is it?",
             )
-            self.sure = gr.Dropdown(
-                [(f"{level} %", level / 100) for level in SURE_LEVELS],
-                value=SURE,
-                label="How sure must a name be?",
-                info="Where no name is that sure, its group is said, such as a family of birds.",
-            )
+            self.sure = _choice_of_level()
             self.candidates = gr.Textbox(
                 "",  # a default for the HTTP API
                 label="Choose only from these names (one per line)",
@@ -133,6 +128,7 @@ class IdentifyTab:
             queue=False,
         )
         self.photos.input(self.open, {self.run, self.photos}, self.panel.outputs, **PRIVATE)
+        self.sure.input(self.restated, {self.run, self.sure}, [self.photos, *self.panel.outputs], **PRIVATE)
         for corrected in self.panel.corrected:
             corrected.success(_listed, self.run, self.photos, **PRIVATE)
         page.load(None, js="() => finedefics.label()", api_visibility="private")
@@ -182,8 +178,8 @@ class IdentifyTab:
             run = Run(len(paths))
             yield {self.run: run, self.status: run.status}
             for path in paths:
-                sure = check_sure(values[self.sure])
-                entry = Entry(path, chosen, sure=sure, crop="auto" if values[self.look] else "none")
+                sure, look = check_sure(values[self.sure]), values[self.look]
+                entry = Entry(path, chosen, sure=sure, crop="auto" if look else "none")
                 yield from self._looked_at(run, entry, values[self.keep.keep])
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
@@ -205,11 +201,8 @@ class IdentifyTab:
         opens = entry.card is not None and run.shown is None
         if opens:
             run.shown = run.entries.index(entry)
-        yield {
-            self.status: run.status,
-            self.photos: _listed(run),
-            **(self.panel.opened_card(entry) if opens else {}),
-        }
+        card = self.panel.opened_card(entry) if opens else {}
+        yield {self.status: run.status, self.photos: _listed(run), **card}
 
     def stopped(self, run: Run | None) -> dict:
         """Show what was done before Stop was pressed."""
@@ -220,6 +213,13 @@ class IdentifyTab:
             return {self.status: f"Stopped: {run.progress}", self.photos: _listed(run), **opened}
         return {self.status: "Stopped.", **self.panel.opened_card(run.entries[0])}
 
+    def restated(self, values: dict) -> dict:
+        """Say what is sure at another level of the photos that are named already."""
+        run: Run | None = values[self.run]
+        with on_page():
+            opened = run.restate(check_sure(values[self.sure])) if run else None
+        return {self.photos: _listed(run), **(self.panel.opened_card(opened) if opened else {})}
+
     def open(self, values: dict) -> dict:
         """Show the card of a photo of the list."""
         run: Run | None = values[self.run]
@@ -227,6 +227,15 @@ class IdentifyTab:
             return self.panel.hidden()
         run.shown = values[self.photos]
         return self.panel.opened_card(run.entries[run.shown])
+
+
+def _choice_of_level() -> gr.Dropdown:
+    return gr.Dropdown(
+        [(f"{level} %", level / 100) for level in SURE_LEVELS],
+        value=SURE,
+        label="How sure must a name be?",
+        info="Where no name is that sure, its group is said, such as a family of birds.",
+    )
 
 
 def _listed(run: Run | None) -> gr.Radio:

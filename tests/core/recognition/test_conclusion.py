@@ -49,7 +49,7 @@ def test_groups_of_one_name_in_two_kinds_are_two():
     assert conclude(cats_and_dogs).rank == "nothing"
 
 
-@pytest.mark.parametrize("sure", [0.5, 1, 0, -1, float("nan")])
+@pytest.mark.parametrize("sure", [0.5, 1, 0, -1, float("nan"), None])
 def test_a_level_that_several_groups_can_have_is_refused(sure):
     with pytest.raises(UserError, match=r"above 0\.5 and below 1"):
         check_sure(sure)

@@ -15,6 +15,7 @@ from core.models import open_question_model
 from core.recognition.asked_model import BY_LIKELIHOOD, BY_SIMILARITY, UNEXPLAINED, AskedModel
 from core.recognition.conclusion import SURE, Species
 from core.recognition.results import Explanation, Identification
+from demo.components.identification import Entry
 from demo.components.models import ModelPool
 from demo.history_store import History, new_key
 from demo.tabs.identify import MAX_PHOTOS, IdentifyTab
@@ -102,6 +103,22 @@ def test_several_photos_are_listed_and_one_that_fails_loses_nothing(tab, uploads
     opened = tab.open({tab.run: state[tab.run], tab.photos: 2})
     assert "The photo two.png" in opened[tab.panel.card]
     assert tab.open({tab.run: state[tab.run], tab.photos: 1})[tab.panel.column].visible is False
+
+
+def test_another_level_is_said_without_another_look(tab, uploads, monkeypatch):
+    state = shown(tab, tab.identify_several(values_of(tab, several=["one.png", "two.png"])))
+    run = state[tab.run]
+    gulls = [Species("California Gull", 0.85), Species("Western Gull", 0.14), Species("Mallard", 0.01)]
+    for entry in run.entries:
+        entry.card = replace(entry.card, result=replace(entry.card.result, species=gulls, ranking=gulls))
+    monkeypatch.setattr(Entry, "identify", lambda _: pytest.fail("looked again"))
+    said = tab.restated({tab.run: run, tab.sure: 0.9})
+    assert [line for line, _ in said[tab.photos].choices][1] == "2. two.png: A gull, almost certain (99 %)"
+    assert "<h2>A gull</h2>" in said[tab.panel.card]
+    assert "<h2>California Gull</h2>" in tab.restated({tab.run: run, tab.sure: 0.8})[tab.panel.card]
+    assert tab.restated({tab.run: None, tab.sure: 0.8}).keys() == {tab.photos}
+    with pytest.raises(gr.Error, match="how sure a name must be"):
+        tab.restated({tab.run: run, tab.sure: None})
 
 
 def test_too_many_photos_and_one_that_is_none_are_one_sentence(tab, uploads):
