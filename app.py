@@ -4,6 +4,7 @@ import argparse
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from core.console import exits_quietly
@@ -32,11 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="a button that downloads models of the table; on a loopback host only",
     )
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="the endpoints as tools of an MCP server, too; on a loopback host only, with the package mcp",
+    )
     options = parser.parse_args(arguments)
     if options.photos is not None and not options.photos.is_dir():
         parser.error(f"there is no folder {options.photos}")
     if options.allow_downloads and not is_loopback(options.host):
         raise UserError(f"--allow-downloads is for a page of this machine alone: leave out --host {options.host}.")
+    if options.mcp:
+        _check_mcp(options.host)
     _check_address(options.host, options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -49,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # the page shows it as well
     try:
         page = build(photos=options.photos, results=options.results, downloads=options.allow_downloads)
-        launch(page, options.host, options.port)
+        launch(page, options.host, options.port, mcp=options.mcp)
     except OSError as error:
         raise UserError(f"The page cannot be served on {options.host}:{options.port}: {error}") from error
     return 0
@@ -59,6 +67,14 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 65535")
     return int(text)
+
+
+def _check_mcp(host: str) -> None:
+    """Raise `UserError` if there can be no MCP server on a host, or the package for it is not there."""
+    if not is_loopback(host):
+        raise UserError(f"--mcp is for a page of this machine alone: leave out --host {host}.")
+    if find_spec("mcp") is None:
+        raise UserError("--mcp needs the package mcp: run `.venv/bin/pip install -r requirements-mcp.txt`.")
 
 
 def _check_address(host: str, port: int) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # only a user makes it ask the hub: by 0, or by `core download`
 
+__version__ = "0.1.0"
+
 __all__ = ["Identification", "Recogniser", "UserError", "available_models", "load"]
 
 _MODULES = {

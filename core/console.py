@@ -5,21 +5,36 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec
 
 from core.errors import UserError
 
 P = ParamSpec("P")
+WRONG_ARGUMENTS = 2  # as argparse exits
 STOPPED, READER_GONE = 130, 141  # as a shell reports SIGINT and SIGPIPE
+
+
+class WrongArgumentError(UserError):
+    """An argument that is refused before anything is read."""
+
+
+@contextmanager
+def checking_arguments() -> Iterator[None]:
+    """Turn a `UserError` raised inside into one that ends a command with `WRONG_ARGUMENTS`."""
+    try:
+        yield
+    except UserError as error:
+        raise WrongArgumentError(str(error)) from error
 
 
 def exits_quietly(command: Callable[P, int]) -> Callable[P, int]:
     """Decorate a command so that errors meant for the user, Ctrl-C and a closed pipe end it without a traceback.
 
-    The exit status is the command's own; 1 after a `UserError`, whose sentence goes to stderr; `STOPPED` after Ctrl-C;
-    `READER_GONE` where the reader of the output (`| head -1`) has left. File names that are not UTF-8 are printed with
-    escapes.
+    The exit status is the command's own; 1 after a `UserError`, whose sentence goes to stderr, or `WRONG_ARGUMENTS` if
+    it was raised in `checking_arguments`; `STOPPED` after Ctrl-C; `READER_GONE` where the reader of the output
+    (`| head -1`) has left. File names that are not UTF-8 are printed with escapes.
     """
 
     @functools.wraps(command)
@@ -33,7 +48,7 @@ def exits_quietly(command: Callable[P, int]) -> Callable[P, int]:
                 sys.stdout.flush()
         except UserError as error:
             print(error, file=sys.stderr)
-            return 1
+            return WRONG_ARGUMENTS if isinstance(error, WrongArgumentError) else 1
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
             return STOPPED

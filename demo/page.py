@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import gradio as gr
 import httpx
 from gradio import processing_utils
+from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,7 +20,9 @@ from core.taxonomy.categories import table_errors
 from demo.alignment import map_view
 from demo.components import card
 from demo.components.models import ModelPool
+from demo.endpoints import JsonEndpoints
 from demo.history_store import History
+from demo.mcp_server import PrivateMcp, answer_in_json
 from demo.tabs.alignment import AlignmentTab
 from demo.tabs.compare import CompareTab
 from demo.tabs.diagnose import DiagnoseTab
@@ -61,6 +65,7 @@ def build(
     """
     models, history = ModelPool(), history or History()
     with gr.Blocks(title="Finedefics", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        JsonEndpoints(models)  # first: Gradio numbers a name that an event has already
         gr.Markdown(
             f"# {TITLE}\nBirds, dogs, cats, flowers, cars and aircraft, named down to the species, breed or model."
         )
@@ -86,11 +91,14 @@ def build(
     return page.queue(max_size=64)
 
 
-def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> tuple:
-    """Serve the page. Uploads are limited to what `core.data.images` accepts, and no web address is ever fetched."""
+def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True, mcp: bool = False) -> tuple:
+    """Serve the page. Uploads are limited to what `core.data.images` accepts, and no web address is ever fetched.
+
+    With `mcp`, the endpoints are tools of an MCP server, too. Raises `UserError` if that cannot be started.
+    """
     # Gradio 6.31 fetches every web address that a client gives as a file, and has no setting against it: the transport
-    # of its HTTP client is replaced by one that answers 403.
-    processing_utils.async_transport = httpx.MockTransport(lambda _: httpx.Response(403))  # type: ignore[assignment]
+    # of its HTTP client is replaced by one that has no network.
+    processing_utils.async_transport = httpx.MockTransport(_from_uploads)  # type: ignore[assignment]
     with _without_proxies():
         served = page.launch(
             server_name=host,
@@ -101,14 +109,28 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
             footer_links=["api"],
             ssr_mode=False,
             state_session_capacity=MAX_SESSIONS,
-            app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
+            app_kwargs={
+                "middleware": [Middleware(NoForeignFiles), Middleware(PrivateMcp)],
+                "routes": [map_view.route()],
+            },
             theme=_theme(),
             head=map_view.head() + card.head(),
             css_paths=STYLE,
+            mcp_server=mcp,  # whatever GRADIO_MCP_SERVER says
         )
+    if mcp:
+        answer_in_json(page)
     if block:
         page.block_thread()
     return served
+
+
+def _from_uploads(request: httpx.Request) -> httpx.Response:
+    """Answer with a file that was uploaded here, for which MCP clients give its address; refuse all other addresses."""
+    path = unquote(request.url.path).partition("/gradio_api/file=")[2]
+    if not path or not is_in_or_equal(path, get_upload_folder()) or not Path(path).is_file():
+        raise gr.Error("Web addresses are not fetched: upload the file.", print_exception=False)
+    return httpx.Response(200, content=Path(path).read_bytes())
 
 
 def _theme() -> gr.themes.Base:

@@ -30,8 +30,15 @@ def test_a_port_in_use_is_one_sentence(capsys):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "203.0.113.1", "example.org"])
-def test_downloads_are_refused_where_others_can_reach_the_page(host, capsys):
-    assert main(["--host", host, "--allow-downloads"]) == 1
+@pytest.mark.parametrize("option", ["--allow-downloads", "--mcp"])
+def test_what_is_for_this_machine_is_refused_where_others_can_reach_the_page(host, option, capsys):
+    assert main(["--host", host, option]) == 1
+    assert capsys.readouterr().err == f"{option} is for a page of this machine alone: leave out --host {host}.\n"
+
+
+def test_without_its_package_there_is_no_mcp_server(monkeypatch, capsys):
+    monkeypatch.setattr("app.find_spec", lambda name: None)
+    assert main(["--mcp"]) == 1
     assert capsys.readouterr().err == (
-        f"--allow-downloads is for a page of this machine alone: leave out --host {host}.\n"
+        "--mcp needs the package mcp: run `.venv/bin/pip install -r requirements-mcp.txt`.\n"
     )

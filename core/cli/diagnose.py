@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.cli.arguments import add_labelled_photos
+from core.console import checking_arguments
 
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
@@ -36,12 +37,13 @@ def run(options: argparse.Namespace) -> int:
     from core.storage.files import check_writable_file, write_atomically
     from core.zoo.registry import find_source, load
 
-    find_source(options.model)
     out = Path(options.out) if options.out else None
-    if out:
-        check_writable_file(out)
-        if out.resolve() == Path(options.photos).resolve():
-            raise UserError(f"{out} would replace the photos: name another file with --out.")
+    with checking_arguments():
+        find_source(options.model)
+        if out:
+            check_writable_file(out)
+            if out.resolve() == Path(options.photos).resolve():
+                raise UserError(f"{out} would replace the photos: name another file with --out.")
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         model = load(options.model, log.info)
         if not isinstance(model, AskedModel):

@@ -4,6 +4,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from core.console import checking_arguments
+
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
 
@@ -24,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     from core.zoo.download import download, find_download
     from core.zoo.registry import availability
 
-    entry = find_download(options.model)
+    with checking_arguments():
+        entry = find_download(options.model)
     assert entry.hub is not None
     log.info("%s: %s, licence: %s", entry.name, entry.hub.download, entry.hub.terms)
     commit = complete(download(entry), log_progress(log))

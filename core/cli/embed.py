@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.cli.arguments import add_labelled_photos
+from core.console import checking_arguments
 
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
@@ -38,13 +39,14 @@ def run(options: argparse.Namespace) -> int:
     from core.zoo.registry import find_source, load
 
     out = Path(options.out) if options.out else None
-    if out:
-        if out.suffix not in (".npz", ".parquet"):
-            raise UserError(f"{out} must end in .npz or .parquet.")
-        check_writable_file(out)
-    find_source(options.model)
-    if options.bundle:
-        bundle_folder(options.model)  # a model without one is refused
+    with checking_arguments():
+        if out:
+            if out.suffix not in (".npz", ".parquet"):
+                raise UserError(f"{out} must end in .npz or .parquet.")
+            check_writable_file(out)
+        find_source(options.model)
+        if options.bundle:
+            bundle_folder(options.model)  # a model without one is refused
     with open_photo_set(Path(options.photos), options.csv, any_size=True) as items:
         name = Path(options.photos).resolve().name + (f", {options.csv}" if options.csv else "")
         embeddings = complete(compute_embeddings(options.model, items, name, load), log_progress(log))

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.cli.arguments import add_model
-from core.console import at_least_one
+from core.console import at_least_one, checking_arguments
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,10 +23,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNKNOWN_PHOTO = 3  # exit status with --fail-unknown
+
+
+class _PrintSchema(argparse.Action):
+    """The option --schema, for which no photo is needed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the schema and exit."""
+        from core.recognition.result_schema import result_schema
+
+        print(json.dumps(result_schema(), indent=1))
+        parser.exit()
+
 
 def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m core`."""
-    command = commands.add_parser("identify", help="name what photos show")
+    command = commands.add_parser(
+        "identify",
+        help="name what photos show",
+        epilog="Exit status: 0 done, an unknown photo too; 1 a photo or the model could not be used; 2 wrong arguments; "
+        f"{UNKNOWN_PHOTO} with --fail-unknown, a photo is unknown and none has failed.",
+    )
     command.add_argument("photos", nargs="+", metavar="PHOTO")
     add_model(command)
     choice = command.add_mutually_exclusive_group()
@@ -48,6 +66,8 @@ def add_command(commands: "Commands") -> None:
         help="how probable a name must be; else its group or kind is said, if that is (default: %(default)s)",
     )
     command.add_argument("--json", action="store_true", help="one JSON object per photo and line")
+    command.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of --json, and exit")
+    command.add_argument("--fail-unknown", action="store_true", help=f"exit with {UNKNOWN_PHOTO} if a photo is unknown")
     command.add_argument("--explain", action="store_true", help="say which attributes speak for the first name")
     command.set_defaults(run=run)
 
@@ -61,17 +81,21 @@ def run(options: argparse.Namespace) -> int:
     from core.taxonomy.categories import distinct_names, in_super_category
     from core.zoo.registry import find_source
 
-    labels = read_text(Path(options.labels)).splitlines() if options.labels is not None else None
-    if labels is not None:
-        check_labels(distinct_names(labels)[0])
-    if options.super_category:
-        in_super_category(options.super_category)  # an unknown one is refused
-    crop = parse_crop(options.crop)
-    check_sure(options.sure)
-    find_source(options.model)
+    with checking_arguments():
+        labels = read_text(Path(options.labels)).splitlines() if options.labels is not None else None
+        if labels is not None:
+            check_labels(distinct_names(labels)[0])
+        if options.super_category:
+            in_super_category(options.super_category)  # an unknown one is refused
+        crop = parse_crop(options.crop)
+        check_sure(options.sure)
+        find_source(options.model)
     name = _load(options, labels, crop)
-    failures = sum(not _identify(path, name, options) for path in options.photos)
-    return int(failures > 0)
+    results = [_identify(path, name, options) for path in options.photos]
+    if None in results:
+        return 1
+    unknown = any(result and not result.known for result in results)
+    return UNKNOWN_PHOTO if options.fail_unknown and unknown else 0
 
 
 def _load(options: argparse.Namespace, labels: list[str] | None, crop: "Crop") -> "Name":
@@ -95,32 +119,33 @@ def _load(options: argparse.Namespace, labels: list[str] | None, crop: "Crop") -
     return partial(namer.identify, space=space, top=options.top, crop=crop)
 
 
-def _identify(path: str, name: "Name", options: argparse.Namespace) -> bool:
-    """Print what a photo shows. Return False if it cannot be used."""
+def _identify(path: str, name: "Name", options: argparse.Namespace) -> "Identification | None":
+    """Print what a photo shows, and return it; None if the photo cannot be used."""
     from core.data.images import read_photo
     from core.errors import UserError
 
     try:
         photo = read_photo(Path(path))
     except UserError as error:
-        return _failed(path, str(error), options)
+        _report_failure(path, str(error), options)
+        return None
     if photo.note:
         print(f"{path}: {photo.note}", file=sys.stderr)
     try:
         result = name(photo.image)
     except UserError as error:
-        return _failed(path, f"{path}: {error}", options)
+        _report_failure(path, f"{path}: {error}", options)
+        return None
     sure = options.sure
     print(json.dumps(result.as_dict(path, sure)) if options.json else _text(path, result, sure), flush=True)
-    return True
+    return result
 
 
-def _failed(path: str, error: str, options: argparse.Namespace) -> bool:
-    """Print why a photo cannot be used, and return False."""
+def _report_failure(path: str, error: str, options: argparse.Namespace) -> None:
+    """Print why a photo cannot be used."""
     print(error, file=sys.stderr)
     if options.json:
         print(json.dumps({"photo": path, "error": error}), flush=True)
-    return False
 
 
 def _text(path: str, result: "Identification", sure: float) -> str:

@@ -1,6 +1,7 @@
 """`python -m core models`: list the models."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 def add_command(commands: "Commands") -> None:
     """Add the command to the parser of `python -m core`."""
     command = commands.add_parser("models", help="list the models, and whether they can run here")
+    command.add_argument("--json", action="store_true", help="one JSON object per model and line")
     command.set_defaults(run=run)
 
 
-def run(_: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print every model of the zoo: name, size, and "ready" or why it is not available here and how to get it."""
     from core.taxonomy.categories import table_errors
     from core.zoo.registry import availability, zoo
@@ -23,6 +25,9 @@ def run(_: argparse.Namespace) -> int:
     table_errors()  # reads the tables, which warns of those that are left out
     for entry in zoo().values():
         state = availability(entry)
+        if options.json:
+            print(json.dumps(entry.as_dict(state)))
+            continue
         print(f"{entry.name:22} {entry.size:26} {state}")
         for line in _details(entry, state):
             print(f"{'':22} {line}")

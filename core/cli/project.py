@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.console import checking_arguments
+
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
 
@@ -34,17 +36,18 @@ def run(options: argparse.Namespace) -> int:
     from core.storage.files import check_writable_file, write_atomically
 
     source, out = Path(options.embeddings), Path(options.out)
-    check_writable_file(out)
-    if out.resolve() == source.resolve():
-        raise UserError(f"{out} would replace the embeddings: name another file with --out.")
-    settings = ProjectionConfig(
-        method=options.method,
-        dimensions=options.dimensions,
-        seed=options.seed,
-        neighbours=options.neighbours,
-        min_dist=options.min_dist,
-        perplexity=options.perplexity,
-    )
+    with checking_arguments():
+        check_writable_file(out)
+        if out.resolve() == source.resolve():
+            raise UserError(f"{out} would replace the embeddings: name another file with --out.")
+        settings = ProjectionConfig(
+            method=options.method,
+            dimensions=options.dimensions,
+            seed=options.seed,
+            neighbours=options.neighbours,
+            min_dist=options.min_dist,
+            perplexity=options.perplexity,
+        )
     space = EmbeddingSet.load(source)
     points = space.vision_points if options.vision else space.points
     made = complete(compute(points.matrix, settings))

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.console import checking_arguments
+
 if TYPE_CHECKING:
     from core.cli.arguments import Commands
 
@@ -31,13 +33,14 @@ def run(options: argparse.Namespace) -> int:
     from core.taxonomy.categories import in_super_category
     from core.zoo.registry import find_source, load
 
-    names = check_models(options.models)
-    for name in names:
-        find_source(name)
-    if options.candidates not in (EVERYTHING, OWN_LABELS):
-        in_super_category(options.candidates)  # an unknown one is refused
-    for file in REPORT_FILES:
-        check_writable_file(Path(options.out) / file)
+    with checking_arguments():
+        names = check_models(options.models)
+        for name in names:
+            find_source(name)
+        if options.candidates not in (EVERYTHING, OWN_LABELS):
+            in_super_category(options.candidates)  # an unknown one is refused
+        for file in REPORT_FILES:
+            check_writable_file(Path(options.out) / file)
     with open_photo_set(Path(options.photos), any_size=True) as items:
         labels, group = choose_candidates(items, options.candidates)
         pair = [(model, model.label_space(labels, group)) for model in map(load, names)]

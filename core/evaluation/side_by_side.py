@@ -4,16 +4,18 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 
 from core.errors import UserError
-from core.evaluation.sides import Asked, Local, ModelOutput, Remote
+from core.evaluation.sides import Asked, Local, ModelOutput, Remote, empty_output
 from core.recognition.label_space import MAX_LABEL_LENGTH
 from core.recognition.multiple_choice import distractors
 from core.taxonomy.categories import canonical_name, find_category, in_super_category, name_key, same_category
+from core.taxonomy.prompts import LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +99,54 @@ def _restore_cores() -> None:
 def read_options(typed: Sequence[str]) -> list[str]:
     """Return the options of a multiple-choice question without empty ones; none at all is allowed.
 
-    Raises `UserError` for a single one, for two that are the same, and for one that is too long.
+    Raises `UserError` for a single one, for more than there are letters, for two that are the same, and for one that is
+    too long.
     """
     options = [" ".join(option.replace("_", " ").split()) for option in typed]
     options = [option for option in options if option]
     if len(options) == 1:
         raise UserError("Give at least two options, or none: then look-alikes are filled in.")
+    if len(options) > len(LETTERS):
+        raise UserError(f"Give at most {len(LETTERS)} options.")
     if len({name_key(option) for option in options}) < len(options):
         raise UserError("Two of the options are the same.")
     if any(len(option) > MAX_LABEL_LENGTH for option in options):
         raise UserError(f"An option is longer than {MAX_LABEL_LENGTH} characters.")
     return options
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The complete outputs of two models for one photo, and the lines of `verdict` about them."""
+
+    outputs: list[ModelOutput]
+    verdict: str
+
+    def as_dict(self, photo: str) -> dict[str, Any]:
+        """Return the JSON form shared by the command line and the HTTP endpoint."""
+        return {"photo": photo, "verdict": self.verdict, "models": [output.as_dict() for output in self.outputs]}
+
+
+def compare(sides: Sequence[Side], truth: str = "", options: Sequence[str] = (), question: str = "") -> Comparison:
+    """Ask two models for the name, by multiple choice, and a question of the user's own if there is one.
+
+    `options` are those of `read_options`; without any they are `options_for` the true name. A side that has failed is
+    not asked again.
+    """
+    outputs = _asked(sides, [empty_output(side.name) for side in sides], lambda side, output: side.identify(output))
+    choices = list(options) or options_for(truth, outputs)
+    if choices:
+        outputs = _asked(sides, outputs, lambda side, output: side.choose(output, choices))
+    if question:
+        outputs = _asked(sides, outputs, lambda side, output: side.reply(output, question))
+    return Comparison(outputs, verdict(outputs, truth))
+
+
+def _asked(sides: Sequence[Side], outputs: list[ModelOutput], ask: Ask) -> list[ModelOutput]:
+    """Return the outputs of the sides once they are complete."""
+    alive = [None if output.error else side for side, output in zip(sides, outputs, strict=True)]
+    *_, outputs = outputs, *side_by_side(alive, outputs, ask)
+    return outputs
 
 
 def look_alikes(name: str) -> list[str]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, cast
 
 from PIL import Image
 
@@ -39,6 +40,21 @@ class ModelOutput:
         """Return the speed of generation, the prompts included; 0 before the first token."""
         seconds = sum(duration for part, duration in self.result.seconds.items() if part != "species")
         return self.tokens / seconds if seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        result = self.result
+        return {
+            "model": result.model,
+            "species": [{"name": s.name, "probability": round(s.probability, 4)} for s in result.species],
+            **({"conclusion": conclusion.as_dict()} if (conclusion := result.conclusion()) else {}),
+            "answer": result.answer,
+            "attributes": result.attributes,
+            "choice": self.choice,
+            "reply": self.reply,
+            "note": result.note,
+            "error": self.error,
+        }
 
 
 def empty_output(model: str, error: str = "") -> ModelOutput:
@@ -123,6 +139,13 @@ class Asked:
             raise UserError(f"{self.name} writes nothing: it only ranks names.")
         for text in self._model.reply(self._photo, question, MAX_REPLY_TOKENS):
             yield replace(output, reply=text)
+
+
+def local_side(model: Recogniser | AskedModel, space: Names, encoder: SharedVisionEncoder) -> Local | Asked:
+    """Return a loaded model in front of the photo of an encoder; `space` holds the names that it ranks."""
+    if isinstance(model, AskedModel):
+        return Asked(model, space, encoder.photo)
+    return Local(model, cast("LabelSpace", space), encoder)
 
 
 class Remote:

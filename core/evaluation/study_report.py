@@ -40,6 +40,11 @@ def as_csv(study: Study) -> str:
 
 def as_json(study: Study) -> str:
     """Return the whole study, without thumbnails, as JSON."""
+    return json.dumps(as_dict(study), indent=1, ensure_ascii=False)
+
+
+def as_dict(study: Study) -> dict[str, Any]:
+    """Return the JSON form of the whole study, without thumbnails."""
     photos = [
         {
             "photo": row.name,
@@ -51,7 +56,7 @@ def as_json(study: Study) -> str:
         }
         for row in study.rows
     ]
-    content = {
+    return {
         "models": list(study.models),
         "candidates": study.candidates,
         "photos_given": study.total,
@@ -61,7 +66,6 @@ def as_json(study: Study) -> str:
         "not_among_candidates": study.labels_not_among_candidates(),
         "photos": photos,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def _rounded(verdict: Verdict) -> dict:

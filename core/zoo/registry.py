@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -51,6 +51,22 @@ class ModelEntry:
     def on_pages(self) -> bool:
         """Whether the tabs and commands take it by its name; a model with a server of its own is an endpoint there."""
         return self.row.server is None
+
+    def as_dict(self, state: str) -> dict[str, Any]:
+        """Return the JSON form; `state` is its `availability`, and what the hub does not tell is null."""
+        hub = self.hub
+        return {
+            "name": self.name,
+            "ready": state == "ready",
+            "state": state,
+            "size": self.size,
+            "family": self.row.family,
+            "licence": str(hub.licence) if hub else None,
+            "memory": hub.needs if hub else None,
+            "repository": hub.repository if hub else None,
+            "revision": hub.revision if hub else None,
+            "packages": self.row.needs,
+        }
 
     @property
     def has_recogniser(self) -> bool:

@@ -12,7 +12,6 @@ from core.recognition.recogniser import UNKNOWN
 from core.recognition.results import AttributeEvidence, Identification
 from core.taxonomy.categories import SuperCategory, find_category
 from core.zoo.hub import UNCALIBRATED
-from demo.components.explanation import SIGNS
 from demo.components.templates import FOLDER, render
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -20,6 +19,7 @@ STYLE = ASSETS / "card.css"
 SCRIPT = ASSETS / "identify.js"
 CERTAINTIES = ((0.9, "Almost certain"), (0.6, "Likely"), (0.3, "Perhaps"), (0.0, "A guess"))  # from this probability on
 NOT_SURE = "Which one is not sure"
+SIGNS = {"agrees": "▲", "disagrees": "▼", "undecided": "≈", "shared": "="}
 UNCERTAIN = "Best match"  # of a model whose probabilities are not calibrated
 OWN_ANSWER = "Its own answer"  # of a model that ranks no names
 SHARED = report_templates(FOLDER)

@@ -14,5 +14,13 @@ def is_private(page: "gr.Blocks", request: "gr.Request") -> bool:
 
     Another address leads here if its owner says so (DNS rebinding): a page of that owner then asks in the user's name.
     """
-    asked_for = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    return not page.share and is_loopback(getattr(page, "server_name", "")) and is_loopback(asked_for)
+    own = is_loopback(getattr(page, "server_name", "")) and names_this_machine(f"//{request.headers.get('host', '')}")
+    return not page.share and own
+
+
+def names_this_machine(address: str) -> bool:
+    """Return True if an address, such as "http://localhost:7860" or "//127.0.0.1", is one of this machine."""
+    try:
+        return is_loopback(urlsplit(address).hostname or "")
+    except ValueError:  # no address at all
+        return False

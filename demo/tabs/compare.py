@@ -1,7 +1,7 @@
 """The Compare tab: one photo, two models side by side."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -9,13 +9,12 @@ from PIL import Image
 from core.errors import UserError
 from core.evaluation.outcomes import SharedVisionEncoder
 from core.evaluation.side_by_side import MAX_QUESTION, Side, options_for, read_options, side_by_side, verdict
-from core.evaluation.sides import Asked, Local, ModelOutput, Remote, empty_output
+from core.evaluation.sides import ModelOutput, empty_output
 from core.evaluation.study import PAIR
-from core.models.openai_endpoint import Endpoint, EndpointSettings
-from core.recognition.asked_model import AskedModel
-from core.recognition.label_space import MAX_LABEL_LENGTH, LabelSpace
+from core.models.openai_endpoint import EndpointSettings
+from core.recognition.label_space import MAX_LABEL_LENGTH
 from core.recognition.recogniser import UNKNOWN
-from core.taxonomy.categories import in_super_category, super_categories
+from core.taxonomy.categories import super_categories
 from core.taxonomy.prompts import LETTERS
 from core.zoo.hub import UNCALIBRATED
 from core.zoo.registry import availability, available_models, zoo
@@ -23,16 +22,12 @@ from demo.components.endpoint import EndpointPanel
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY
 from demo.components.models import AUTO, ModelPool, example_photos
+from demo.components.sides import ENDPOINT, open_side
 from demo.components.uploads import opened_photo, uploaded
 
 SIDES = ("left", "right")
-ENDPOINT = "endpoint"
 NO_MODEL = "no model"
 LARGE = ("idefics2-8b", "finedefics-8b")
-NO_ENDPOINT = (
-    "No endpoint is set: give its address and its model under 'Endpoint', or set OPENAI_MODEL (and OPENAI_BASE_URL, "
-    "OPENAI_API_KEY) before the app is started."
-)
 NO_OPTIONS = "There was no multiple choice: no look-alikes are known, but options can be typed."
 
 
@@ -135,7 +130,6 @@ class CompareTab:
         inputs = {"photo": self.photo, "kind": self.group, "left": self.left, "right": self.right, "truth": self.truth}
         comparing = self.start.click(
             self.compare,
-            # by name, as the HTTP API calls them
             inputs_kwargs={
                 **inputs,
                 **dict(zip("abcd", self.options, strict=True)),
@@ -148,7 +142,7 @@ class CompareTab:
                 *self.options,
                 self.filled,
             ],
-            api_name="compare",
+            api_visibility="private",
             show_progress="minimal",
             **HEAVY,
         )
@@ -172,7 +166,7 @@ class CompareTab:
         )
 
     def compare(self, **values: Any) -> Iterator[dict]:
-        """Ask two models what a photo shows: for the name, then by multiple choice. `values` are those of the API."""
+        """Ask two models what a photo shows: for the name, then by multiple choice. `values` are those of its inputs."""
         with on_page():
             opened = opened_photo(uploaded(values["photo"]))
             options = read_options([values[letter] or "" for letter in "abcd"])
@@ -233,28 +227,13 @@ class CompareTab:
         columns: list[ModelOutput] = []
         for name in names:
             try:
-                side = self._side(name, None if group == AUTO else group, encoder, endpoint)
+                side = open_side(self._models, name, None if group == AUTO else group, encoder, endpoint)
                 sides.append(side)
                 columns.append(empty_output(side.name))
             except UserError as error:
                 sides.append(None)
                 columns.append(empty_output(name or NO_MODEL, str(error)))
         return sides, columns
-
-    def _side(
-        self, name: str | None, group: str | None, encoder: SharedVisionEncoder, endpoint: EndpointSettings | None
-    ) -> Side:
-        if name is None:
-            raise UserError("There is no model: choose one first.")
-        if name != ENDPOINT:
-            model, space = self._models.prepare(name, None, group)
-            if isinstance(model, AskedModel):
-                return Asked(model, space, encoder.photo)
-            return Local(model, cast("LabelSpace", space), encoder)
-        settings = endpoint or EndpointSettings.from_environment()
-        if settings is None:
-            raise UserError(NO_ENDPOINT)
-        return Remote(Endpoint(settings), encoder.photo, in_super_category(group)[0].super_category if group else None)
 
 
 def _model_choice(side: str, name: str, ready: list[str]) -> gr.Dropdown:

@@ -14,7 +14,6 @@ from core.zoo.registry import availability, available_models, zoo
 from demo.components.errors import on_page
 from demo.components.events import FRESH, HEAVY, PRIVATE
 from demo.components.identification import REPLACED, Entry, Run, prepared
-from demo.components.identify_endpoint import IdentifyEndpoint
 from demo.components.models import AUTO, ModelPool, default_choice, example_photos
 from demo.components.occlusion import STATE_SECONDS
 from demo.components.result_panel import ResultPanel, keep
@@ -45,13 +44,6 @@ class IdentifyTab:
                 self.panel = ResultPanel(history, key)
             with gr.Column(elem_id="identify-settings"):
                 self._lay_out_settings(key)
-        inputs: dict[str, Block] = {
-            "photo": self.photo,
-            "super_category": self.group,
-            "candidates": self.candidates,
-            "model_name": self.model,
-        }
-        IdentifyEndpoint(models, inputs)
         self._connect(page)
 
     def _lay_out_photo(self) -> None:
@@ -89,7 +81,6 @@ class IdentifyTab:
             )
             self.sure = _choice_of_level()
             self.candidates = gr.Textbox(
-                "",  # a default for the HTTP API
                 label="Choose only from these names (one per line)",
                 info="How sure the model is was measured for the names it knows, not for others.",
                 lines=4,

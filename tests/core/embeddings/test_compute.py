@@ -103,7 +103,7 @@ def test_the_command_writes_the_file_and_prints_the_numbers(folder, recogniser, 
     assert (printed["photos"], printed["categories"]) == (3, 2)
     assert 0 < printed["gap"] < 2
     assert EmbeddingSet.load(out).model == "finedefics-tiny"
-    assert main(["embed", str(folder), "--out", str(tmp_path / "s.txt")]) == 1
+    assert main(["embed", str(folder), "--out", str(tmp_path / "s.txt")]) == 2
     assert ".npz or .parquet" in capsys.readouterr().err
 
 

@@ -191,6 +191,6 @@ def test_the_committed_models_on_the_command_line(packed, encode, tmp_path, caps
 )
 def test_wrong_arguments_are_one_sentence(packed, png, tmp_path, capsys, arguments, message):
     path = packed([("1.png", png(50))])
-    assert main(["study", str(path), "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert main(["study", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

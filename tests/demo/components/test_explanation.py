@@ -1,9 +1,16 @@
+"""The attributes behind a name, as the card shows them."""
+
 import re
 
 from core.recognition.results import AttributeEvidence, Evidence, Explanation
-from demo.components.explanation import explanation_html
+from demo.components.card import SIGNS
+from demo.components.templates import render
 
 HOSTILE = "<img src=x onerror=window.hit=1>${window.hit=1}{{x}}"
+
+
+def explanation_html(explanation):
+    return render("explanation.html", explanation=explanation, signs=SIGNS)
 
 
 def marks(word="long"):
@@ -30,5 +37,4 @@ def test_a_pair_of_bars_for_every_attribute():
 
 
 def test_without_evidence_there_is_one_sentence():
-    assert explanation_html(None) == ""
     assert explanation_html(Explanation([], [], "No <reason>.")).strip() == '<p class="summary">No &lt;reason&gt;.</p>'

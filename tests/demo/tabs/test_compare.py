@@ -20,11 +20,13 @@ from core.recognition.asked_model import BY_SIMILARITY, AskedModel
 from core.taxonomy.categories import super_categories
 from core.zoo.registry import load
 from demo.components.models import ModelPool, example_photos
+from demo.components.sides import ENDPOINT, NO_ENDPOINT
 from demo.page import build, launch
-from demo.tabs.compare import ENDPOINT, NO_ENDPOINT, CompareTab, status_of
+from demo.tabs.compare import CompareTab, status_of
 
 KEY = "sk-very-secret-key-0123456789"
 CAT = next(path for path in example_photos() if "chelsea" in path)
+EVENT = "/compare_1"  # of the button; /compare is the endpoint for programs
 TINY = ("idefics2-tiny", "finedefics-tiny")
 
 
@@ -38,17 +40,22 @@ def no_environment(monkeypatch):
 def page(reduced_idefics2):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("demo.components.models.load_listed", lambda name, _: reduced_recogniser(reduced_idefics2, name))
-        page = build()
-        asking = event(page, "ask-both")
-        assert asking.api_visibility == "private"
-        asking.api_visibility = "undocumented"  # the client calls no private events, as a browser does
-        yield page
+        yield callable_page()
+
+
+def callable_page():
+    """A page whose events a client can call, as a browser does."""
+    page = build()
+    for button in ("compare", "ask-both"):
+        assert event(page, button).api_visibility == "private"
+        event(page, button).api_visibility = "undocumented"
+    return page
 
 
 @pytest.fixture
 def real_address(monkeypatch):
     monkeypatch.setattr("demo.components.models.load_listed", load)
-    page = build()
+    page = callable_page()
     _, url, _ = launch(page, "127.0.0.1", None, block=False)
     yield url
     page.close()
@@ -62,7 +69,7 @@ def address(page):
 
 
 def compare(client, left, right, truth="", options=("", "", "", ""), kind="cat"):
-    return client.predict(handle_file(CAT), kind, left, right, truth, *options, api_name="/compare")
+    return client.predict(handle_file(CAT), kind, left, right, truth, *options, api_name=EVENT)
 
 
 def event(page, button):
@@ -145,7 +152,7 @@ def test_a_model_that_is_missing_leaves_the_other_alone(address):
 
 def test_stop_stops_both(address):
     client = Client(address, verbose=False)
-    job = client.submit(handle_file(CAT), "cat", *TINY, "", "", "", "", "", api_name="/compare")
+    job = client.submit(handle_file(CAT), "cat", *TINY, "", "", "", "", "", api_name=EVENT)
     deadline = time.monotonic() + 60
     while len(threads("generation")) < 2 and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -188,10 +195,10 @@ def test_a_wrong_key_is_said_in_its_column(address, page, chat_server):
     assert columns[1]["label"]
 
 
-def test_the_schema_knows_nothing_of_endpoints(address):
+def test_the_schema_knows_no_endpoint(address):
     interface = Client(address, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
     names = [p["parameter_name"] for p in interface["/compare"]["parameters"]]
-    assert names == ["photo", "kind", "left", "right", "truth", "a", "b", "c", "d"]
+    assert names == ["photo", "model_a", "model_b", "super_category", "truth", "options", "question"]
     assert "api key" not in json.dumps(interface).lower()
 
 

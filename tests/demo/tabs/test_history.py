@@ -93,7 +93,14 @@ class Browser:
         with open(CAT, "rb") as file:
             (path,) = self.http.post("upload", files={"files": ("cat.png", file)}).json()
         photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        values = {tab.photo: photo, tab.group: "cat", tab.sure: 0.9, tab.candidates: "", tab.model: MODEL}
+        values = {
+            tab.photo: photo,
+            tab.group: "cat",
+            tab.candidates: "",
+            tab.model: MODEL,
+            tab.at_once: True,
+            tab.sure: 0.9,
+        }
         return self.press(tab.start, values)
 
     def correct(self, key, name):
@@ -206,8 +213,7 @@ def test_everything_can_be_deleted(browser, history, key):
 
 def test_history_is_no_part_of_the_public_interface(site):
     named = Client(site.url, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(named) == ["/identify"]
-    assert len(named["/identify"]["parameters"]) == 5
+    assert named == {}
 
 
 def test_opening_the_tab_creates_no_file(tmp_path):

@@ -51,6 +51,7 @@ def values_of(tab, photo=None, several=None, key=None, candidates="", at_once=Tr
         tab.photo: photo,
         tab.several: several,
         tab.group: "auto",
+        tab.sure: 0.9,
         tab.candidates: candidates,
         tab.model: "model",
         tab.at_once: at_once,

@@ -72,7 +72,7 @@ def test_the_page_has_the_tab_and_no_more_public_names():
     page = build()
     assert "Case study" in [block.label for block in page.blocks.values() if isinstance(block, gr.Tab)]
     public = [fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"]
-    assert public == ["identify", "compare"]
+    assert public == ["identify", "compare", "study", "models", "health"]
 
 
 def test_photos_become_a_table_and_three_files(served, archive):
