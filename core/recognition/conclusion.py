@@ -78,7 +78,8 @@ class Conclusion:
 def check_sure(sure: float | None) -> float:
     """Return a level of certainty. Raises `UserError` unless it is between 0.5 and 1: then one group at most has it."""
     if sure is None or not 0.5 < sure < 1:
-        raise UserError(f"{sure} cannot be how sure a name must be: give a number above 0.5 and below 1, such as 0.9.")
+        given = "Nothing" if sure is None else f"{sure:g}"
+        raise UserError(f"{given} cannot be how sure a name must be: give a number above 0.5 and below 1, such as 0.9.")
     return sure
 
 
