@@ -108,12 +108,14 @@ def _register_heic() -> None:
 
 
 def _finish(image: Image.Image) -> Image.Image:
-    """Return a decoded picture upright, in RGB and at most `MAX_SIDE` pixels a side."""
+    """Return the pixels of a decoded picture upright, in RGB and at most `MAX_SIDE` a side, and none of its metadata."""
     if image.mode == "P" or (image.mode in ("RGB", "L") and "transparency" in image.info):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in SHRUNK_FIRST:
         image = _shrunk(image)
-    return _shrunk(to_rgb(_upright(image)))
+    finished = _shrunk(to_rgb(_upright(image))).copy()
+    finished.info = {}  # a place, a date, a text: whoever saves the picture would save them, too
+    return finished
 
 
 def _shrunk(image: Image.Image) -> Image.Image:
@@ -127,11 +129,17 @@ def _repaired(data: bytes) -> Photo | None:
     if closed := with_end_marker(data):
         with suppress(Exception):  # whatever decoders raise: then pixels are missing
             image, other = map(_decode, closed)
-            return Photo(_finish(image), NO_END) if image.tobytes() == other.tobytes() else None
+            return Photo(_finish(image), NO_END) if _same_pixels(image, other) else None
     for version in without_metadata(data):
         with suppress(Exception):
             return Photo(_finish(_decode(version)), DAMAGED_METADATA)
     return None
+
+
+def _same_pixels(image: Image.Image, other: Image.Image) -> bool:
+    """Return True for pictures of the same pixels; a copy of a part of them is made at a time."""
+    boxes = [(0, top, image.width, top + 256) for top in range(0, image.height, 256)]
+    return all(image.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes)
 
 
 def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
@@ -156,7 +164,7 @@ def to_jpeg(photo: Image.Image, side: int, quality: int) -> bytes:
     """Encode a copy of an RGB photo as a JPEG without metadata, its longer side at most `side` pixels."""
     small = photo.copy()
     small.thumbnail((side, side))
-    small.info.clear()  # Pillow would write the comment of the original file
+    small.info = {}  # of a picture from elsewhere, Pillow would write the comment
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

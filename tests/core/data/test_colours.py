@@ -30,7 +30,7 @@ def stored_in(profile: bytes, colour=COLOUR) -> Image.Image:
     return ImageCms.profileToProfile(Image.new("RGB", (16, 16), colour), srgb, wide)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
 def test_a_wide_gamut_profile_is_applied(encode, file_format):
     profile = wide_gamut()
     stored = stored_in(profile)
