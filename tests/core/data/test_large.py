@@ -32,7 +32,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def jpeg(width=WIDTH, height=HEIGHT, **options):
-    """A JPEG of any size, from one row of blocks: it is repeated as often as the height asks for, without encoding it."""
+    """A JPEG of any size, from one encoded row of blocks, which is repeated as often as the height asks for."""
     ramp = np.linspace(0, 255, width).astype("uint8")
     row = Image.fromarray(np.stack([ramp, ramp[::-1], np.full_like(ramp, 90)], axis=-1)[None].repeat(16, 0))
     buffer = io.BytesIO()
