@@ -14,6 +14,7 @@ import chat_server as chat
 import hub_server
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from core.models.embedded import ensure_base
 
@@ -104,6 +105,8 @@ def encode():
     """Bytes of a picture in a format."""
 
     def to_bytes(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
+        if file_format == "HEIF":
+            register_heif_opener()
         buffer = io.BytesIO()
         image.save(buffer, file_format, **options)
         return buffer.getvalue()

@@ -1,5 +1,6 @@
 """ZIP archives of unknown origin, read without unpacking anything to disk."""
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ MAX_UNPACKED = 4 * 2**30  # bytes of all entries together
 MAX_RATIO = 100  # of unpacked to packed bytes: photos hardly shrink
 UTF8_FLAG = 0x800
 ENCRYPTED_FLAG = 0x1
+UNICODE_NAME = 0x7075  # an extra field, as WinRAR and Info-ZIP write it
 
 Read = Callable[[], bytes]
 
@@ -38,13 +40,24 @@ def open_archive(path: Path, any_size: bool = False) -> Iterator[list[tuple[str,
 
 
 def entry_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of an entry. Many programs write UTF-8 without the flag that says so."""
+    """Return the name of an entry. Many programs write UTF-8 without the flag that says so, or beside another name."""
     if info.flag_bits & UTF8_FLAG:
         return info.filename
     try:
-        return info.filename.encode("cp437").decode("utf-8")
+        stored = info.filename.encode("cp437")
+        return _unicode_name(info.extra, zlib.crc32(stored)) or stored.decode("utf-8")
     except UnicodeError:
         return info.filename
+
+
+def _unicode_name(extra: bytes, checksum: int) -> str:
+    """Return the name in UTF-8 of an extra field of an entry, "" if there is none for a name with this checksum."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == UNICODE_NAME and field[1:5] == struct.pack("<L", checksum):
+            return field[5:].decode("utf-8")
+    return ""
 
 
 def _check(entries: list[zipfile.ZipInfo], path: Path, any_size: bool) -> None:

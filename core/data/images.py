@@ -5,24 +5,28 @@ import io
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from core.data.colours import to_rgb
+from core.data.large import MAX_PIXELS, MAX_WHOLE, TOO_MANY, shrink_on_loading
 from core.data.repair import with_end_marker, without_metadata
 from core.errors import UserError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # nothing else is ever parsed
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")  # nothing else is ever parsed
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several frames in the others are pages or previews
-HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
-SHRUNK_FIRST = ("RGB", "CMYK", "LAB")  # modes in which colours can be mixed as they are
+HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+SHRUNK_FIRST = ("RGB", "RGBA", "L", "LA", "CMYK", "LAB")  # modes whose colours can be mixed
+_FORMAT_NAMES = ", ".join(FORMATS).replace("HEIF", "HEIC")  # as users know them
 NO_END = "The end of this file is missing, but no pixel: the whole picture was used."
 DAMAGED_METADATA = "The texts or the colour profile in this file cannot be read: the picture was used without them."
-MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 50_000_000
+MAX_BYTES = 80 * 2**20
 MAX_SIDE = 1600  # larger photos are shrunk: no model of the zoo looks at more
 MAX_ASPECT = 20
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, below which it lets a picture be opened
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ def read_photo(path: Path) -> Photo:
 def open_photo(data: bytes) -> Photo:
     """Decode a photo. Raises `UserError` for anything that is not a complete, reasonable picture.
 
-    The size limits are checked on the header, before a pixel is decoded. Files that lack pixels are refused; where only
-    what stands beside them is missing or damaged, a note says so. Any colours become those of a screen (see
-    `core.data.colours`), the EXIF orientation is applied.
+    The size limits are checked on the header, before a pixel is decoded; large JPEGs are decoded at a reduced size (see
+    `core.data.large`). Files that lack pixels are refused; where only what stands beside them is missing or damaged, a
+    note says so. Any colours become those of a screen (see `core.data.colours`), the EXIF orientation is applied.
     """
     if not data:
         raise UserError("The file is empty: choose another photo.")
@@ -66,33 +70,52 @@ def open_photo(data: bytes) -> Photo:
         note = "This picture is animated: only its first frame was used." if animated else ""
         return Photo(_finish(image), note)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(_too_many_pixels()) from None
+        raise UserError(TOO_MANY) from None
     except UserError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
         if photo := _repaired(data):
             return photo
         if isinstance(error, UnidentifiedImageError):
-            kind = "a HEIC photo, which cannot be read here" if data[4:12] in HEIC else "not a readable image"
-            raise UserError(f"This is {kind}: use one of {', '.join(FORMATS)}.") from None
+            if data[4:12] in HEIC:
+                raise UserError("This HEIC file is damaged, or holds no photo: save the photo as JPEG.") from None
+            raise UserError(f"This is not a readable image: use one of {_FORMAT_NAMES}.") from None
         raise UserError("The image file is damaged or incomplete.") from error
 
 
 def _decode(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(image.width, image.height)
+        image = open_image(io.BytesIO(data))
+        _check_aspect(image)
+        shrink_on_loading(image, data, MAX_SIDE)
         image.load()
     return image
 
 
+def open_image(file: Path | IO[bytes]) -> Image.Image:
+    """Open a picture of one of the `FORMATS` without decoding a pixel. Raises what Pillow raises."""
+    _register_heic()
+    return Image.open(file, formats=FORMATS)
+
+
+@cache
+def _register_heic() -> None:
+    """Have Pillow open HEIC files, without the thumbnails and depth maps in them."""
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+
+
 def _finish(image: Image.Image) -> Image.Image:
-    """Return a decoded picture upright, in RGB and at most `MAX_SIDE` pixels a side."""
-    image = _upright(image)
+    """Return the pixels of a decoded picture upright, in RGB and at most `MAX_SIDE` a side, and none of its metadata."""
+    if image.mode == "P" or (image.mode in ("RGB", "L") and "transparency" in image.info):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in SHRUNK_FIRST:
         image = _shrunk(image)
-    return _shrunk(to_rgb(image))
+    finished = _shrunk(to_rgb(_upright(image))).copy()
+    finished.info = {}  # a place, a date, a text: whoever saves the picture would save them, too
+    return finished
 
 
 def _shrunk(image: Image.Image) -> Image.Image:
@@ -106,11 +129,17 @@ def _repaired(data: bytes) -> Photo | None:
     if closed := with_end_marker(data):
         with suppress(Exception):  # whatever decoders raise: then pixels are missing
             image, other = map(_decode, closed)
-            return Photo(_finish(image), NO_END) if image.tobytes() == other.tobytes() else None
+            return Photo(_finish(image), NO_END) if _same_pixels(image, other) else None
     for version in without_metadata(data):
         with suppress(Exception):
             return Photo(_finish(_decode(version)), DAMAGED_METADATA)
     return None
+
+
+def _same_pixels(image: Image.Image, other: Image.Image) -> bool:
+    """Return True for pictures of the same pixels; a copy of a part of them is made at a time."""
+    boxes = [(0, top, image.width, top + 256) for top in range(0, image.height, 256)]
+    return all(image.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes)
 
 
 def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
@@ -122,7 +151,9 @@ def load_photo(source: str | Path | bytes | Image.Image) -> Photo:
         return open_photo(source)
     if not isinstance(source, Image.Image):
         return read_photo(Path(source))
-    _check_size(source.width, source.height)
+    _check_aspect(source)
+    if source.width * source.height > MAX_WHOLE:
+        raise UserError(f"The picture has more than {MAX_WHOLE // 1_000_000} million pixels: give its file instead.")
     try:
         return Photo(_finish(source.copy()))
     except OSError as error:  # of a file that PIL reads only now
@@ -133,7 +164,7 @@ def to_jpeg(photo: Image.Image, side: int, quality: int) -> bytes:
     """Encode a copy of an RGB photo as a JPEG without metadata, its longer side at most `side` pixels."""
     small = photo.copy()
     small.thumbnail((side, side))
-    small.info.clear()  # Pillow would write the comment of the original file
+    small.info = {}  # of a picture from elsewhere, Pillow would write the comment
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -144,13 +175,8 @@ def data_url(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _too_many_pixels() -> str:
-    return f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels: use a smaller copy."
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UserError(_too_many_pixels())
+def _check_aspect(image: Image.Image) -> None:
+    width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UserError(f"The picture is {width} x {height} pixels: such a narrow strip cannot be identified.")
 

@@ -94,7 +94,7 @@ class LabelTable:
             raise UserError(f"{self.name} has no rows below its first line.")
 
     def _text(self) -> str:
-        if self.data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if self.data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in self.data:
             raise UserError(f'{self.name} is in UTF-16: save it as "CSV UTF-8".')
         try:
             return self.data.decode("utf-8-sig")

@@ -23,12 +23,24 @@ def with_end_marker(data: bytes) -> tuple[bytes, bytes] | None:
     return data + JPEG_END, data + FILLER + JPEG_END
 
 
-def _end_of_scans(data: bytes) -> int:
-    """Return where the pixels of a JPEG end at the latest: at a trailer of the camera that begins with a marker."""
+def scan_components(data: bytes) -> int:
+    """Return how many of the colour components of a JPEG its first scan holds, 0 if there is none."""
+    number = _first_scan(data) + 4  # behind the marker and its length
+    return int.from_bytes(data[number : number + 1])
+
+
+def _first_scan(data: bytes) -> int:
+    """Return where the marker of the first scan of a JPEG is, or where there is no marker any more."""
     place = len(JPEG_START)
     while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != SCAN:
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    trailer = TRAILER.search(data, place)
+        filled = data[place + 1 : place + 2] == b"\xff"  # any number of these bytes may stand before a marker
+        place += 1 if filled else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
+
+
+def _end_of_scans(data: bytes) -> int:
+    """Return where the pixels of a JPEG end at the latest: at a trailer of the camera that begins with a marker."""
+    trailer = TRAILER.search(data, _first_scan(data))
     return trailer.start() if trailer else len(data)
 
 

@@ -78,10 +78,13 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}, is not in UTF-8: save the file in UTF-8.") from error
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise UserError(f"{path} is not a text in UTF-8: save the file in UTF-8.")
+    return text
 
 
 def check_writable_file(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from core.data.images import FORMATS
+from core.data.images import open_image
 from core.errors import UserError
 
 SPLITS = ("train", "test")
@@ -145,7 +145,7 @@ def check_car_photos(folder: Path, split: str) -> None:
         if twin.is_file() and filecmp.cmp(photo, twin, shallow=False):
             raise UserError(f"{photo} and {twin} are the same photo: one of the two folders holds copies of the other.")
         try:
-            with Image.open(photo, formats=FORMATS) as image:
+            with open_image(photo) as image:
                 width, height = image.size
         except (OSError, Image.DecompressionBombError) as error:
             raise UserError(f"{photo} is not a readable photo.") from error

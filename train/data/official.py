@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from core.data.images import FORMATS
+from core.data.images import open_image
 from core.errors import UserError
 from core.storage.cache import cache_root, sha256_of
 from core.storage.files import write_atomically
@@ -148,7 +148,7 @@ def _column(name: str, data: "datasets.Dataset", kind: type) -> str:
 
 
 def _store(photo: bytes) -> Path:
-    with Image.open(io.BytesIO(photo), formats=FORMATS) as image:
+    with open_image(io.BytesIO(photo)) as image:
         suffix = str(image.format).lower()
     digest = hashlib.sha256(photo).hexdigest()
     path = cache_root() / "datasets" / f"{digest}.{suffix}"

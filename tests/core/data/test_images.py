@@ -1,6 +1,5 @@
 import io
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +32,6 @@ def test_truncated_jpeg_is_refused(encode):
         open_photo(data[: len(data) // 2])
 
 
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-@pytest.mark.parametrize(("width", "height"), [(20000, 20000), (8000, 6251)])  # far over, and 8000 pixels over
-def test_decompression_bomb_is_refused_from_the_header(monkeypatch, width, height):
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(b"\0" * 9))
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("pixels were decoded"))
-    with pytest.raises(UserError, match="million pixels"):
-        open_photo(data)
-
-
 def test_a_strip_is_refused(encode):
     with pytest.raises(UserError, match="narrow strip"):
         open_photo(encode(Image.new("RGB", (1, 20000))))
@@ -57,17 +43,12 @@ def test_formats_outside_the_list_are_never_parsed(encode, file_format):
         open_photo(encode(picture(), file_format))
 
 
-def test_a_heic_photo_is_called_so():
-    with pytest.raises(UserError, match="HEIC photo, which cannot be read here: use one of JPEG"):
-        open_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-
-
 def test_svg_is_refused():
     with pytest.raises(UserError, match="not a readable image"):
         open_photo(b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_formats_of_the_list_are_read(encode, file_format):
     assert open_photo(encode(picture(), file_format)).image.size == (40, 30)
 

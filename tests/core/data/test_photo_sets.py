@@ -3,6 +3,7 @@
 import os
 import struct
 import zipfile
+import zlib
 
 import pytest
 
@@ -51,6 +52,7 @@ def test_labels_come_from_a_csv(packed, tmp_path):
         (b"", "labels.csv is empty"),
         (b"image_path,label\n", "no rows below its first line"),
         (b"\xff\xfe\x00", "is in UTF-16"),
+        ("image_path,label\n1.png,Crow\n".encode("utf-16-le"), "is in UTF-16: save it as .CSV UTF-8."),
         ("image_path,label\n1.png,M\xfcller\n".encode("cp1252"), "line 2, is not in UTF-8"),
         (b"image_path;label\n1.png;Crow\n", "separates its columns by semicolons"),
         (b'"image_path"\t"label"\n1.png\tCrow\n', "separates its columns by tabs"),
@@ -85,10 +87,11 @@ def test_of_several_csvs_the_one_with_the_columns_has_the_labels(packed):
         ([("a.png", b""), ("more.ZIP", b"")], "more.ZIP is an archive among other files"),
         ([("a.csv", b""), ("b.csv", b""), ("a.png", b"")], "more than one CSV"),
         ([(f"{i}.png", b"") for i in range(2_001)], "limit is 2000"),
-        ([("a.bmp", bytes(21 * 2**20))], "over 100 times its size"),
+        ([("a.bmp", bytes(2 * 2**20))], "over 100 times its size"),
     ],
 )
-def test_archives_of_other_things_are_refused(packed, files, message):
+def test_archives_of_other_things_are_refused(packed, files, message, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_BYTES", 2**20)
     with pytest.raises(UserError, match=message):
         items_of(packed(files))
 
@@ -121,10 +124,11 @@ def test_names_in_an_archive_lead_nowhere(packed):
     assert len(names[4]) == 200
 
 
-def test_no_more_of_a_photo_is_read_than_may_be(packed):
-    path = packed([("a.bmp", bytes(20 * 2**20 + 5))], method=zipfile.ZIP_STORED)
+def test_no_more_of_a_photo_is_read_than_may_be(packed, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_BYTES", 1_000)
+    path = packed([("a.bmp", bytes(1_005))], method=zipfile.ZIP_STORED)
     with open_photo_set([path]) as items:
-        assert len(items[0].read()) == 20 * 2**20 + 1
+        assert len(items[0].read()) == 1_001
 
 
 def write(folder, *names, data=b"x"):
@@ -220,6 +224,19 @@ def test_names_in_utf8_without_the_flag_are_read_as_they_are(packed):
     data = path.read_bytes().replace(b"Epagneul", "\u00c9pagneu".encode()).replace(b"Mxller", b"M\x81ller")  # cp437
     path.write_bytes(data)
     assert list(found(path).values()) == ["\u00c9pagneu", "M\u00fcller"]
+
+
+@pytest.mark.parametrize(("checksum", "name"), [(0, "M\u00fcller"), (1, "M\u25a0ller")])
+def test_the_name_in_unicode_beside_that_of_a_code_page_is_used_where_it_belongs_to_it(tmp_path, checksum, name):
+    stored = b"M\xfeller/1.png"  # in a code page that has this character elsewhere
+    own = struct.pack("<BL", 1, zlib.crc32(stored) ^ checksum) + "M\u00fcller/1.png".encode()
+    info = zipfile.ZipInfo("Mxller/1.png")
+    info.extra = struct.pack("<HHB", 0x9999, 1, 0) + struct.pack("<HH", 0x7075, len(own)) + own
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr(info, b"x")
+        packed.writestr("b/1.png", b"x")
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"Mxller/1.png", stored))
+    assert list(found(tmp_path / "a.zip").values()) == [name, "b"]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

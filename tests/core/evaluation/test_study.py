@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from photo_metadata import FORMATS, check_no_metadata, tagged
 from PIL import Image
 from skimage import data as pictures
 
@@ -82,7 +83,7 @@ def test_bad_photos_are_listed_and_the_others_go_on(packed, png):
     assert [row.error for row in rows] == [
         "",
         "Another file has the same name.",
-        "This is not a readable image: use one of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF.",
+        "This is not a readable image: use one of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC.",
         "The same photo as a.png: it counts once.",
         "The ZIP is damaged at this file.",
         "The file is packed in an unusual way: use an ordinary ZIP.",
@@ -104,6 +105,17 @@ def test_a_shared_tower_looks_once(packed, png):
     assert rows[0].verdicts[0].answer == "a bird"
     assert not any(map(FILTERS["differ"], rows))  # capitals are no difference
     assert max(Image.open(io.BytesIO(rows[0].thumbnail)).size) <= THUMBNAIL
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_report_has_the_pixels_of_the_photos_alone(packed, file_format):
+    model = fake(torch.nn.Linear(1, 1), lambda width: "crow")
+    with open_photo_set([packed([("crow/a.jpg", tagged(file_format))])]) as items:
+        study = Study(("fake", "fake"), "all", 1, list(examine(items, [(model, SPACE)] * 2, False)))
+    page = as_html(study)
+    assert "data:image/jpeg;base64," in page
+    for export in (page, as_json(study)):
+        check_no_metadata(export.encode())
 
 
 def test_closing_it_stops_with_the_photo_at_hand(packed, png):

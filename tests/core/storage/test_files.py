@@ -18,10 +18,12 @@ def test_texts_of_every_unicode_form_are_read(tmp_path, encoding):
 
 def test_a_text_that_cannot_be_read_has_its_reason(tmp_path):
     (tmp_path / "names.txt").write_text("Cardigan\nÉpagneul", encoding="cp1252")
+    (tmp_path / "unmarked.txt").write_bytes("Cardigan\nPug".encode("utf-16-le"))
     (tmp_path / "half.txt").write_bytes("Cardigan".encode("utf-16")[:-1])
     for name, reason in (
         ("names.txt", r"names\.txt, line 2, is not in UTF-8: save the file in UTF-8"),
         ("half.txt", r"half\.txt, line 1, is not in UTF-8"),
+        ("unmarked.txt", r"unmarked\.txt is not a text in UTF-8: save the file in UTF-8"),
         ("none.txt", "cannot be read \\(No such file"),
         ("", "cannot be read \\(Is a directory"),
     ):

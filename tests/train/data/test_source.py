@@ -146,7 +146,7 @@ def test_all_photos_that_cannot_be_read_are_told_at_once(class_folders, caplog):
     assert len(records) == 30
     for text in (
         "bad.jpg: The image file is damaged",
-        "IMG.HEIC: This is a HEIC photo, which cannot be read here",
+        "IMG.HEIC: This HEIC file is damaged, or holds no photo",
         "notes.txt: This is not",
     ):
         assert text in caplog.text
@@ -157,6 +157,15 @@ def test_all_photos_that_cannot_be_read_are_told_at_once(class_folders, caplog):
     ):
         assert text in caplog.text
     assert "No photo can be read of: Phoenix." in caplog.text
+
+
+def test_heic_photos_are_used_like_others(class_folders, encode):
+    (class_folders / "Heron").mkdir()
+    for number in range(2):
+        picture = Image.effect_noise((90, 90), 50 + number).convert("RGB")
+        (class_folders / "Heron" / f"IMG_{number}.HEIC").write_bytes(encode(picture, "HEIF"))
+    records = labelled(str(class_folders), "none.csv", "train")
+    assert [record.category for record in records].count("Heron") == 2
 
 
 def test_a_category_whose_photos_cannot_be_read_is_not_enough(tmp_path):
