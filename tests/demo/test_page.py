@@ -69,24 +69,6 @@ def test_a_missing_checkpoint_is_said_on_the_page(monkeypatch, tmp_path):
     assert any("**finedefics-tiny** cannot be loaded: The checkpoint finedefics-tiny is missing" in s for s in said)
 
 
-def test_a_photo_is_identified(client):
-    cat = next(path for path in example_photos() if "chelsea" in path)
-    result = client.predict(photo=handle_file(cat), explain=True, api_name="/identify")
-    assert result["species"]
-    assert result["answer"]
-    assert result["description"]
-    assert list(result["attributes"]) == list(super_categories()["cat"].attributes)
-    assert result["explanation"]["evidence"]
-
-
-def test_a_part_of_a_photo_is_identified(client):
-    cat = next(path for path in example_photos() if "chelsea" in path)
-    result = client.predict(photo=handle_file(cat), super_category="cat", crop="0.2,0.1,0.6,0.8", api_name="/identify")
-    assert result["box"] == [0.2, 0.1, 0.6, 0.8]
-    with pytest.raises(AppError, match="give auto, none, or left,top,width,height as shares"):
-        client.predict(photo=handle_file(cat), crop="20,10,60,80", api_name="/identify")
-
-
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -84,7 +84,7 @@ def test_a_new_checkpoint_is_listed_without_a_change_of_code(trained, monkeypatc
 
     shutil.copytree(trained / "finedefics-tiny", trained / "my-birds")
     monkeypatch.setattr("core.zoo.registry.CHECKPOINTS", trained)
-    assert models(Namespace()) == 0
+    assert models(Namespace(json=False)) == 0
     assert any(line.startswith("my-birds") and "ready" in line for line in capsys.readouterr().out.splitlines())
     shutil.rmtree(trained / "my-birds")
 
@@ -235,7 +235,8 @@ def test_results_are_printed_and_put_into_the_card(trained, data, monkeypatch, c
     assert results["mean"]["top5"] == 1
     assert "| bird | 6 |" in (trained / "finedefics-tiny" / "README.md").read_text()
     assert main(["evaluate", "--data", str(data), "--descriptions", "2"]) == 0
-    ranking, clauses = capsys.readouterr().out.split("\n\n")
+    ranking, clauses, conclusions = capsys.readouterr().out.split("\n\n")
+    assert "| name or group | " in conclusions
     assert clauses.split()[:3] == ["clauses_photos", "clauses", "clauses_chance"]
     assert clauses.splitlines()[1].split()[:4:2] == ["bird", "0.0"]
     assert clauses.count("±") == 12

@@ -8,7 +8,18 @@ from core.errors import UserError
 from core.models import embedded as weights
 from core.models.installed_weights import Source
 
-START = "from core.models.embedded import ensure_base; print(ensure_base(lambda _: None))"
+START = """
+import time
+from core.models import embedded
+
+def assemble(folder, progress):
+    print("assembled", flush=True)
+    (folder / "config.json").write_text("{}")
+    time.sleep(2)
+
+embedded._assemble = assemble
+print(embedded.ensure_base(lambda _: None))
+"""
 
 
 def test_two_processes_that_start_at_once_build_one_base(tmp_path):
@@ -17,8 +28,10 @@ def test_two_processes_that_start_at_once_build_one_base(tmp_path):
         subprocess.Popen([sys.executable, "-c", START], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    folders = {process.communicate(timeout=300)[0].strip().splitlines()[-1] for process in started}
+    printed = [process.communicate(timeout=300)[0].strip().splitlines() for process in started]
+    folders = {lines[-1] for lines in printed}
     assert len(folders) == 1
+    assert sum(lines.count("assembled") for lines in printed) == 1
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [folders.pop().rsplit("/", 1)[1]]
 
 

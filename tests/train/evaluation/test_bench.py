@@ -1,6 +1,12 @@
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from core.data.images import open_photo
+from core.recognition.conclusion import Species
+from core.recognition.results import Identification
 from train.evaluation.bench import CAT, latency, package_pictures, picture_files, prefix_speed, unknown_share
 from train.evaluation.throughput import throughput
 from train.recipe import read_preset
@@ -24,8 +30,15 @@ def test_the_shared_prefix_ranks_alike(recogniser, cat, monkeypatch):
     assert result["largest_difference"] < 1e-3  # in float32, in which all tests run; the closest names are 0.0015 apart
 
 
-def test_words_come_after_the_species(recogniser, cat):
-    seconds = latency(recogniser, cat)
+def test_words_come_after_the_species(cat):
+    named = Identification("a", True, [Species("Bengal", 1.0)])
+
+    def stream(photo):
+        for state in (named, replace(named, answer="Bengal"), replace(named, attributes={"coat": "short"}), named):
+            time.sleep(0.005)
+            yield state
+
+    seconds = latency(SimpleNamespace(stream=stream), cat)
     assert 0 < seconds["species"] < seconds["first_attribute_word"] < seconds["all"]
 
 
