@@ -18,7 +18,6 @@ from core.evaluation.side_by_side import side_by_side
 from core.models import open_question_model
 from core.recognition.asked_model import BY_SIMILARITY, AskedModel
 from core.taxonomy.categories import super_categories
-from core.zoo.registry import load
 from demo.components.models import ModelPool, example_photos
 from demo.components.sides import ENDPOINT, NO_ENDPOINT
 from demo.page import build, launch
@@ -52,15 +51,6 @@ def callable_page():
     return page
 
 
-@pytest.fixture
-def real_address(monkeypatch):
-    monkeypatch.setattr("demo.components.models.load_listed", load)
-    page = callable_page()
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
-
-
 @pytest.fixture(scope="module")
 def address(page):
     _, url, _ = launch(page, "127.0.0.1", None, block=False)
@@ -90,8 +80,8 @@ def use_endpoint(client, page, url):
     return httpx.post(f"{client.src}gradio_api/run/predict", json=body, timeout=30).raise_for_status().json()["data"]
 
 
-def test_two_models_are_compared(real_address):
-    said, *columns = compare(Client(real_address, verbose=False), *TINY, truth="egyptian mau")
+def test_two_models_are_compared(address):
+    said, *columns = compare(Client(address, verbose=False), *TINY, truth="egyptian mau")
     assert "Asked for the name" in said
     assert "Asked to choose" in said
     assert "Right: " in said
