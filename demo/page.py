@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.data.images import MAX_BYTES
 from core.taxonomy.categories import table_errors
 from demo.alignment import map_view
-from demo.components import card
+from demo.components import card, uploads
 from demo.components.models import ModelPool
 from demo.history_store import History
 from demo.tabs.alignment import AlignmentTab
@@ -103,7 +103,7 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> 
             state_session_capacity=MAX_SESSIONS,
             app_kwargs={"middleware": [Middleware(NoForeignFiles)], "routes": [map_view.route()]},
             theme=_theme(),
-            head=map_view.head() + card.head(),
+            head=map_view.head() + card.head() + uploads.head(),
             css_paths=STYLE,
         )
     if block:
