@@ -73,7 +73,8 @@ def split_known(records: list[Record], categories: list[str]) -> tuple[list[Reco
 def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:
     """Return (training part, calibration part): a fixed `share` of every category with at least `least` photos.
 
-    The choice depends on the photos' content alone: copies of one photo count once and stay together. Smaller categories stay in the training part.
+    The choice depends on the photos' content alone: copies of one photo count once and stay together. Smaller categories
+    stay in the training part.
     """
     by_category: dict[str, list[Record]] = defaultdict(list)
     for record in records:
