@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.data.images import MAX_BYTES
 from core.taxonomy.categories import table_errors
 from demo.alignment import map_view
-from demo.components import card
+from demo.components import card, uploads
 from demo.components.models import ModelPool
 from demo.endpoints import JsonEndpoints
 from demo.history_store import History
@@ -114,7 +114,7 @@ def launch(page: gr.Blocks, host: str, port: int | None, block: bool = True, mcp
                 "routes": [map_view.route()],
             },
             theme=_theme(),
-            head=map_view.head() + card.head(),
+            head=map_view.head() + card.head() + uploads.head(),
             css_paths=STYLE,
             mcp_server=mcp,  # whatever GRADIO_MCP_SERVER says
         )

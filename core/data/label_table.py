@@ -106,6 +106,8 @@ class LabelTable:
         if not columns:
             return f"{self.name} is empty: it needs a first line image_path,label and a row for every photo."
         line = ",".join(columns)
+        if line.startswith("sep="):
+            return f"{self.name} begins with {line[:5]!r}, for Excel alone: save it with commas and without that line."
         for separator, name in SEPARATORS.items():
             if all(column in line.replace('"', "").split(separator) for column in COLUMNS):
                 return f"{self.name} separates its columns by {name}: save it with commas."

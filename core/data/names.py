@@ -11,7 +11,7 @@ MAX_LABEL = 100
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif"),
+    *(".heic", ".heif", ".hif", ".avif"),
 )
 LEFT_OUT = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")  # and names that begin with a dot
 

@@ -1,4 +1,4 @@
-"""What a browser has uploaded."""
+"""What a browser uploads and has uploaded."""
 
 from pathlib import Path
 
@@ -6,6 +6,13 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 
 from core.data.images import MAX_BYTES, Photo, open_photo
 from core.errors import UserError
+
+SCRIPT = Path(__file__).parents[1] / "assets" / "uploads.js"
+
+
+def head() -> str:
+    """Return the part of the page's <head> with the script of uploads, which comes after those of the tabs."""
+    return f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
 
 
 def uploaded(photo: dict | None) -> Path:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from demo.components.models import example_photos
 TRANSFER = """const transfer = new DataTransfer();
 for (const [name, data] of files) {
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  transfer.items.add(new File([bytes], name, { type: name.endsWith("png") ? "image/png" : "image/jpeg" }));
+  const types = { png: "image/png", jpg: "image/jpeg", HEIC: "" }; // of the last, most systems know no type
+  transfer.items.add(new File([bytes], name, { type: types[name.split(".").pop()] }));
 }"""
 DROP = f"(files) => {{ {TRANSFER} return transfer; }}"
 PASTE = f"""(files) => {{ {TRANSFER}
@@ -50,6 +52,22 @@ def test_a_pasted_photo_and_one_dropped_over_it_are_identified_at_once(tab, grey
     finished(tab)
     drop(tab, grey)
     expect(tab.locator("#card h2")).to_have_text("Unknown", timeout=120_000)
+
+
+@pytest.mark.parametrize("way", ["dropped", "chosen"])
+def test_a_heic_photo_is_identified_and_a_sentence_stands_for_what_the_browser_cannot_show(tab, encode, tmp_path, way):
+    photo = tmp_path / "IMG_1.HEIC"
+    photo.write_bytes(encode(Image.open(CAT).convert("RGB"), "HEIF"))
+    if way == "dropped":
+        drop(tab, photo)
+    else:
+        tab.locator("#photo input[type=file]").set_input_files(photo)
+    expect(tab.locator("#card h2")).to_have_text("Bengal", timeout=120_000)
+    expect(tab.locator("#photo img")).to_have_attribute("alt", re.compile("browser cannot show this format"))
+    assert tab.evaluate("document.querySelector('#card img').naturalWidth") > 100
+    finished(tab)
+    drop(tab, CAT)
+    expect(tab.locator("#photo img")).to_have_attribute("alt", "", timeout=60_000)
 
 
 def test_several_photos_are_a_list_and_each_line_opens_its_card(tab, grey, diary, tmp_path):

@@ -73,16 +73,17 @@ def split_known(records: list[Record], categories: list[str]) -> tuple[list[Reco
 def split_calibration(records: list[Record], share: float = 0.1, least: int = 8) -> tuple[list[Record], list[Record]]:
     """Return (training part, calibration part): a fixed `share` of every category with at least `least` photos.
 
-    The choice depends on the photos' content alone. Smaller categories stay in the training part.
+    The choice depends on the photos' content alone: copies of one photo count once and stay together. Smaller categories
+    stay in the training part.
     """
     by_category: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_category[record.category].append(record)
     held_out: set[str] = set()
     for group in by_category.values():
-        if len(group) >= least:
-            ordered = sorted(record.sha256 for record in group)
-            held_out.update(ordered[: round(share * len(group))])
+        photos = sorted({record.sha256 for record in group})
+        if len(photos) >= least:
+            held_out.update(photos[: round(share * len(photos))])
     return [r for r in records if r.sha256 not in held_out], [r for r in records if r.sha256 in held_out]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from core.data import large
-from core.data.images import NO_END, load_photo, open_photo
+from core.data.images import NO_END, load_photo, open_image, open_photo
 from core.errors import UserError
 
 WIDTH, HEIGHT = 16_384, 12_288  # 200 megapixels
@@ -91,6 +91,27 @@ def test_an_orientation_and_a_missing_end_count_at_a_reduced_size():
     photo = open_photo(jpeg(WIDTH, 4_096, exif=exif.tobytes())[:-2])
     assert photo.image.size == (400, 1_600)
     assert photo.note == NO_END
+
+
+def with_a_second_picture(data, second):
+    """A multi-picture file, as phones and stereo cameras write it."""
+
+    def segment(total):
+        numbers = [(0xB000, 7, 4, 0x30303130), (0xB001, 4, 1, 2), (0xB002, 7, 32, 50)]
+        tags = struct.pack("<IH", 8, len(numbers)) + b"".join(struct.pack("<HHII", *number) for number in numbers)
+        pictures = struct.pack("<IIIHHIIIHH", 0x030000, total, 0, 0, 0, 0, len(second), max(total - 10, 0), 0, 0)
+        body = b"MPF\0II*\0" + tags + bytes(4) + pictures
+        return b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+
+    total = len(data) + len(segment(0))
+    return data[:2] + segment(total) + data[2:] + second
+
+
+def test_the_first_picture_of_a_large_file_of_several_is_used(encode):
+    data = with_a_second_picture(jpeg(WIDTH, 4_096), encode(Image.new("RGB", (64, 64)), "JPEG"))
+    with open_image(io.BytesIO(data)) as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    assert open_photo(data).image.tobytes() == open_photo(jpeg(WIDTH, 4_096)).image.tobytes()
 
 
 def test_a_large_jpeg_that_lacks_pixels_is_refused():

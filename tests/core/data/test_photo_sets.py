@@ -56,6 +56,7 @@ def test_labels_come_from_a_csv(packed, tmp_path):
         ("image_path,label\n1.png,M\xfcller\n".encode("cp1252"), "line 2, is not in UTF-8"),
         (b"image_path;label\n1.png;Crow\n", "separates its columns by semicolons"),
         (b'"image_path"\t"label"\n1.png\tCrow\n', "separates its columns by tabs"),
+        (b"sep=;\nimage_path;label\n1.png;Crow\n", "begins with 'sep=;', .* save it with commas and without that line"),
         (b"image_path,label\n,Crow\n", "line 2: image_path is empty"),
         (b"image_path,label\n1.png,Crow\n9.png,Crow\n8.png,Crow\n", r"lists '9.png' \(and 1 more\)"),
         (b"image_path,label\n../../etc/passwd,Crow\n", "outside the set"),
@@ -196,7 +197,13 @@ def test_a_csv_beside_the_folder_of_photos_leads_to_it_but_not_out_of_the_set(tm
 
 @pytest.mark.parametrize(
     "table",
-    ["image_path,label\n1.png,Crow\n1.png,crow\n", "Image_Path , Label\n1.png, Crow\n", "label,image_path\nCrow,1.png"],
+    [
+        "image_path,label\r1.png,Crow\r",
+        "\ufeffimage_path,label\r\n1.png,Crow\r\n,\r\n",
+        "image_path,label\n1.png,Crow\n1.png,crow\n",
+        "Image_Path , Label\n1.png, Crow\n",
+        "label,image_path\nCrow,1.png",
+    ],
 )
 def test_harmless_habits_of_spreadsheets_are_accepted(tmp_path, table):
     write(tmp_path, "1.png", "test.csv", data=table.encode())

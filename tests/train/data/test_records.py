@@ -15,6 +15,14 @@ def test_the_calibration_part_is_fixed_and_spares_small_categories(class_folders
     assert not {r.sha256 for r in training} & {r.sha256 for r in held_out}
 
 
+def test_copies_of_one_photo_do_not_take_a_category_out_of_the_training_part():
+    copies = [Record(Path(f"{number}.jpg"), "Cep", "", "same") for number in range(9)]
+    others = [Record(Path(f"{number}.jpg"), "Fly Agaric", "", str(number)) for number in range(9)]
+    training, held_out = split_calibration([*copies, *others])
+    assert [record for record in training if record.category == "Cep"] == copies
+    assert [record.category for record in held_out] == ["Fly Agaric"]
+
+
 def test_leakage_between_train_and_test_is_an_error(class_folders):
     records = read_folder(class_folders, "none.csv")
     check_no_leakage(records[:10], records[10:])
