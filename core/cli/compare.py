@@ -82,7 +82,7 @@ def _text(output: "ModelOutput") -> str:
     result = output.result
     limits = result.note or ("" if result.calibrated else UNCALIBRATED)
     lines = [result.model, *(f"  {species.probability:6.1%}  {species.name}" for species in result.species)]
-    said = {"Sure is only": less.phrase} if (less := result.backed_off()) else {}
+    said = {"Sure is": less.phrase} if (less := result.backed_off()) else {}
     replies = {"Choice": output.choice, "Reply": output.reply}
     parts = {**said, "Free answer": result.answer, **result.attributes, **replies}
     lines += [f"  {part}: {text}" for part, text in parts.items() if text]

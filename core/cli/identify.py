@@ -156,7 +156,7 @@ def _text(path: str, result: "Identification", sure: float) -> str:
         lines.append(f"  {UNKNOWN}")
     if less := result.backed_off(sure):
         probability = f" ({less.probability:.0%})" if less.noun else ""
-        lines.append(f"  Sure is only: {less.phrase}{probability}")
+        lines.append(f"  Sure is: {less.phrase}{probability}")
     lines += [f"  {species.probability:6.1%}  {species.name}" for species in result.species]
     if result.box:
         lines.append(f"  Named from the part {_box(result.box)}; --crop none uses the whole photo.")

@@ -1,5 +1,6 @@
 """The parts of a checkpoint beside its weights: the embeddings of its categories, and the calibration of scores."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -25,6 +26,11 @@ class Calibration:
     candidates: int = 1000  # names kept by the embeddings for scoring by likelihood
     unknown_distance: float = float("inf")  # a photo farther than this from every known category is unknown
     encoder_weight: float = 0.0  # of the fine-tuned vision encoder's own classifier, without the language model
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a number that is none."""
+        if any(math.isnan(value) for value in vars(self).values()):
+            raise ValueError("a number of the calibration is none")
 
     @property
     def fitted(self) -> bool:

@@ -250,7 +250,8 @@ def _load_labels(mllm: VisionLanguageModel, folder: Path, manifest: CheckpointMa
         raise ValueError("the feature means are not those of its categories")
     if labels.classifier is not None and labels.classifier.shape != (n, features + 1):
         raise ValueError("the classifier is not that of its categories")
-    if labels.words.shape != (n, mllm.processor.image_seq_len):
+    inside = int(labels.words.min()) >= -1 and int(labels.words.max()) < mllm.model.get_input_embeddings().num_embeddings
+    if labels.words.shape != (n, mllm.processor.image_seq_len) or labels.words.dtype != torch.int64 or not inside:
         raise ValueError("the words are not those of its categories")
     return labels
 

@@ -33,16 +33,21 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], eight_bits: bool = Fal
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, floating-point ones (also those stored in 8 bits) as float32.
 
-    Raises `KeyError` for a tensor in 8 bits without its scale or the reverse, `ValueError` if they do not fit.
+    Raises `ValueError` for a tensor in 8 bits without a scale that fits or the reverse, and for a value that is not
+    finite.
     """
     stored = load_file(path)
     scales = {name.removesuffix(SCALE): stored.pop(name) for name in list(stored) if name.endswith(SCALE)}
     for name in scales.keys() | {name for name, value in stored.items() if value.dtype == torch.int8}:
-        value, scale = stored[name], scales[name]
-        if value.dtype != torch.int8 or scale.shape != (*value.shape[:-1], 1):
+        value, scale = stored.get(name), scales.get(name)
+        if value is None or scale is None:
+            raise ValueError(f"{name} has no {'scale' if scale is None else 'tensor beside its scale'}")
+        if value.dtype != torch.int8 or scale.shape != (*value.shape[:-1], 1) or not scale.is_floating_point():
             raise ValueError(f"the scale of {name} is not that of its rows")
         stored[name] = value.float() * scale
     for name, value in stored.items():
         if value.is_floating_point():
             stored[name] = value.float()
+            if not stored[name].isfinite().all():
+                raise ValueError(f"{name} is not finite")
     return stored

@@ -52,7 +52,8 @@ class Conclusion:
         if self.rank == "name":
             return self.name
         *others, last = self.members
-        return f"{self.thing}: {', '.join(others)} or {last}" if others else f"{self.thing}: {last}"
+        names = f"{', '.join(others)} or {last}" if others else last
+        return f"nothing, perhaps {names}" if self.rank == "nothing" else f"{self.thing}: {names}"
 
     def covers(self, label: str) -> bool:
         """Return whether the category that a label names is the one, or one of those, that this says."""

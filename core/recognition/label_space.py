@@ -1,6 +1,7 @@
 """The names that a photo is ranked against, and the embeddings of these names."""
 
 import logging
+import unicodedata
 from dataclasses import dataclass
 
 import torch
@@ -127,7 +128,14 @@ def check_labels(labels: list[str]) -> None:
         raise UserError("Give at least two different candidate names.")
     if len(labels) > MAX_LABELS:
         raise UserError(f"There are {len(labels)} candidate names: the limit is {MAX_LABELS}.")
+    if odd := [label for label in labels if _has_control(label)]:
+        raise UserError(f"The name {odd[0][:30]!r} has characters that cannot be printed: remove them.")
     if too_long := [label for label in labels if len(label) > MAX_LABEL_LENGTH]:
         raise UserError(f"The name {too_long[0][:30]!r}... is longer than {MAX_LABEL_LENGTH} characters.")
     if sum(map(len, labels)) > MAX_LABEL_CHARACTERS:
         raise UserError(f"The candidate names have more than {MAX_LABEL_CHARACTERS} characters in all: give fewer.")
+
+
+def _has_control(label: str) -> bool:
+    """Return whether a label has control characters, which a terminal would obey, or halves of characters."""
+    return any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label.replace("\t", " "))

@@ -77,10 +77,10 @@ def _tables() -> _Tables:
 def _read(path: Path) -> tuple[SuperCategory, list[Category]]:
     table = read_attribute_table(path)
     group = SuperCategory(table.super_category, table.noun, table.rank, tuple(table.attributes))
-    names = {name for entry in table.categories.values() for name in entry.path}
+    names = {name for entry in table.categories.values() for name in entry.group}
     groups = {name: Group(group.name, name, table.groups.get(name, name)) for name in names}
     return group, [
-        Category(name, group, tuple(entry.aliases), entry.values, tuple(groups[one] for one in entry.path))
+        Category(name, group, tuple(entry.aliases), entry.values, tuple(groups[one] for one in entry.group))
         for name, entry in table.categories.items()
     ]
 

@@ -19,6 +19,7 @@ STYLE = ASSETS / "card.css"
 SCRIPT = ASSETS / "identify.js"
 CERTAINTIES = ((0.9, "Almost certain"), (0.6, "Likely"), (0.3, "Perhaps"), (0.0, "A guess"))  # from this probability on
 NOT_SURE = "Which one is not sure"
+NOTHING_SURE = "No kind of thing is sure enough"
 SIGNS = {"agrees": "▲", "disagrees": "▼", "undecided": "≈", "shared": "="}
 UNCERTAIN = "Best match"  # of a model whose probabilities are not calibrated
 OWN_ANSWER = "Its own answer"  # of a model that ranks no names
@@ -59,7 +60,7 @@ class Card:
         if not self.result.calibrated:
             return UNCERTAIN
         if self.backed_off and self.backed_off.rank != "group":
-            return NOT_SURE
+            return NOT_SURE if self.backed_off.rank == "kind" else NOTHING_SURE
         probability = (self.backed_off or self.result.species[0]).probability
         word = next(word for lowest, word in CERTAINTIES if probability >= lowest)
         return f"{word} ({percent(probability)})"

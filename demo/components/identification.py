@@ -112,6 +112,12 @@ class Entry:
             )
             yield self.card
 
+    def restate(self, sure: float) -> None:
+        """Let the card say what is sure at another level."""
+        self.sure = sure
+        if self.card:
+            self.card = replace(self.card, sure=sure)
+
     def part(self, photo: str, crop: str) -> "Entry":
         """Return an entry for another part of this photo, if that has the id `photo`; `crop` is as of the command line.
 
@@ -138,13 +144,20 @@ class Run:
     entries: list[Entry] = field(default_factory=list)
     shown: int | None = None  # the entry whose card is open
     started: float = field(default_factory=time.monotonic)
+    sure: float = SURE  # the level that is chosen now
 
     def restate(self, sure: float) -> Entry | None:
-        """Let all cards say what is sure at another level; return the entry whose card is open, if there is one."""
+        """Let all cards say what is sure at another level, those to come, too; return the entry whose card is open."""
+        self.sure = sure
         for entry in self.entries:
-            entry.sure = sure
-            entry.card = replace(entry.card, sure=sure) if entry.card else None
+            entry.restate(sure)
         return None if self.shown is None else self.entries[self.shown]
+
+    def add(self, entry: Entry) -> None:
+        """Take a photo that is done into the list, at the level that is chosen by now."""
+        entry.restate(self.sure)
+        if entry not in self.entries:
+            self.entries.append(entry)
 
     @property
     def several(self) -> bool:

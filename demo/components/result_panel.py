@@ -109,6 +109,10 @@ class ResultPanel:
             self.card: card_html(entry.card) if entry.card else "",
         }
 
+    def restated_card(self, entry: Entry) -> dict:
+        """Show the card of an entry anew, and leave a correction that is being typed."""
+        return {part: value for part, value in self.opened_card(entry).items() if part is not self.typed}
+
     def opened_card(self, entry: Entry) -> dict:
         """Show the card of an entry with what can be done with it; nothing where it has none."""
         if entry.card is None:
@@ -179,7 +183,7 @@ def keep(history: History, key: str, entry: Entry) -> None:
         result, upload = entry.card.result, entry.path.read_bytes()
         if result.box:
             upload += json.dumps(rounded_box(result.box)).encode()
-        entry.row = history.keep(key, upload, named_photo(entry), result.as_dict(entry.card.photo))
+        entry.row = history.keep(key, upload, named_photo(entry), result.as_dict(entry.card.photo, entry.card.sure))
 
 
 def named_photo(entry: Entry) -> Image.Image:

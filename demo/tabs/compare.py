@@ -66,7 +66,7 @@ def status_of(shown: ModelOutput) -> str:
     """Return the lines above a column: the model, what limits its result, the time it took, its error."""
     result = shown.result
     limits = "" if result.calibrated else result.note or UNCALIBRATED
-    said = f"Sure is only: {less.phrase}." if (less := result.backed_off()) else ""
+    said = f"Sure is: {less.phrase}." if (less := result.backed_off()) else ""
     lines = [result.model, "" if result.known else UNKNOWN, said, limits]
     parts = [f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()]
     if shown.tokens:

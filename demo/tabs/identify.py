@@ -156,6 +156,7 @@ class IdentifyTab:
                 yield {self.status: WRITING, **update}
             if key := values[self.keep.keep]:
                 _kept(self._history, key, part)
+            run.add(part)
             yield {self.status: run.status, self.photos: _listed(run), **self.panel.opened_card(part)}
 
     def _identified(self, uploads: list[dict | None], values: dict) -> Iterator[dict]:
@@ -166,11 +167,10 @@ class IdentifyTab:
             hidden = {self.photos: gr.Radio([], value=None, visible=False), **self.panel.hidden()}
             yield {self.status: "Loading the model ...", self.run: None, **hidden}
             chosen = prepared(self._models, values[self.candidates], values[self.group], values[self.model])
-            run = Run(len(paths))
+            run = Run(len(paths), sure=check_sure(values[self.sure]))
             yield {self.run: run, self.status: run.status}
             for path in paths:
-                sure, look = check_sure(values[self.sure]), values[self.look]
-                entry = Entry(path, chosen, sure=sure, crop="auto" if look else "none")
+                entry = Entry(path, chosen, sure=run.sure, crop="auto" if values[self.look] else "none")
                 yield from self._looked_at(run, entry, values[self.keep.keep])
 
     def _looked_at(self, run: Run, entry: Entry, key: str | None) -> Iterator[dict]:
@@ -187,8 +187,7 @@ class IdentifyTab:
         else:
             if key:  # before the last update: closing the page after that one would end this generator
                 _kept(self._history, key, entry)
-        if entry not in run.entries:
-            run.entries.append(entry)
+        run.add(entry)
         opens = entry.card is not None and run.shown is None
         if opens:
             run.shown = run.entries.index(entry)
@@ -202,6 +201,7 @@ class IdentifyTab:
         if run.several:
             opened = {} if run.shown is None else self.panel.opened_card(run.entries[run.shown])
             return {self.status: f"Stopped: {run.progress}", self.photos: _listed(run), **opened}
+        run.shown = 0
         return {self.status: "Stopped.", **self.panel.opened_card(run.entries[0])}
 
     def restated(self, values: dict) -> dict:
@@ -209,7 +209,7 @@ class IdentifyTab:
         run: Run | None = values[self.run]
         with on_page():
             opened = run.restate(check_sure(values[self.sure])) if run else None
-        return {self.photos: _listed(run), **(self.panel.opened_card(opened) if opened else {})}
+        return {self.photos: _listed(run), **(self.panel.restated_card(opened) if opened else {})}
 
     def open(self, values: dict) -> dict:
         """Show the card of a photo of the list."""

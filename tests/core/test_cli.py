@@ -97,9 +97,9 @@ def test_less_than_a_name_is_said_where_no_name_is_sure(monkeypatch, capsys):
     result = Identification("a", True, ranking[:1], ranking=ranking)
     monkeypatch.setattr("core.cli.identify._load", lambda *_: lambda photo: result)
     assert main(["identify", FLOWER]) == 0
-    assert "  Sure is only: a flower: Rose or Camellia (100%)\n" in capsys.readouterr().out
+    assert "  Sure is: a flower: Rose or Camellia (100%)\n" in capsys.readouterr().out
     assert main(["identify", FLOWER, "--sure", "0.55"]) == 0
-    assert "Sure is only" not in capsys.readouterr().out
+    assert "Sure is" not in capsys.readouterr().out
     assert main(["identify", FLOWER, "--json", "--sure", "0.95"]) == 0
     assert json.loads(capsys.readouterr().out)["conclusion"]["sure"] == 0.95
 

@@ -63,7 +63,7 @@ def test_what_is_said_instead_of_a_name_that_is_not_sure_is_in_every_file():
     (line,) = csv.DictReader(io.StringIO(as_csv(study)))
     assert (line["A said"], line["B said"]) == (said.said, "")
     assert json.loads(as_json(study))["photos"][0]["verdicts"]["A"]["said"] == said.said
-    assert as_html(study).count("sure is only: a gull: Western Gull or &lt;i&gt;") == 1
+    assert as_html(study).count("sure is: a gull: Western Gull or &lt;i&gt;") == 1
 
 
 def test_the_tables_say_who_is_right_and_how_often(study):

@@ -34,7 +34,7 @@ def test_else_the_deepest_group_that_is():
 def test_else_the_kind_of_thing_or_nothing():
     conclusion = conclude(ranking(House_Wren=0.4, Mallard=0.3, Beagle=0.3))
     assert (conclusion.rank, conclusion.thing) == ("nothing", "not sure")
-    assert conclusion.phrase == "not sure: House Wren, Mallard or Beagle"
+    assert conclusion.phrase == "nothing, perhaps House Wren, Mallard or Beagle"
     kind = conclude(ranking(House_Wren=0.5, Mallard=0.45, Beagle=0.05))
     assert (kind.rank, kind.name, kind.phrase) == ("kind", "bird", "a bird: House Wren or Mallard")
 

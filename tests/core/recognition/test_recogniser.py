@@ -106,6 +106,12 @@ def test_a_very_long_name_is_refused(recogniser):
         recogniser.label_space(["crow", "x" * 101])
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31mX", "\ud800", "b\x07"])
+def test_characters_that_a_terminal_obeys_are_refused(recogniser, name):
+    with pytest.raises(UserError, match="has characters that cannot be printed"):
+        recogniser.label_space([name, "crow"])
+
+
 def test_too_much_text_is_refused(recogniser):
     with pytest.raises(UserError, match="more than 30000 characters"):
         recogniser.label_space([f"{i} {'x' * 90}" for i in range(400)])

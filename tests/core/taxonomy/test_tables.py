@@ -26,6 +26,17 @@ categories:
     values: {cap: brown, ring: none}
 """
 MISTAKES = [
+    (
+        "    values: {cap: brown",
+        "    group: [A, 3]\n    values: {cap: brown",
+        "group > 1: YAML reads this as the number 3",
+    ),
+    (
+        "    values: {cap: brown",
+        "    group: [A, A]\n    values: {cap: brown",
+        "Cep: the group 'A' is elsewhere not below 'A'",
+    ),
+    ("noun: mushroom\n", "noun: mushroom\ngroups: {A: a}\n", "groups: no category is in 'A'"),
     ("ring: white", "ring: no", "categories > Fly Agaric > values > ring: YAML reads this as yes or no, .* in quotes"),
     ("ring: white", "ring: 2", "Fly Agaric > values > ring: YAML reads this as the number 2, .* in quotes"),
     ("ring: white", "ring: 2012-01-01", "YAML reads this as a date"),
@@ -139,3 +150,28 @@ def test_a_name_of_foci_finds_the_category_of_the_official_name(data_set):
 )
 def test_an_official_spelling_finds_the_category_of_another_data_set(label, name):
     assert find_category(label) is categories()[name]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("Amanita", "amanita", "the group 'amanita' is spelled 'Amanita' before"),
+        ("[A, B]", "B", "the group 'B' is elsewhere not the widest"),
+        ("[A, B]", "[B, A]", "the group 'B' is elsewhere not the widest"),
+    ],
+)
+def test_groups_that_are_no_tree_are_refused(tmp_path, one, other, said):
+    groups = iter([one, other])
+    lines = [
+        f"    group: {next(groups)}\n{line}" if line.startswith("    values") else line for line in GOOD.splitlines()
+    ]
+    (tmp_path / "mushroom.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=said):
+        read_attribute_table(tmp_path / "mushroom.yaml")
+
+
+def test_a_group_has_a_path_and_a_noun():
+    wren, gull = find_category("House Wren"), find_category("Western Gull")
+    assert [(group.name, group.noun) for group in gull.groups] == [("Laridae", "gull or tern"), ("Gull", "gull")]
+    assert next(group.noun for group in wren.groups) == "wren"
+    assert all(category.groups for category in categories().values())

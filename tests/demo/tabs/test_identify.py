@@ -117,6 +117,7 @@ def test_another_level_is_said_without_another_look(tab, uploads, monkeypatch):
     assert [line for line, _ in said[tab.photos].choices][1] == "2. two.png: A gull, almost certain (99 %)"
     assert "<h2>A gull</h2>" in said[tab.panel.card]
     assert "<h2>California Gull</h2>" in tab.restated({tab.run: run, tab.sure: 0.8})[tab.panel.card]
+    assert tab.panel.typed not in said  # a correction that is being typed stays
     assert tab.restated({tab.run: None, tab.sure: 0.8}).keys() == {tab.photos}
     with pytest.raises(gr.Error, match="how sure a name must be"):
         tab.restated({tab.run: run, tab.sure: None})
@@ -127,6 +128,14 @@ def test_too_many_photos_and_one_that_is_none_are_one_sentence(tab, uploads):
         list(tab.identify_several(values_of(tab, several=["one.png"] * (MAX_PHOTOS + 1))))
     with pytest.raises(gr.Error, match="not a readable image"):
         list(tab.identify(values_of(tab, "diary.jpg")))
+
+
+def test_a_level_that_is_chosen_meanwhile_is_that_of_the_photos_to_come(tab, uploads):
+    steps = tab.identify_several(values_of(tab, several=["one.png", "two.png"], key=new_key()))
+    run = next(run for run in (update.get(tab.run) for update in steps) if run)
+    tab.restated({tab.run: run, tab.sure: 0.6})
+    assert shown(tab, steps)[tab.status] == "Done: 2 of 2 photos."
+    assert [(entry.sure, entry.card.sure) for entry in run.entries] == [(0.6, 0.6)] * 2
 
 
 @pytest.mark.parametrize("photos", [["one.png"], ["one.png", "two.png", "one.png"]])
@@ -145,6 +154,7 @@ def test_stop_keeps_what_is_done(tab, uploads, photos, monkeypatch):
     assert run.entries[0].card.name == "Bengal"
     if len(photos) == 1:
         assert stopped[tab.panel.actions].visible is True
+        assert tab.panel.card in tab.restated({tab.run: run, tab.sure: 0.8})
     else:
         assert stopped[tab.status].startswith("Stopped: 1 of 3 photos")
     assert tab.stopped(None) == {tab.status: "Stopped."}
