@@ -1,7 +1,8 @@
 """One tab alone on a page that is served, for tests that trigger its events as a browser does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,16 @@ from gradio.block_function import BlockFunction
 from gradio.blocks import Block
 from gradio_client import Client
 from gradio_client.client import Job
+
+
+@contextmanager
+def serving(page: gr.Blocks) -> Iterator[str]:
+    """Serve the whole page as the app does; the address."""
+    from demo.page import launch
+
+    _, url, _ = launch(page, "127.0.0.1", None, block=False)
+    yield url
+    page.close()
 
 
 def event_of(page: gr.Blocks, component: Block, trigger: str = "click") -> BlockFunction:

@@ -89,13 +89,13 @@ def save_checkpoint(
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         adapted = hasattr(mllm.model, "peft_config")
+        small = adapted and mllm.base == EMBEDDED  # PEFT alone cannot load an adapter for it anyway
         if adapted:
             _write_encoder(folder, mllm)
-            _write_adapter(scratch, mllm)
+            _write_adapter(scratch, mllm, small)
         else:
             mllm.model.save_pretrained(scratch)
             mllm.processor.save_pretrained(scratch)
-        small = adapted and mllm.base == EMBEDDED
         write_tensors(scratch / LABELS, {k: v for k, v in vars(labels).items() if isinstance(v, Tensor)}, small)
         manifest = CheckpointManifest(
             **{field: getattr(record, field) for field in TrainingRecord.model_fields},
@@ -124,12 +124,11 @@ def _write_encoder(folder: Path, mllm: VisionLanguageModel) -> None:
             shutil.copyfile(mllm.encoder_file, scratch)
 
 
-def _write_adapter(folder: Path, mllm: VisionLanguageModel) -> None:
-    """Write the adapter and, if it was trained itself, the connector."""
+def _write_adapter(folder: Path, mllm: VisionLanguageModel, small: bool) -> None:
+    """Write the adapter and, if it was trained itself, the connector; in 8 bits a weight if `small`."""
     config = copy.copy(next(iter(mllm.model.peft_config.values())))
     config.base_model_name_or_path = base_name(mllm.base)  # not the path on this machine
     config.save_pretrained(folder)
-    small = mllm.base == EMBEDDED  # PEFT alone cannot load an adapter for it anyway
     write_tensors(folder / "adapter_model.safetensors", get_peft_model_state_dict(mllm.model), small)
     connector = mllm.model.model.connector.state_dict()
     if not any("lora_" in name for name in connector):  # with adapters on it, its own weights are the base's

@@ -10,7 +10,9 @@ SCALE = ".scale"  # behind the name of a tensor in 8 bits
 LARGEST = 127
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], eight_bits: bool = False) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], eight_bits: bool = False, metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors, floating-point ones as float16.
 
     With `eight_bits`, those of two dimensions or more are int8, beside `<name>.scale` [..., 1] float32: every row (along
@@ -27,7 +29,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], eight_bits: bool = Fal
             else:
                 value = value.half()
         stored[name] = value.contiguous()
-    save_file(stored, path)
+    save_file(stored, path, metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.idefics2.configuration_idefics2 import Idefics2VisionConfig
 
 from core.models.efficientnet import FEATURES, PATCH, EfficientNetTower
+from core.models.tensor_files import write_tensors
 from core.models.vlm import VisionLanguageModel
 from core.storage.cache import sha256_of
 from core.storage.files import replacing
@@ -44,9 +44,8 @@ class Encoder:
 def save_encoder(path: Path, encoder: Encoder) -> None:
     """Write the file of an encoder, atomically."""
     tensors = {**encoder.network, **{CLASSIFIER + k: v for k, v in encoder.classifier.items()}, "means": encoder.means}
-    halved = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
     with replacing(path) as scratch:
-        save_file(halved, scratch, metadata={k: json.dumps(v) for k, v in encoder.facts.items()})
+        write_tensors(scratch, tensors, metadata={k: json.dumps(v) for k, v in encoder.facts.items()})
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from served_tab import serving
 from stand_ins import reduced_recogniser
 
 from core import __version__
@@ -20,7 +21,7 @@ from core.cli import main
 from core.evaluation.side_by_side import MAX_QUESTION
 from core.recognition.result_schema import RESULT
 from demo.components.models import EXAMPLES
-from demo.page import build, launch
+from demo.page import build
 
 CAT = str(EXAMPLES / "chelsea.jpg")
 README = Path(__file__).parents[2] / "README.md"
@@ -36,10 +37,8 @@ def address(reduced_idefics2):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("demo.components.models.load_listed", load)
         patch.setattr("core.zoo.registry.load", load)
-        page = build()
-        _, url, _ = launch(page, "127.0.0.1", None, block=False)
-        yield url
-        page.close()
+        with serving(build()) as url:
+            yield url
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from served_tab import data_of, event_of
+from served_tab import data_of, event_of, serving
 
 from core.data.images import MAX_BYTES
 from core.taxonomy.categories import super_categories
@@ -37,11 +37,8 @@ def identifying(page):
 
 @pytest.fixture(scope="module")
 def address(page):
-    from demo.page import launch
-
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
+    with serving(page) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,11 @@ def conclusion_shares(said: list[Said]) -> dict[str, Any]:
 
     `low` and `high` are the ends of the 95 % interval (Wilson's) of the latter.
     """
-    ranks = {
-        "name": [(c, truth) for c, truth in said if c and c.rank == "name"],
-        "group": [(c, truth) for c, truth in said if c and c.rank == "group"],
-        "answered": [(c, truth) for c, truth in said if c and c.rank in ANSWERS],
-        "kind": [(c, truth) for c, truth in said if c and c.rank == "kind"],
+    kinds = {"name": ("name",), "group": ("group",), "answered": ANSWERS, "kind": ("kind",)}
+    rows = {
+        row: _row([c.covers(truth) for c, truth in said if c and c.rank in ranks], len(said))
+        for row, ranks in kinds.items()
     }
-    rows = {rank: _row([c.covers(truth) for c, truth in part if c], len(said)) for rank, part in ranks.items()}
     less = {
         "nothing": sum(c is not None and c.rank == "nothing" for c, _ in said) / len(said),
         "unknown": sum(c is None for c, _ in said) / len(said),

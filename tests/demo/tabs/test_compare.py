@@ -11,7 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from reduced_models import save_reduced
-from served_tab import data_of, event_of
+from served_tab import data_of, event_of, serving
 from stand_ins import reduced_recogniser
 
 from core.evaluation.side_by_side import side_by_side
@@ -20,7 +20,7 @@ from core.recognition.asked_model import BY_SIMILARITY, AskedModel
 from core.taxonomy.categories import super_categories
 from demo.components.models import ModelPool, example_photos
 from demo.components.sides import ENDPOINT, NO_ENDPOINT
-from demo.page import build, launch
+from demo.page import build
 from demo.tabs.compare import CompareTab, status_of
 
 KEY = "sk-very-secret-key-0123456789"
@@ -53,9 +53,8 @@ def callable_page():
 
 @pytest.fixture(scope="module")
 def address(page):
-    _, url, _ = launch(page, "127.0.0.1", None, block=False)
-    yield url
-    page.close()
+    with serving(page) as url:
+        yield url
 
 
 def compare(client, left, right, truth="", options=("", "", "", ""), kind="cat"):
